@@ -1,0 +1,174 @@
+//! Where everything is: which organizations there are, and the queue in front of each.
+//!
+//! Admission stands before the queue: an organization has at most so many debits in flight, those that wait for
+//! their commit included. Mailboxes of actix are not bounded by their capacity, so they carry only the signal that
+//! there is work.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, RwLock};
+
+use actix::Addr;
+use crossbeam::queue::SegQueue;
+use dashmap::DashMap;
+
+use crate::domain::ids::{ActorId, OrgId, OrgNumber};
+use crate::domain::refusal::Refusal;
+use crate::domain::registry::ApiKey;
+use crate::telemetry::metric;
+
+use super::group::Staging;
+use super::messages::{Request, Unavailable};
+use super::org::{Drain, OrgActor};
+
+/// What all threads know of a partition.
+#[derive(Debug)]
+pub(crate) struct Partition {
+    pub(crate) number: u16,
+    pub(crate) staging: Staging,
+    pub(crate) closing: AtomicBool,
+    /// Journal bytes since the newest snapshot began.
+    pub(crate) bytes_since_snapshot: AtomicU64,
+    /// The newest snapshot's lsn.
+    pub(crate) snapshot_lsn: AtomicU64,
+    /// The newest snapshot's size in bytes.
+    pub(crate) snapshot_bytes: AtomicU64,
+    /// Groups made durable.
+    pub(crate) groups: AtomicU64,
+    /// Bytes made durable.
+    pub(crate) bytes: AtomicU64,
+}
+
+/// All organizations, and the API keys.
+#[derive(Debug, Default)]
+pub(crate) struct Directory {
+    pub(crate) organizations: DashMap<OrgId, Arc<Org>>,
+    pub(crate) api_keys: RwLock<BTreeMap<ActorId, ApiKey>>,
+}
+
+/// What all threads know of an organization.
+pub(crate) struct Org {
+    pub(crate) id: OrgId,
+    pub(crate) number: OrgNumber,
+    pub(crate) partition: Arc<Partition>,
+    pub(crate) ingress: SegQueue<Request>,
+    scheduled: AtomicBool,
+    in_flight: AtomicU64,
+    in_flight_max: u64,
+    actor: OnceLock<Addr<OrgActor>>,
+}
+
+/// A share of what an organization may have in flight; given back when it is dropped.
+pub(crate) struct Permit {
+    org: Arc<Org>,
+    debits: u64,
+}
+
+impl Partition {
+    pub(crate) fn new(number: u16, staging: Staging, snapshot_lsn: u64) -> Self {
+        Self {
+            number,
+            staging,
+            closing: AtomicBool::new(false),
+            bytes_since_snapshot: AtomicU64::new(0),
+            snapshot_lsn: AtomicU64::new(snapshot_lsn),
+            snapshot_bytes: AtomicU64::new(0),
+            groups: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Directory {
+    /// The organization of this id.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) fn find(&self, id: &OrgId) -> Result<Arc<Org>, Refusal> {
+        self.organizations.get(id).map(|org| Arc::clone(&org)).ok_or(Refusal::UnknownOrganization)
+    }
+}
+
+impl Org {
+    pub(crate) fn new(id: OrgId, number: OrgNumber, partition: Arc<Partition>, in_flight_max: u64) -> Self {
+        Self {
+            id,
+            number,
+            partition,
+            ingress: SegQueue::new(),
+            scheduled: AtomicBool::new(false),
+            in_flight: AtomicU64::new(0),
+            in_flight_max,
+            actor: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn set_actor(&self, actor: Addr<OrgActor>) {
+        drop(self.actor.set(actor));
+    }
+
+    /// Admits `debits` more.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`] when as many are in flight as are admitted.
+    pub(crate) fn admit(self: &Arc<Self>, debits: u64) -> Result<Permit, Refusal> {
+        let before = self.in_flight.fetch_add(debits, Ordering::AcqRel);
+        if before > 0 && before + debits > self.in_flight_max {
+            self.in_flight.fetch_sub(debits, Ordering::AcqRel);
+            metric::refused_busy();
+            return Err(Refusal::Busy);
+        }
+        Ok(Permit { org: Arc::clone(self), debits })
+    }
+
+    /// Queues a request of a caller.
+    ///
+    /// # Errors
+    /// [`Unavailable::Closing`] when the meter is closing.
+    pub(crate) fn submit(&self, request: Request) -> Result<(), Unavailable> {
+        if self.partition.closing.load(Ordering::Acquire) {
+            return Err(Unavailable::Closing);
+        }
+        self.queue(request);
+        Ok(())
+    }
+
+    /// Queues a request of the engine's own.
+    pub(crate) fn queue(&self, request: Request) {
+        self.ingress.push(request);
+        self.wake();
+    }
+
+    /// Makes sure that the actor comes to look.
+    pub(crate) fn wake(&self) {
+        if !self.scheduled.swap(true, Ordering::AcqRel)
+            && let Some(actor) = self.actor.get()
+        {
+            actor.do_send(Drain);
+        }
+    }
+
+    /// The actor looks now: what is queued from here on needs another signal.
+    pub(crate) fn looked(&self) {
+        self.scheduled.store(false, Ordering::Release);
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.org.in_flight.fetch_sub(self.debits, Ordering::AcqRel);
+    }
+}
+
+impl fmt::Debug for Org {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Org({})", self.id)
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Permit({})", self.debits)
+    }
+}

@@ -1,0 +1,303 @@
+//! Starts everything in order, and stops it in order.
+//!
+//! Start: lock the directory, read or make the manifest, recover the partitions side by side, then start committers,
+//! arbiters and actors, then let the coordinator take up what a crash interrupted. Stop: admit nothing more, carry
+//! out what is queued, make it durable, note the clean close, stop the arbiters, release the lock.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use actix::{Actor, Addr};
+use crossbeam::channel::{Sender, bounded};
+use tokio::sync::oneshot;
+
+use crate::domain::ids::{Lsn, OrgId, OrgNumber};
+use crate::domain::registry::Registry;
+use crate::domain::{hash, pool::Pool};
+use crate::storage::layout::{DirectoryId, Home, Layout};
+use crate::storage::replay::{Base, PartitionState};
+use crate::storage::{Disk, DirectoryLock, Fault, Journal, JournalConfig, Manifest, RecoveryReport};
+use crate::telemetry::clock::Clock;
+use crate::telemetry::metric::DebitCounters;
+
+use super::committer::Committer;
+use super::coordinator::{CoordinatorActor, Recover};
+use super::directory::{Directory, Partition};
+use super::group::Staging;
+use super::org::Local;
+use super::partition::{PartitionActor, Policy, Settle, TakeSnapshot};
+use super::snapshotter::{self, Job};
+
+/// How the engine is set up.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    pub(crate) directory: PathBuf,
+    /// How many partitions a new directory gets.
+    pub(crate) partitions: u16,
+    pub(crate) journal: JournalConfig,
+    pub(crate) policy: Policy,
+    pub(crate) clock: Clock,
+    /// The identity of a new directory.
+    pub(crate) directory_id: DirectoryId,
+}
+
+/// What recovery found in one partition.
+#[derive(Debug)]
+pub struct PartitionRecovery {
+    /// The partition.
+    pub partition: u16,
+    /// The lsn of the snapshot that was loaded; zero for none.
+    pub snapshot: Lsn,
+    /// Snapshots that could not be read, and why.
+    pub skipped_snapshots: Vec<String>,
+    /// What the journal held after it, and what was repaired.
+    pub journal: RecoveryReport,
+    /// Whether the last run was closed cleanly.
+    pub clean: bool,
+    /// Organizations.
+    pub organizations: usize,
+}
+
+/// The running engine.
+pub(crate) struct Engine {
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) partitions: Vec<Arc<Partition>>,
+    pub(crate) actors: Vec<Addr<PartitionActor>>,
+    pub(crate) coordinator: Addr<CoordinatorActor>,
+    pub(crate) recovery: Vec<PartitionRecovery>,
+    pub(crate) clock: Clock,
+    threads: Mutex<Option<Threads>>,
+}
+
+struct Threads {
+    stops: Vec<oneshot::Sender<()>>,
+    arbiters: Vec<JoinHandle<()>>,
+    committers: Vec<JoinHandle<()>>,
+    snapshots: JoinHandle<()>,
+    lock: Option<DirectoryLock>,
+}
+
+/// A partition as it was recovered.
+struct Recovered {
+    home: Home,
+    state: PartitionState,
+    journal: Journal,
+    report: RecoveryReport,
+    base: Base,
+}
+
+/// What an arbiter thread starts with.
+struct Launch {
+    partition: Arc<Partition>,
+    directory: Arc<Directory>,
+    home: Home,
+    pools: Vec<(OrgNumber, Pool)>,
+    registry: Registry,
+    coordinator: Option<Addr<CoordinatorActor>>,
+    clock: Clock,
+    policy: Policy,
+    snapshots: Sender<Job>,
+}
+
+type Launched = (Addr<PartitionActor>, Addr<CoordinatorActor>);
+
+impl Engine {
+    /// Opens the data directory and starts.
+    pub(crate) fn open(setup: &Setup, disk: Arc<dyn Disk>, lock: Option<DirectoryLock>) -> crate::storage::Result<Self> {
+        let layout = Layout::new(setup.directory.clone());
+        let manifest = manifest(setup, &*disk, &layout)?;
+        let home = |partition| Home {
+            disk: Arc::clone(&disk),
+            layout: layout.clone(),
+            partition,
+            directory: manifest.directory,
+        };
+        let recovered = recover_all((0..manifest.partitions).map(home), setup.journal)?;
+        let spawn = Fault::io("start a thread for", layout.root());
+        Self::start(setup, recovered, lock).map_err(spawn)
+    }
+
+    /// Which partition an organization belongs to.
+    pub(crate) fn partition_of(&self, org: &OrgId) -> usize {
+        let count = u16::try_from(self.partitions.len()).unwrap_or(u16::MAX);
+        usize::from(hash::partition(org, count))
+    }
+
+    /// Stops in order; what was acknowledged, and what was queued, is kept. Stopping twice does nothing.
+    pub(crate) fn shut_down(&self) {
+        let Some(threads) = self.threads.lock().expect("shutting down never panics").take() else { return };
+        for partition in &self.partitions {
+            partition.closing.store(true, Ordering::Release);
+        }
+        for actor in &self.actors {
+            let (reply, settled) = oneshot::channel();
+            actor.do_send(Settle(reply));
+            drop(settled.blocking_recv());
+        }
+        self.partitions.iter().for_each(|partition| partition.staging.close());
+        threads.committers.into_iter().for_each(|thread| drop(thread.join()));
+        threads.stops.into_iter().for_each(|stop| drop(stop.send(())));
+        threads.arbiters.into_iter().for_each(|thread| drop(thread.join()));
+        drop(threads.snapshots.join());
+        drop(threads.lock);
+    }
+
+    /// Takes a snapshot of every partition; whether all were written.
+    pub(crate) async fn snapshot(&self) -> bool {
+        let mut all = true;
+        for actor in &self.actors {
+            let (reply, written) = oneshot::channel();
+            actor.do_send(TakeSnapshot(Some(reply)));
+            all &= written.await.unwrap_or(false);
+        }
+        all
+    }
+
+    fn start(setup: &Setup, recovered: Vec<Recovered>, lock: Option<DirectoryLock>) -> std::io::Result<Self> {
+        let directory = Arc::new(Directory::default());
+        let (snapshots, snapshot_thread) = snapshotter::start()?;
+        let mut threads = Threads {
+            stops: Vec::new(),
+            arbiters: Vec::new(),
+            committers: Vec::new(),
+            snapshots: snapshot_thread,
+            lock,
+        };
+        let (mut partitions, mut actors, mut recovery) = (Vec::new(), Vec::new(), Vec::new());
+        let mut coordinator = None;
+        for part in recovered {
+            let Recovered { home, state, journal, report, base } = part;
+            let staging = Staging::new(journal.next_lsn());
+            let partition = Arc::new(Partition::new(home.partition, staging, base.snapshot.0));
+            threads.committers.push(start_committer(&partition, journal)?);
+            recovery.push(describe(home.partition, &state, report, &base));
+            if home.partition == 0 {
+                *directory.api_keys.write().expect("nobody else yet") = state.registry.api_keys.clone();
+            }
+            let launch = Launch {
+                partition: Arc::clone(&partition),
+                directory: Arc::clone(&directory),
+                home,
+                pools: pools_of(state.pools),
+                registry: state.registry,
+                coordinator: coordinator.clone(),
+                clock: setup.clock.clone(),
+                policy: setup.policy,
+                snapshots: snapshots.clone(),
+            };
+            let (stop, arbiter, (actor, first)) = start_arbiter(launch)?;
+            threads.stops.push(stop);
+            threads.arbiters.push(arbiter);
+            coordinator.get_or_insert(first);
+            partitions.push(partition);
+            actors.push(actor);
+        }
+        let coordinator = coordinator.expect("a directory has at least one partition");
+        coordinator.do_send(Recover);
+        let (clock, threads) = (setup.clock.clone(), Mutex::new(Some(threads)));
+        Ok(Self { directory, partitions, actors, coordinator, recovery, clock, threads })
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.shut_down();
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("partitions", &self.partitions.len()).finish_non_exhaustive()
+    }
+}
+
+fn manifest(setup: &Setup, disk: &dyn Disk, layout: &Layout) -> crate::storage::Result<Manifest> {
+    if let Some(manifest) = Manifest::read(disk, layout)? {
+        return Ok(manifest);
+    }
+    let created_at_ms = setup.clock.now().ms();
+    let manifest = Manifest { partitions: setup.partitions, directory: setup.directory_id, created_at_ms };
+    manifest.write(disk, layout)?;
+    Ok(manifest)
+}
+
+fn recover_all(homes: impl Iterator<Item = Home>, config: JournalConfig) -> crate::storage::Result<Vec<Recovered>> {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = homes.map(|home| scope.spawn(move || recover(home, config))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("recovery never panics")).collect()
+    })
+}
+
+fn recover(home: Home, config: JournalConfig) -> crate::storage::Result<Recovered> {
+    let mut state = PartitionState::default();
+    let (journal, report, base) = state.open(&home, config)?;
+    Ok(Recovered { home, state, journal, report, base })
+}
+
+fn describe(partition: u16, state: &PartitionState, journal: RecoveryReport, base: &Base) -> PartitionRecovery {
+    PartitionRecovery {
+        partition,
+        snapshot: base.snapshot,
+        skipped_snapshots: base.skipped.iter().map(|skipped| skipped.why.to_string()).collect(),
+        journal,
+        clean: state.was_closed(),
+        organizations: state.pools.iter().flatten().count(),
+    }
+}
+
+fn pools_of(pools: Vec<Option<Pool>>) -> Vec<(OrgNumber, Pool)> {
+    let numbered = (0..).map(OrgNumber).zip(pools);
+    numbered.map(|(number, pool)| (number, pool.expect("organizations are numbered without gaps"))).collect()
+}
+
+fn start_committer(partition: &Arc<Partition>, journal: Journal) -> std::io::Result<JoinHandle<()>> {
+    let committer = Committer::new(Arc::clone(partition), journal)?;
+    let name = format!("weir-commit-{}", partition.number);
+    std::thread::Builder::new().name(name).spawn(move || committer.run())
+}
+
+/// Starts the arbiter thread of a partition: an actix system of its own, on a runtime that waits for work without
+/// the operating system's event queue, because no actor here does any input or output.
+fn start_arbiter(launch: Launch) -> std::io::Result<(oneshot::Sender<()>, JoinHandle<()>, Launched)> {
+    let (stop, stopped) = oneshot::channel();
+    let (ready, launched) = bounded(1);
+    let name = format!("weir-arbiter-{}", launch.partition.number);
+    let run = move || {
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        actix_rt::System::with_tokio_rt(runtime).block_on(async move {
+            drop(ready.send(launch.run()));
+            drop(stopped.await);
+        });
+    };
+    let thread = std::thread::Builder::new().name(name).spawn(run)?;
+    let launched = launched.recv().map_err(|_| std::io::Error::other("the arbiter ended at its start"))?;
+    Ok((stop, thread, launched))
+}
+
+impl Launch {
+    fn run(self) -> Launched {
+        let coordinator = self.coordinator.unwrap_or_else(|| {
+            let (partition, directory) = (Arc::clone(&self.partition), Arc::clone(&self.directory));
+            CoordinatorActor::new(self.registry, partition, directory, self.clock.clone()).start()
+        });
+        let counters = DebitCounters::new(self.partition.number);
+        let last_snapshot_at = self.clock.now();
+        let local = Local { clock: self.clock, counters, coordinator: coordinator.clone(), home: self.home };
+        let mut actor = PartitionActor {
+            partition: self.partition,
+            directory: self.directory,
+            local: Rc::new(local),
+            orgs: Vec::new(),
+            policy: self.policy,
+            snapshots: self.snapshots,
+            underway: false,
+            last_snapshot_at,
+            waiting: Vec::new(),
+        };
+        self.pools.into_iter().for_each(|(number, pool)| actor.adopt(number, pool));
+        (actor.start(), coordinator)
+    }
+}

@@ -1,0 +1,184 @@
+//! The group that gathers while the one before it is written.
+//!
+//! The arbiter stages frames and replies; the committer takes all of them at once. A reply that needs no write leaves at once
+//! when nothing is staged or being written. Staging after a failure answers every reply with the cause.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+
+use crate::domain::ids::Lsn;
+use crate::storage::frame::{self, FrameMeta};
+
+use super::messages::{Release, Unavailable};
+
+/// Frames that become durable together, and the replies that wait for it.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) first: Lsn,
+    pub(crate) frames: u32,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) releases: Vec<Release>,
+}
+
+/// The gathering group of a partition.
+#[derive(Debug)]
+pub(crate) struct Staging {
+    inner: Mutex<Inner>,
+    work: Condvar,
+    durable: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Inner {
+    group: Group,
+    /// A group is being written.
+    writing: bool,
+    /// The committer waits for work.
+    idle: bool,
+    end: End,
+}
+
+#[derive(Clone, Debug)]
+enum End {
+    Open,
+    Closing,
+    Failed(Unavailable),
+}
+
+/// The gathering group, locked.
+pub(crate) struct Staged<'a> {
+    inner: MutexGuard<'a, Inner>,
+    staging: &'a Staging,
+}
+
+impl Group {
+    fn empty(first: Lsn) -> Self {
+        Self { first, frames: 0, bytes: Vec::new(), releases: Vec::new() }
+    }
+
+    fn next_lsn(&self) -> Lsn {
+        Lsn(self.first.0 + u64::from(self.frames))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.frames == 0 && self.releases.is_empty()
+    }
+}
+
+impl Staging {
+    /// Begins to gather frames from `next` on.
+    pub(crate) fn new(next: Lsn) -> Self {
+        let inner = Inner { group: Group::empty(next), writing: false, idle: false, end: End::Open };
+        Self { inner: Mutex::new(inner), work: Condvar::new(), durable: AtomicU64::new(next.0 - 1) }
+    }
+
+    /// Locks the gathering group. When the guard goes, the committer is woken if there is work for it.
+    pub(crate) fn lock(&self) -> Staged<'_> {
+        let inner = self.inner.lock().expect("staging never panics");
+        Staged { inner, staging: self }
+    }
+
+    /// The last durable frame.
+    pub(crate) fn durable(&self) -> Lsn {
+        Lsn(self.durable.load(Ordering::Acquire))
+    }
+
+    /// Why the partition stopped, if it did.
+    pub(crate) fn failure(&self) -> Option<Unavailable> {
+        match &self.lock().inner.end {
+            End::Failed(failure) => Some(failure.clone()),
+            End::Open | End::Closing => None,
+        }
+    }
+
+    /// Waits for work and takes all of it, leaving `spare` to gather in; `None` when the partition is closing and nothing
+    /// is left.
+    pub(crate) fn take(&self, mut spare: Group) -> Option<Group> {
+        let mut inner = self.inner.lock().expect("staging never panics");
+        inner.writing = false;
+        while inner.group.is_empty() {
+            if !matches!(inner.end, End::Open) {
+                return None;
+            }
+            inner.idle = true;
+            inner = self.work.wait(inner).expect("staging never panics");
+            inner.idle = false;
+        }
+        inner.writing = true;
+        spare.first = inner.group.next_lsn();
+        Some(std::mem::replace(&mut inner.group, spare))
+    }
+
+    /// Notes that everything up to `lsn` is durable.
+    pub(crate) fn note_durable(&self, lsn: Lsn) {
+        self.durable.store(lsn.0, Ordering::Release);
+    }
+
+    /// Lets the committer end when everything staged is written.
+    pub(crate) fn close(&self) {
+        let mut inner = self.inner.lock().expect("staging never panics");
+        if matches!(inner.end, End::Open) {
+            inner.end = End::Closing;
+        }
+        self.work.notify_all();
+    }
+
+    /// Stops the partition: all that waits, and all that comes, is told the cause.
+    pub(crate) fn fail(&self, cause: &str) {
+        let failure = Unavailable::Poisoned { cause: Arc::from(cause) };
+        let releases = {
+            let mut inner = self.inner.lock().expect("staging never panics");
+            inner.end = End::Failed(failure.clone());
+            inner.group.bytes.clear();
+            std::mem::take(&mut inner.group.releases)
+        };
+        releases.into_iter().for_each(|release| release.release(Err(failure.clone())));
+        self.work.notify_all();
+    }
+}
+
+impl Staged<'_> {
+    /// The last frame that is staged or written.
+    pub(crate) fn last_lsn(&self) -> Lsn {
+        Lsn(self.inner.group.next_lsn().0 - 1)
+    }
+
+    /// Stages one frame, whose body `encode` appends.
+    pub(crate) fn append(&mut self, kind: u8, version: u8, encode: impl FnOnce(&mut Vec<u8>)) -> Lsn {
+        let group = &mut self.inner.group;
+        let (lsn, index) = (group.next_lsn(), group.frames);
+        let start = frame::begin(&mut group.bytes);
+        encode(&mut group.bytes);
+        frame::finish(&mut group.bytes, start, FrameMeta { lsn, group: index, kind, version });
+        group.frames += 1;
+        lsn
+    }
+
+    /// Stages a reply: it leaves when everything staged so far is durable.
+    pub(crate) fn release(&mut self, release: Release) {
+        let inner = &mut *self.inner;
+        match &inner.end {
+            End::Failed(failure) => release.release(Err(failure.clone())),
+            End::Open | End::Closing if inner.writing || inner.group.frames > 0 => inner.group.releases.push(release),
+            End::Open | End::Closing => release.release(Ok(())),
+        }
+    }
+}
+
+impl Staged<'_> {
+    /// Lets a reply go whose caller does not wait for the disk; a failed partition answers with the cause.
+    pub(crate) fn release_at_once(&mut self, release: Release) {
+        match &self.inner.end {
+            End::Failed(failure) => release.release(Err(failure.clone())),
+            End::Open | End::Closing => release.release(Ok(())),
+        }
+    }
+}
+
+impl Drop for Staged<'_> {
+    fn drop(&mut self) {
+        if self.inner.idle && !self.inner.group.is_empty() {
+            self.staging.work.notify_one();
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! The actor of one organization: takes what is queued, lets the process judge it, stages frames and replies.
+//!
+//! It looks at the queue for at most [`DRAIN_DEBITS_MAX`] debits at a time and then lets the other organizations of the
+//! partition have their turn. A panic is caught here: the process is thrown away and rebuilt from storage by the
+//! [`supervisor`](super::supervisor); what was judged but not staged is gone with it, and its callers are told.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix::{Actor, Addr, AsyncContext as _, Context, Handler, Message};
+
+use crate::domain::command::Command;
+use crate::domain::debit::{Charges, DebitBatch};
+use crate::domain::ids::Lsn;
+use crate::domain::pool::Pool;
+use crate::domain::refusal::Refusal;
+use crate::domain::time::Timestamp;
+use crate::protocol::message::ToOrg;
+use crate::protocol::org::OrgProcess;
+use crate::storage::event_codec;
+use crate::storage::layout::Home;
+use crate::storage::snapshot_codec::PoolImage;
+use crate::telemetry::clock::Clock;
+use crate::telemetry::metric::DebitCounters;
+
+use super::coordinator::{CoordinatorActor, FromOrg};
+use super::directory::{Org, Permit};
+use super::group::Staged;
+use super::messages::{BatchReply, DebitReply, Durability, Release, ReplyTo, Request, Unavailable};
+use super::supervisor::{self, Rebuilt};
+
+/// Most debits that one look at the queue judges.
+const DRAIN_DEBITS_MAX: usize = 16_384;
+/// Most single debits that are judged together.
+const SINGLES_MAX: usize = 4_096;
+
+/// What the actors of one arbiter share.
+#[derive(Debug)]
+pub(crate) struct Local {
+    pub(crate) clock: Clock,
+    pub(crate) counters: DebitCounters,
+    pub(crate) coordinator: Addr<CoordinatorActor>,
+    pub(crate) home: Home,
+}
+
+/// There is work in the queue.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Drain;
+
+/// The actor.
+pub(crate) struct OrgActor {
+    org: Arc<Org>,
+    local: Rc<Local>,
+    /// None while the organization is being rebuilt.
+    process: Option<OrgProcess>,
+    singles: DebitBatch,
+    single_replies: Vec<Single>,
+}
+
+struct Single {
+    reply: ReplyTo<DebitReply>,
+    permit: Permit,
+    durability: Durability,
+}
+
+impl Actor for OrgActor {
+    type Context = Context<Self>;
+}
+
+impl Handler<Drain> for OrgActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Drain, ctx: &mut Context<Self>) {
+        self.org.looked();
+        if catch_unwind(AssertUnwindSafe(|| self.drain())).is_err() {
+            self.discard();
+            supervisor::rebuild(&self.org, &self.local.home, ctx.address());
+        }
+        if !self.org.ingress.is_empty() {
+            self.org.wake();
+        }
+    }
+}
+
+impl Handler<Rebuilt> for OrgActor {
+    type Result = ();
+
+    fn handle(&mut self, Rebuilt(pool): Rebuilt, _: &mut Context<Self>) {
+        tracing::info!(organization = %self.org.id, "rebuilt the organization from storage; it serves again");
+        self.process = Some(OrgProcess::new(*pool));
+    }
+}
+
+impl OrgActor {
+    /// Starts the actor of `pool` on the current arbiter.
+    pub(crate) fn launch(org: &Arc<Org>, local: &Rc<Local>, pool: Pool) {
+        let actor = Self {
+            org: Arc::clone(org),
+            local: Rc::clone(local),
+            process: Some(OrgProcess::new(pool)),
+            singles: DebitBatch::default(),
+            single_replies: Vec::new(),
+        };
+        org.set_actor(actor.start());
+        org.wake();
+    }
+
+    fn drain(&mut self) {
+        let now = self.local.clock.now();
+        let mut budget = DRAIN_DEBITS_MAX;
+        while budget > 0
+            && let Some(request) = self.org.ingress.pop()
+        {
+            let cost = if let Request::Batch { batch, .. } = &request { batch.len().max(1) } else { 1 };
+            budget = budget.saturating_sub(cost);
+            if let Request::One { debit, durability, permit, reply } = request {
+                self.singles.push(debit.as_debit());
+                self.single_replies.push(Single { reply, permit, durability });
+                if self.single_replies.len() >= SINGLES_MAX {
+                    self.judge_singles(now);
+                }
+            } else {
+                self.judge_singles(now);
+                self.serve(request, now);
+            }
+        }
+        self.judge_singles(now);
+    }
+
+    fn serve(&mut self, request: Request, now: Timestamp) {
+        match request {
+            Request::One { .. } => unreachable!("single debits are gathered"),
+            Request::Batch { batch, durability, permit, reply } => self.judge_batch(batch, durability, permit, reply, now),
+            Request::Command { command, permit, reply } => self.command(command, permit, reply, now),
+            Request::Read { read, permit } => {
+                let Some(process) = &self.process else { return drop(permit) };
+                let release = read.read(process.pool(), process.now(now));
+                self.org.partition.staging.lock().release(release);
+            }
+            Request::Message(message) => self.message(message, now),
+            Request::Image(reply) => {
+                let Some(process) = &mut self.process else { return refuse(reply, Unavailable::Rebuilding) };
+                let image = PoolImage::take(process.pool_mut(), self.org.number);
+                self.org.partition.staging.lock().release(Release::answer(reply, image));
+            }
+            Request::Barrier(reply) => self.org.partition.staging.lock().release(Release::answer(reply, ())),
+            #[cfg(feature = "testing")]
+            Request::Panic => panic!("a test asked for it"),
+        }
+    }
+
+    fn judge_singles(&mut self, now: Timestamp) {
+        if self.single_replies.is_empty() {
+            return;
+        }
+        let Some(process) = &mut self.process else { return self.discard_singles() };
+        let (mut staged, lsn) = judge(process, &mut self.singles, &self.org, &self.local, now);
+        let available = process.pool().available();
+        for (single, outcome) in self.single_replies.drain(..).zip(self.singles.outcomes()) {
+            let Single { reply, permit, durability } = single;
+            let value = DebitReply { outcome: *outcome, available, lsn, durability };
+            release_as(&mut staged, durability, Release::One { reply, value, permit });
+        }
+        drop(staged);
+        self.singles.clear();
+    }
+
+    fn judge_batch(
+        &mut self,
+        mut batch: DebitBatch,
+        durability: Durability,
+        permit: Permit,
+        reply: ReplyTo<BatchReply>,
+        now: Timestamp,
+    ) {
+        let Some(process) = &mut self.process else { return refuse(reply, Unavailable::Rebuilding) };
+        let (mut staged, lsn) = judge(process, &mut batch, &self.org, &self.local, now);
+        let available = process.pool().available();
+        let value = BatchReply { batch, available, lsn, durability };
+        release_as(&mut staged, durability, Release::Batch { reply, value, permit });
+    }
+
+    fn command(&mut self, command: Command, permit: Permit, reply: ReplyTo<Result<Lsn, Refusal>>, now: Timestamp) {
+        let Some(process) = &mut self.process else { return refuse(reply, Unavailable::Rebuilding) };
+        let judged = process.command(command, now);
+        let mut staged = self.org.partition.staging.lock();
+        let answer = judged.map(|event| match event {
+            None => staged.last_lsn(),
+            Some(event) => stage_event(&mut staged, process, &self.org, &event),
+        });
+        staged.release(Release::Call(Box::new(move |durable| {
+            drop(permit);
+            drop(reply.send(durable.map(|()| answer)));
+        })));
+    }
+
+    fn message(&mut self, message: ToOrg, now: Timestamp) {
+        let Some(process) = &mut self.process else { return };
+        let (event, answer) = process.message(message, now);
+        let mut staged = self.org.partition.staging.lock();
+        if let Some(event) = event {
+            stage_event(&mut staged, process, &self.org, &event);
+        }
+        let coordinator = self.local.coordinator.clone();
+        staged.release(Release::Call(Box::new(move |durable| {
+            if durable.is_ok() {
+                coordinator.do_send(FromOrg(answer));
+            }
+        })));
+    }
+
+    /// Throws away what a panic may have left half done. Callers whose replies go with it are told to retry.
+    fn discard(&mut self) {
+        self.process = None;
+        self.local.counters.rebuilds.increment(1);
+        self.discard_singles();
+    }
+
+    fn discard_singles(&mut self) {
+        for single in self.single_replies.drain(..) {
+            refuse(single.reply, Unavailable::Rebuilding);
+        }
+        self.singles.clear();
+    }
+}
+
+/// Judges a batch and stages what it charged; the lock is kept for its replies.
+fn judge<'a>(
+    process: &mut OrgProcess,
+    batch: &mut DebitBatch,
+    org: &'a Org,
+    local: &Local,
+    now: Timestamp,
+) -> (Staged<'a>, Lsn) {
+    let used = process.pool().totals.used;
+    let charges = process.debits(batch, now);
+    let mut staged = org.partition.staging.lock();
+    let lsn = stage_charges(&mut staged, org, &charges);
+    if let Some(lsn) = lsn {
+        process.pool_mut().lsn = lsn;
+    }
+    local.counters.count(batch.outcomes(), process.pool().totals.used.minus(used).0);
+    let lsn = lsn.unwrap_or_else(|| staged.last_lsn());
+    (staged, lsn)
+}
+
+fn stage_charges(staged: &mut Staged<'_>, org: &Org, charges: &Charges<'_>) -> Option<Lsn> {
+    if charges.charges.is_empty() {
+        return None;
+    }
+    let encode = |out: &mut Vec<u8>| event_codec::encode_debits(out, org.number, charges);
+    Some(staged.append(event_codec::DEBITS, event_codec::DEBITS_VERSION, encode))
+}
+
+fn stage_event(
+    staged: &mut Staged<'_>,
+    process: &mut OrgProcess,
+    org: &Org,
+    event: &crate::domain::event::Event,
+) -> Lsn {
+    let encode = |out: &mut Vec<u8>| event_codec::encode_org_event(out, org.number, event);
+    let lsn = staged.append(event_codec::ORG_EVENT, event_codec::ORG_EVENT_VERSION, encode);
+    process.pool_mut().lsn = lsn;
+    lsn
+}
+
+fn release_as(staged: &mut Staged<'_>, durability: Durability, release: Release) {
+    match durability {
+        Durability::Durable => staged.release(release),
+        Durability::Applied => staged.release_at_once(release),
+    }
+}
+
+fn refuse<T>(reply: ReplyTo<T>, why: Unavailable) {
+    drop(reply.send(Err(why)));
+}

@@ -1,0 +1,62 @@
+//! The thread that encodes and writes snapshots, one after the other, and then removes what they made superfluous.
+//!
+//! Actors hand over images that cost them next to nothing; encoding happens here. A snapshot that cannot be written is
+//! reported and tried again later: the journal still holds everything.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+
+use crossbeam::channel::{Sender, unbounded};
+
+use crate::domain::ids::Lsn;
+use crate::storage::layout::Home;
+use crate::storage::snapshot::{SnapshotHeader, write_snapshot};
+use crate::storage::snapshot_codec::{self, PartitionImage};
+use crate::storage::{Result, retention};
+use crate::telemetry::{clock, metric};
+
+use super::directory::Partition;
+
+/// A snapshot to be written. At most one of each partition is under way.
+pub(crate) struct Job {
+    pub(crate) home: Home,
+    pub(crate) partition: Arc<Partition>,
+    pub(crate) lsn: Lsn,
+    pub(crate) image: PartitionImage,
+    /// Told whether it was written, in the end.
+    pub(crate) done: Box<dyn FnOnce(bool) + Send>,
+}
+
+/// Starts the thread. It ends when all senders are gone.
+pub(crate) fn start() -> std::io::Result<(Sender<Job>, JoinHandle<()>)> {
+    let (jobs, todo) = unbounded::<Job>();
+    let run = move || {
+        for Job { home, partition, lsn, image, done } in todo {
+            let written = write(&home, &partition, lsn, image);
+            if let Err(fault) = &written {
+                tracing::error!(partition = partition.number, %fault, "a snapshot was not written; the journal is kept");
+            }
+            done(written.is_ok());
+        }
+    };
+    let thread = std::thread::Builder::new().name("weir-snapshots".to_owned()).spawn(run)?;
+    Ok((jobs, thread))
+}
+
+fn write(home: &Home, partition: &Partition, lsn: Lsn, image: PartitionImage) -> Result<()> {
+    let begun = clock::start();
+    let body = snapshot_codec::encode(&image);
+    drop(image);
+    write_snapshot(home, SnapshotHeader { lsn, version: snapshot_codec::SNAPSHOT_VERSION }, &body)?;
+    partition.snapshot_lsn.store(lsn.0, Ordering::Release);
+    partition.snapshot_bytes.store(u64::try_from(body.len()).unwrap_or(u64::MAX), Ordering::Release);
+    let bytes = u32::try_from(body.len()).unwrap_or(u32::MAX);
+    metric::snapshot_written(partition.number, bytes, begun.elapsed().as_secs_f64());
+    let retired = retention::retire(home)?;
+    tracing::info!(
+        partition = partition.number, %lsn, bytes, snapshots = retired.snapshots, segments = retired.segments,
+        "wrote a snapshot"
+    );
+    Ok(())
+}

@@ -1,0 +1,49 @@
+//! What may be asked of a pool besides debits.
+
+use super::bindings::UnlimitedLicense;
+use super::ids::{ActorId, CameraId, LicenseId, Name};
+use super::license::LicenseKey;
+
+/// A change that somebody asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Register a camera, or change one.
+    RegisterCamera(CameraSpec),
+    /// Remove a camera.
+    RemoveCamera {
+        /// The camera.
+        camera: CameraId,
+    },
+    /// Bind an Unlimited AI License to a camera (R9).
+    BindUnlimited {
+        /// The camera.
+        camera: CameraId,
+        /// The license and its terms.
+        license: UnlimitedLicense,
+    },
+    /// Unbind an Unlimited AI License.
+    UnbindUnlimited {
+        /// The license.
+        license: LicenseId,
+    },
+    /// Add the licenses of a key that this organization claimed (R2).
+    AddLicenses {
+        /// The key.
+        key: LicenseKey,
+        /// Who adds them.
+        by: ActorId,
+    },
+}
+
+/// What is to be known of a camera.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CameraSpec {
+    /// The camera.
+    pub id: CameraId,
+    /// The network that it is in.
+    pub network: Name,
+    /// Whether its Cloud AI is on.
+    pub cloud_ai: bool,
+    /// Whether it has a Pro License: recorded, never asked (R7).
+    pub pro_license: bool,
+}

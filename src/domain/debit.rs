@@ -1,0 +1,384 @@
+//! A debit: what a camera's analysis costs, under an identity by which it is charged at most once (R13).
+//!
+//! Debits travel in a [`DebitBatch`]: rows of fixed size, one arena for text, and the outcomes beside them. Its buffers are
+//! reused, so that a debit on its way allocates nothing.
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::Slot;
+use super::limits::{BATCH_DEBITS_MAX, DEBIT_TOKENS_MAX, EVENT_ID_BYTES_MAX, ID_BYTES_MAX};
+use super::refusal::{Invalid, Refusal};
+use super::time::Timestamp;
+
+/// What the tokens are used for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UsageKind {
+    /// Contextual video analytics, which an Unlimited AI License exempts (R9).
+    #[default]
+    ContextualVideoAnalytics,
+    /// Search over recorded video in natural language.
+    VideoSearch,
+    /// Summaries of recorded video.
+    VideoSummary,
+    /// Anything else.
+    Other,
+}
+
+impl UsageKind {
+    /// All kinds; the place of each is its stored number.
+    pub const ALL: [Self; 4] =
+        [Self::ContextualVideoAnalytics, Self::VideoSearch, Self::VideoSummary, Self::Other];
+
+    /// The number by which the kind is stored.
+    #[inline]
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Self::ContextualVideoAnalytics => 0,
+            Self::VideoSearch => 1,
+            Self::VideoSummary => 2,
+            Self::Other => 3,
+        }
+    }
+
+    /// The kind with this number.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn from_number(number: u8) -> Result<Self, Invalid> {
+        Self::ALL.get(usize::from(number)).copied().ok_or(Invalid::UsageKind)
+    }
+
+    /// The kind's name, as in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ContextualVideoAnalytics => "contextual_video_analytics",
+            Self::VideoSearch => "video_search",
+            Self::VideoSummary => "video_summary",
+            Self::Other => "other",
+        }
+    }
+
+    /// The kind of this name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn from_name(name: &str) -> Result<Self, Invalid> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or(Invalid::UsageKind)
+    }
+}
+
+/// How a debit names its camera.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CameraRef<'a> {
+    /// By its id.
+    Id(&'a str),
+    /// By its slot in the pool, which saves the look-up.
+    Slot(Slot),
+}
+
+/// The identity of a debit within its organization and camera. It names the physical event: reuse it on
+/// retry, never mint a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Identity<'a> {
+    /// A sequence number, rising per camera within an epoch.
+    Seq {
+        /// Rises when the sender lost its counter.
+        epoch: u32,
+        /// Rises with every event.
+        seq: u64,
+    },
+    /// An id of the sender's own; it goes with the event's time.
+    EventId(&'a [u8]),
+}
+
+/// One debit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Debit<'a> {
+    /// The camera that consumed.
+    pub camera: CameraRef<'a>,
+    /// Under which identity it is charged at most once.
+    pub identity: Identity<'a>,
+    /// Tokens: 1 to 1,000,000,000.
+    pub tokens: u64,
+    /// What they were used for.
+    pub kind: UsageKind,
+    /// The event's time; the time of admission where absent.
+    pub time: Option<Timestamp>,
+}
+
+/// What became of a debit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The pool was charged.
+    Charged,
+    /// The camera is under a valid Unlimited AI License: recorded, nothing was charged.
+    Exempt,
+    /// The same debit was charged before; this is what became of it then.
+    Duplicate(FirstOutcome),
+    /// Nothing was charged, and nothing remembered.
+    Refused(Refusal),
+}
+
+/// What became of the first of several debits with one identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirstOutcome {
+    /// The pool was charged.
+    Charged,
+    /// It was exempt.
+    Exempt,
+}
+
+/// A batch of debits of one organization, and what became of each.
+#[derive(Clone, Debug, Default)]
+pub struct DebitBatch {
+    rows: Vec<DebitRow>,
+    text: Vec<u8>,
+    outcomes: Vec<Outcome>,
+}
+
+/// A place in the text of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    start: u32,
+    len: u8,
+}
+
+impl Span {
+    /// The bytes at this place of `text`.
+    #[must_use]
+    pub fn of(self, text: &[u8]) -> &[u8] {
+        let start = usize::try_from(self.start).unwrap_or(usize::MAX);
+        &text[start..start + usize::from(self.len)]
+    }
+
+    /// Appends `bytes` (at most 255) to `text` and names their place.
+    pub fn push(text: &mut Vec<u8>, bytes: &[u8]) -> Self {
+        let start = u32::try_from(text.len()).expect("a batch's text stays below 4 GiB");
+        text.extend_from_slice(bytes);
+        Self { start, len: u8::try_from(bytes.len()).expect("ids are at most 128 bytes") }
+    }
+}
+
+/// A debit as a row of a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct DebitRow {
+    pub(crate) camera: RowCamera,
+    pub(crate) identity: RowIdentity,
+    pub(crate) time: Option<Timestamp>,
+    pub(crate) tokens: u32,
+    pub(crate) kind: UsageKind,
+    pub(crate) invalid: Option<Invalid>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum RowCamera {
+    Slot(Slot),
+    Id(Span),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum RowIdentity {
+    Seq { epoch: u32, seq: u64 },
+    EventId(Span),
+}
+
+/// A debit that was admitted: all that is needed to carry it out, and to journal it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Charge {
+    /// The camera.
+    pub slot: Slot,
+    /// Under which identity it is remembered.
+    pub identity: ChargeIdentity,
+    /// The event's time where the debit bore one.
+    pub time: Option<Timestamp>,
+    /// Tokens.
+    pub tokens: u32,
+    /// The content print.
+    pub print: u16,
+    /// What the tokens were used for.
+    pub kind: UsageKind,
+    /// Whether nothing is drawn from the pool.
+    pub exempt: bool,
+}
+
+/// The identity of an admitted debit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChargeIdentity {
+    /// A sequence number.
+    Seq {
+        /// Its epoch.
+        epoch: u32,
+        /// Its number.
+        seq: u64,
+    },
+    /// An event id.
+    EventId {
+        /// Its hash.
+        hash: u64,
+        /// Where its bytes stand in the batch's text.
+        id: Span,
+    },
+}
+
+/// The admitted debits of one batch: the event that is journaled.
+#[derive(Clone, Copy, Debug)]
+pub struct Charges<'a> {
+    /// When they were admitted.
+    pub at: Timestamp,
+    /// The debits in order.
+    pub charges: &'a [Charge],
+    /// The text that their event ids stand in.
+    pub text: &'a [u8],
+}
+
+impl DebitBatch {
+    /// An empty batch with room for `debits`.
+    #[must_use]
+    pub fn with_capacity(debits: usize) -> Self {
+        Self { rows: Vec::with_capacity(debits), text: Vec::new(), outcomes: Vec::with_capacity(debits) }
+    }
+
+    /// Adds a debit. A value out of its bounds is judged with the batch: it gets `invalid`, its neighbours
+    /// are not affected.
+    pub fn push(&mut self, debit: Debit<'_>) {
+        let (tokens, invalid) = match check(&debit) {
+            Ok(tokens) => (tokens, None),
+            Err(invalid) => return self.push_invalid(invalid),
+        };
+        let camera = match debit.camera {
+            CameraRef::Slot(slot) => RowCamera::Slot(slot),
+            CameraRef::Id(id) => RowCamera::Id(Span::push(&mut self.text, id.as_bytes())),
+        };
+        let identity = match debit.identity {
+            Identity::Seq { epoch, seq } => RowIdentity::Seq { epoch, seq },
+            Identity::EventId(id) => RowIdentity::EventId(Span::push(&mut self.text, id)),
+        };
+        self.rows.push(DebitRow { camera, identity, time: debit.time, tokens, kind: debit.kind, invalid });
+    }
+
+    /// Adds a debit of which it is known already that it is `invalid`: its outcome keeps its place.
+    pub fn push_invalid(&mut self, invalid: Invalid) {
+        let identity = RowIdentity::Seq { epoch: 0, seq: 0 };
+        let camera = RowCamera::Slot(Slot(u32::MAX));
+        let invalid = Some(invalid);
+        self.rows.push(DebitRow {
+            camera,
+            identity,
+            time: None,
+            tokens: 0,
+            kind: UsageKind::default(),
+            invalid,
+        });
+    }
+
+    /// Empties the batch and keeps its buffers.
+    pub fn clear(&mut self) {
+        self.rows.clear();
+        self.text.clear();
+        self.outcomes.clear();
+    }
+
+    /// How many debits it holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// What became of each debit, in order; empty until the batch was judged.
+    #[must_use]
+    pub fn outcomes(&self) -> &[Outcome] {
+        &self.outcomes
+    }
+
+    /// The tokens that each debit asks for, in order; 0 for an invalid one.
+    pub fn tokens(&self) -> impl Iterator<Item = u32> {
+        self.rows.iter().map(|row| row.tokens)
+    }
+
+    /// Checks the number of debits.
+    ///
+    /// # Errors
+    /// When there are more than a batch may hold.
+    pub fn check_size(&self) -> Result<(), Invalid> {
+        if self.rows.len() <= BATCH_DEBITS_MAX { Ok(()) } else { Err(Invalid::BatchSize) }
+    }
+
+    /// The text that ids of its rows stand in.
+    #[must_use]
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// The parts that judging needs: rows and text to read, outcomes to write.
+    pub(crate) fn parts(&mut self) -> (&[DebitRow], &[u8], &mut Vec<Outcome>) {
+        self.outcomes.clear();
+        (&self.rows, &self.text, &mut self.outcomes)
+    }
+}
+
+fn check(debit: &Debit<'_>) -> Result<u32, Invalid> {
+    if let CameraRef::Id(id) = debit.camera
+        && (id.is_empty() || id.len() > ID_BYTES_MAX)
+    {
+        return Err(Invalid::CameraId);
+    }
+    if let Identity::EventId(id) = debit.identity {
+        if id.is_empty() || id.len() > EVENT_ID_BYTES_MAX {
+            return Err(Invalid::EventId);
+        }
+        if debit.time.is_none() {
+            return Err(Invalid::EventIdWithoutTime);
+        }
+    }
+    let tokens = u32::try_from(debit.tokens).ok();
+    tokens.filter(|tokens| (1..=DEBIT_TOKENS_MAX).contains(tokens)).ok_or(Invalid::Tokens)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usage_kinds_are_known_by_name_and_by_number() {
+        for kind in UsageKind::ALL {
+            assert_eq!(UsageKind::from_name(kind.name()), Ok(kind));
+            assert_eq!(UsageKind::from_number(kind.number()), Ok(kind));
+        }
+        assert_eq!(UsageKind::from_name("x"), Err(Invalid::UsageKind));
+        assert_eq!(UsageKind::from_number(4), Err(Invalid::UsageKind));
+    }
+
+    #[test]
+    fn values_out_of_bounds_are_invalid() {
+        let good = Debit {
+            camera: CameraRef::Id("cam"),
+            identity: Identity::Seq { epoch: 0, seq: 0 },
+            tokens: 1,
+            kind: UsageKind::default(),
+            time: None,
+        };
+        assert_eq!(check(&good), Ok(1));
+        let long = "x".repeat(129);
+        for (bad, invalid) in [
+            (Debit { tokens: 0, ..good }, Invalid::Tokens),
+            (Debit { tokens: 1_000_000_001, ..good }, Invalid::Tokens),
+            (Debit { tokens: u64::MAX, ..good }, Invalid::Tokens),
+            (Debit { camera: CameraRef::Id(""), ..good }, Invalid::CameraId),
+            (Debit { camera: CameraRef::Id(&long), ..good }, Invalid::CameraId),
+            (Debit { identity: Identity::EventId(b""), ..good }, Invalid::EventId),
+            (Debit { identity: Identity::EventId(long.as_bytes()), ..good }, Invalid::EventId),
+            (Debit { identity: Identity::EventId(b"e"), ..good }, Invalid::EventIdWithoutTime),
+        ] {
+            assert_eq!(check(&bad), Err(invalid), "{bad:?}");
+        }
+    }
+}

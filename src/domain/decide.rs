@@ -1,0 +1,305 @@
+//! Judges what is asked of a pool. Nothing here changes the pool.
+
+use super::bindings::UnlimitedLicense;
+use super::camera::{Camera, CameraFlags};
+use super::command::{CameraSpec, Command};
+use super::debit::{Charge, ChargeIdentity, DebitRow, FirstOutcome, RowCamera, RowIdentity, UsageKind};
+use super::event::{Cargo, Change};
+use super::hash;
+use super::ids::{ActorId, CameraId, LicenseId, OrgId, Slot, TransferId};
+use super::license::{License, LicenseKey, LicenseStep};
+use super::limits::{
+    CAMERA_BINDINGS_MAX, EVENT_AHEAD_MS_MAX, POOL_CAMERAS_MAX, POOL_LICENSES_MAX, POOL_NETWORKS_MAX,
+    POOL_TOKENS_MAX,
+};
+use super::pool::Pool;
+use super::refusal::{Invalid, Limit, Refusal};
+use super::seq_window::SeqClass;
+use super::time::Timestamp;
+use super::tokens::Tokens;
+use super::transfer::TransferSide;
+
+/// The judgement of a debit that is not refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is to be carried out.
+    Charge(Charge),
+    /// It was carried out before.
+    Duplicate(FirstOutcome),
+}
+
+/// What the pool knows of a debit's identity.
+enum Known {
+    New,
+    TooOld,
+    Same(FirstOutcome),
+    OtherContent,
+}
+
+/// Judges one debit of a batch whose text is `text`.
+///
+/// A debit that was carried out before is told as such first of all, whatever the camera's state is now. The
+/// refusals follow in their order of precedence.
+///
+/// # Errors
+/// The first refusal that applies.
+#[inline]
+pub fn debit(pool: &Pool, row: &DebitRow, text: &[u8], now: Timestamp) -> Result<Verdict, Refusal> {
+    if let Some(invalid) = row.invalid {
+        return Err(Refusal::Invalid(invalid));
+    }
+    if row.time.is_some_and(|time| time > now.plus_ms(EVENT_AHEAD_MS_MAX)) {
+        return Err(Refusal::Invalid(Invalid::TimeAhead));
+    }
+    let (slot, camera) = find_camera(pool, row.camera, text).ok_or(Refusal::UnknownCamera)?;
+    let print = hash::content_print(row.tokens, row.kind.number(), row.time);
+    let (identity, known) = match row.identity {
+        RowIdentity::Seq { epoch, seq } => {
+            (ChargeIdentity::Seq { epoch, seq }, known_seq(camera.window.classify(epoch, seq), print))
+        }
+        RowIdentity::EventId(id) => {
+            let hash = hash::event_id(pool.secret, slot, id.of(text));
+            (ChargeIdentity::EventId { hash, id }, known_event_id(pool, hash, print, row.time, now))
+        }
+    };
+    if let Known::Same(first) = known {
+        return Ok(Verdict::Duplicate(first));
+    }
+    if !camera.flags.has(CameraFlags::REGISTERED) {
+        return Err(Refusal::UnknownCamera);
+    }
+    if !camera.flags.has(CameraFlags::CLOUD_AI) {
+        return Err(Refusal::CloudAiDisabled);
+    }
+    match known {
+        Known::TooOld => return Err(Refusal::TooOld),
+        Known::OtherContent => return Err(Refusal::Conflict),
+        Known::New | Known::Same(_) => {}
+    }
+    let exempt =
+        camera.flags.has(CameraFlags::BOUND) && is_exempt(pool, slot, row.kind, row.time.unwrap_or(now));
+    if !exempt {
+        check_funds(pool, row.tokens)?;
+    }
+    let (time, tokens, kind) = (row.time, row.tokens, row.kind);
+    Ok(Verdict::Charge(Charge { slot, identity, time, tokens, print, kind, exempt }))
+}
+
+/// Judges an administrative command; `None` when it is carried out already.
+///
+/// # Errors
+/// Why it is refused.
+pub fn command(pool: &Pool, command: Command, now: Timestamp) -> Result<Option<Change>, Refusal> {
+    match command {
+        Command::RegisterCamera(spec) => register_camera(pool, spec),
+        Command::RemoveCamera { camera } => remove_camera(pool, camera),
+        Command::BindUnlimited { camera, license } => bind(pool, camera, license),
+        Command::UnbindUnlimited { license } => unbind(pool, license),
+        Command::AddLicenses { key, by } => add_licenses(pool, &key, by, now),
+    }
+}
+
+/// Judges whether a key's licenses fit the pool, and makes them.
+///
+/// # Errors
+/// When the key is out of bounds, the pool is being moved, or a total would pass its bound.
+pub fn expand_key(
+    pool: &Pool,
+    key: &LicenseKey,
+    by: &ActorId,
+    at: Timestamp,
+) -> Result<Vec<License>, Refusal> {
+    let tokens = key.tokens()?;
+    if pool.outgoing.is_some() {
+        return Err(Refusal::InTransfer);
+    }
+    check_room(pool, tokens, key.grants.len())?;
+    let step = LicenseStep { at, organization: pool.id.clone(), by: by.clone(), transfer: None };
+    let license = |(i, granted): (usize, &Tokens)| {
+        let (id, history) = (key.license_id(i + 1)?, vec![step.clone()]);
+        Ok(License { id, key: key.id.clone(), granted: *granted, remaining: *granted, history })
+    };
+    key.grants.iter().enumerate().map(license).collect()
+}
+
+/// Judges whether the pool can be moved by this transfer; `None` when it is prepared already.
+///
+/// # Errors
+/// When the transfer ended, another moves the pool already, or there is nothing to move.
+pub fn prepare_out(
+    pool: &Pool,
+    transfer: &TransferId,
+    target: &OrgId,
+    by: &ActorId,
+) -> Result<Option<Change>, Refusal> {
+    match pool.transfers.get(transfer) {
+        Some(TransferSide::OutPrepared { .. }) => return Ok(None),
+        Some(_) => return Err(Refusal::Conflict),
+        None if pool.outgoing.is_some() => return Err(Refusal::InTransfer),
+        None => {}
+    }
+    if pool.balance == Tokens::ZERO && pool.licenses.is_empty() {
+        return Err(Refusal::NothingToTransfer);
+    }
+    let (transfer, target, by) = (transfer.clone(), target.clone(), by.clone());
+    Ok(Some(Change::TransferOutPrepared { transfer, target, by }))
+}
+
+/// Judges whether the pool can receive a cargo; `None` when it is prepared already.
+///
+/// # Errors
+/// When the transfer ended, or a total would pass its bound.
+pub fn prepare_in(pool: &Pool, transfer: &TransferId, cargo: Cargo) -> Result<Option<Change>, Refusal> {
+    match pool.transfers.get(transfer) {
+        Some(TransferSide::InPrepared { .. }) => return Ok(None),
+        Some(_) => return Err(Refusal::Conflict),
+        None => {}
+    }
+    check_room(pool, cargo.tokens, cargo.licenses.len())?;
+    Ok(Some(Change::TransferInPrepared { transfer: transfer.clone(), cargo }))
+}
+
+/// The change that commits this pool's side of a transfer; `None` when it ended already.
+#[must_use]
+pub fn commit(pool: &Pool, transfer: &TransferId) -> Option<Change> {
+    let transfer = transfer.clone();
+    match pool.transfers.get(&transfer)? {
+        TransferSide::OutPrepared { .. } => Some(Change::TransferOutClosed { transfer }),
+        TransferSide::InPrepared { .. } => Some(Change::TransferInCredited { transfer }),
+        TransferSide::Closed | TransferSide::Credited | TransferSide::Aborted => None,
+    }
+}
+
+/// The change that aborts this pool's side of a transfer; `None` when it ended already. A transfer that the pool does
+/// not know is remembered as aborted, so that a late prepare finds it ended.
+#[must_use]
+pub fn abort(pool: &Pool, transfer: &TransferId) -> Option<Change> {
+    let open = pool.transfers.get(transfer).is_none_or(TransferSide::is_prepared);
+    open.then(|| Change::TransferAborted { transfer: transfer.clone() })
+}
+
+fn find_camera<'a>(pool: &'a Pool, camera: RowCamera, text: &[u8]) -> Option<(Slot, &'a Camera)> {
+    let slot = match camera {
+        RowCamera::Slot(slot) => slot,
+        RowCamera::Id(id) => pool.cameras.find(id.of(text))?,
+    };
+    Some((slot, pool.cameras.get(slot)?))
+}
+
+#[inline]
+fn known_seq(class: SeqClass, print: u16) -> Known {
+    match class {
+        SeqClass::New => Known::New,
+        SeqClass::TooOld => Known::TooOld,
+        SeqClass::Seen { print: Some(first), .. } if first != print => Known::OtherContent,
+        SeqClass::Seen { exempt, .. } => Known::Same(first_outcome(exempt)),
+    }
+}
+
+fn known_event_id(pool: &Pool, hash: u64, print: u16, time: Option<Timestamp>, now: Timestamp) -> Known {
+    let horizon = pool.event_ids.horizon().max(now.minus_ms(pool.retention_ms));
+    match pool.event_ids.find(hash, print) {
+        Some(seen) if seen.same_content => Known::Same(first_outcome(seen.exempt)),
+        _ if time.is_none_or(|time| time < horizon) => Known::TooOld,
+        Some(_) => Known::OtherContent,
+        None => Known::New,
+    }
+}
+
+fn first_outcome(exempt: bool) -> FirstOutcome {
+    if exempt { FirstOutcome::Exempt } else { FirstOutcome::Charged }
+}
+
+fn is_exempt(pool: &Pool, slot: Slot, kind: UsageKind, time: Timestamp) -> bool {
+    pool.bindings.exempts(slot, kind, time)
+}
+
+#[inline]
+fn check_funds(pool: &Pool, tokens: u32) -> Result<(), Refusal> {
+    if pool.outgoing.is_some() {
+        return Err(Refusal::InTransfer);
+    }
+    if pool.available() < Tokens::from(tokens) { Err(Refusal::InsufficientTokens) } else { Ok(()) }
+}
+
+fn register_camera(pool: &Pool, spec: CameraSpec) -> Result<Option<Change>, Refusal> {
+    let known = pool.cameras.find(spec.id.as_str().as_bytes());
+    if known.is_none() && pool.cameras.slots() >= POOL_CAMERAS_MAX {
+        return Err(Refusal::LimitReached(Limit::Cameras));
+    }
+    if !pool.network_places.contains_key(&spec.network) && pool.networks.len() >= POOL_NETWORKS_MAX {
+        return Err(Refusal::LimitReached(Limit::Networks));
+    }
+    let view = known.and_then(|slot| pool.camera_view(slot));
+    let same = view.is_some_and(|view| {
+        (view.network, view.cloud_ai, view.pro_license)
+            == (spec.network.clone(), spec.cloud_ai, spec.pro_license)
+    });
+    let CameraSpec { id: camera, network, cloud_ai, pro_license } = spec;
+    Ok((!same).then_some(Change::CameraRegistered { camera, network, cloud_ai, pro_license }))
+}
+
+fn remove_camera(pool: &Pool, camera: CameraId) -> Result<Option<Change>, Refusal> {
+    registered(pool, &camera)?;
+    Ok(Some(Change::CameraRemoved { camera }))
+}
+
+fn bind(pool: &Pool, camera: CameraId, license: UnlimitedLicense) -> Result<Option<Change>, Refusal> {
+    if license.from >= license.until {
+        return Err(Refusal::Invalid(Invalid::Validity));
+    }
+    let slot = registered(pool, &camera)?;
+    match pool.bindings.camera_of(&license.id) {
+        Some(other) if other != slot => return Err(Refusal::LicenseInUse),
+        Some(_) if pool.bindings.of(slot).contains(&license) => return Ok(None),
+        None if pool.bindings.of(slot).len() >= CAMERA_BINDINGS_MAX => {
+            return Err(Refusal::LimitReached(Limit::Bindings));
+        }
+        _ => {}
+    }
+    Ok(Some(Change::UnlimitedBound { camera, license }))
+}
+
+fn unbind(pool: &Pool, license: LicenseId) -> Result<Option<Change>, Refusal> {
+    if pool.bindings.camera_of(&license).is_some() {
+        return Ok(Some(Change::UnlimitedUnbound { license }));
+    }
+    let is_shared = pool.licenses.parts().0.iter().any(|shared| shared.id == license);
+    Err(if is_shared { Refusal::LicenseIsPermanent } else { Refusal::UnknownLicense })
+}
+
+fn add_licenses(
+    pool: &Pool,
+    key: &LicenseKey,
+    by: ActorId,
+    at: Timestamp,
+) -> Result<Option<Change>, Refusal> {
+    if pool.keys.contains(&key.id) {
+        return Ok(None);
+    }
+    let licenses = expand_key(pool, key, &by, at)?;
+    Ok(Some(Change::LicensesAdded { key: key.id.clone(), licenses }))
+}
+
+fn registered(pool: &Pool, camera: &CameraId) -> Result<Slot, Refusal> {
+    let slot = pool.cameras.find(camera.as_str().as_bytes()).ok_or(Refusal::UnknownCamera)?;
+    let flags = pool.cameras.get(slot).map(|camera| camera.flags).unwrap_or_default();
+    if flags.has(CameraFlags::REGISTERED) { Ok(slot) } else { Err(Refusal::UnknownCamera) }
+}
+
+/// Whether so many tokens and licenses fit, those on their way here included.
+fn check_room(pool: &Pool, tokens: Tokens, licenses: usize) -> Result<(), Refusal> {
+    let cargo = |side: &TransferSide| match side {
+        TransferSide::InPrepared { cargo } => Some((cargo.tokens, cargo.licenses.len())),
+        _ => None,
+    };
+    let coming: Vec<_> = pool.transfers.values().filter_map(cargo).collect();
+    let ever = pool.totals.granted.plus(pool.totals.transferred_in);
+    let sum = coming.iter().try_fold(ever, |sum, (tokens, _)| sum.checked_add(*tokens));
+    let sum = sum.and_then(|sum| sum.checked_add(tokens));
+    if sum.is_none_or(|sum| sum.0 > POOL_TOKENS_MAX) {
+        return Err(Refusal::LimitReached(Limit::PoolTokens));
+    }
+    let held = pool.licenses.len() + coming.iter().map(|(_, count)| count).sum::<usize>();
+    if held + licenses > POOL_LICENSES_MAX { Err(Refusal::LimitReached(Limit::Licenses)) } else { Ok(()) }
+}

@@ -1,0 +1,290 @@
+//! Remembers charged event ids (R13) until they are older than the retention.
+//!
+//! An id is kept as 12 bytes: 64 bits of a keyed hash, its time in units of six hours, 15 bits of content print and
+//! whether it was exempt. Entries stand in sorted leaves of at most [`LEAF_ENTRIES_MAX`]; capacity grows by an eighth, so that
+//! an entry costs less than 16 bytes. Two ids of one hash would be told as one: with 100 million remembered, a new
+//! id meets such a hash with a chance below 6 in 10^12, and is then refused as `conflict` or told as `duplicate`.
+//!
+//! The horizon only rises. An id whose time lies before it is too old, whatever the clock says later, so a clock
+//! that jumped ahead and came back never lets an id be charged again.
+
+use super::shared::Shared;
+use super::time::Timestamp;
+
+/// Most entries of one leaf; a fuller one is split.
+pub const LEAF_ENTRIES_MAX: usize = 1_024;
+/// Bytes of one entry as it is stored.
+pub const ENTRY_BYTES: usize = 12;
+
+const UNIT_MS: u64 = 6 * 60 * 60 * 1_000;
+/// Time units are counted from the start of 2020, so that 16 bits last until 2064.
+const UNITS_BEFORE_2020: u64 = 1_577_836_800_000 / UNIT_MS;
+
+/// One remembered id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventEntry {
+    high: u32,
+    low: u32,
+    unit: u16,
+    print_and_exempt: u16,
+}
+
+/// What is remembered of an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeenEvent {
+    /// The first outcome was `exempt`.
+    pub exempt: bool,
+    /// Whether the content is the same as that of the first.
+    pub same_content: bool,
+}
+
+/// The entries of one range of hashes, sorted.
+#[derive(Clone, Debug, Default)]
+pub struct Leaf {
+    entries: Vec<EventEntry>,
+    /// Entries of earlier units were dropped.
+    swept: u16,
+}
+
+/// All remembered ids of a pool.
+#[derive(Debug)]
+pub struct EventIds {
+    leaves: Vec<Shared<Leaf>>,
+    horizon: Timestamp,
+}
+
+impl EventIds {
+    /// Remembers nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { leaves: Vec::new(), horizon: Timestamp::FIRST }
+    }
+
+    /// The time before which ids are too old.
+    #[must_use]
+    pub fn horizon(&self) -> Timestamp {
+        self.horizon
+    }
+
+    /// Raises the horizon to `to`; never lowers it.
+    pub fn raise_horizon(&mut self, to: Timestamp) {
+        self.horizon = self.horizon.max(to);
+    }
+
+    /// What is remembered of the id with this hash.
+    #[must_use]
+    pub fn find(&self, hash: u64, print: u16) -> Option<SeenEvent> {
+        let leaf = self.leaves.get(self.leaf_of(hash)?)?.get();
+        let at = leaf.entries.binary_search_by_key(&hash, EventEntry::hash).ok()?;
+        let entry = leaf.entries[at];
+        let seen = SeenEvent {
+            exempt: entry.print_and_exempt & 1 == 1,
+            same_content: entry.print_and_exempt | 1 == print | 1,
+        };
+        (entry.unit >= unit(self.horizon)).then_some(seen)
+    }
+
+    /// Remembers an id that was just charged.
+    pub fn insert(&mut self, hash: u64, time: Timestamp, print: u16, exempt: bool) {
+        let entry = EventEntry::new(hash, unit(time), print & !1 | u16::from(exempt));
+        let Some(at) = self.leaf_of(hash) else {
+            let leaf = Leaf { entries: vec![entry], swept: unit(self.horizon) };
+            self.leaves.push(Shared::new(leaf));
+            return;
+        };
+        let leaf = self.leaves[at].get_mut();
+        leaf.sweep(unit(self.horizon));
+        leaf.insert(entry);
+        if leaf.entries.len() > LEAF_ENTRIES_MAX {
+            let upper = leaf.split();
+            self.leaves.insert(at + 1, Shared::new(upper));
+        }
+    }
+
+    /// How many ids are remembered, those that may be dropped at the next chance included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.leaves.iter().map(|leaf| leaf.get().entries.len()).sum()
+    }
+
+    /// Whether none is remembered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Memory of the entries, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let spine = self.leaves.capacity() * size_of::<Shared<Leaf>>();
+        let leaf_bytes =
+            |leaf: &Shared<Leaf>| size_of::<Leaf>() + leaf.get().entries.capacity() * ENTRY_BYTES;
+        spine + self.leaves.iter().map(leaf_bytes).sum::<usize>()
+    }
+
+    /// Hands the leaves to a snapshot.
+    pub fn freeze(&mut self) -> Vec<std::sync::Arc<Box<Leaf>>> {
+        self.leaves.iter_mut().map(Shared::freeze).collect()
+    }
+
+    /// Rebuilds the memory from what [`pack`] stored. `None` when the bytes are not sorted entries.
+    #[must_use]
+    pub fn unpack(bytes: &[u8], horizon: Timestamp) -> Option<Self> {
+        let (entries, rest) = bytes.as_chunks::<ENTRY_BYTES>();
+        let entries: Vec<_> = entries.iter().map(EventEntry::from_bytes).collect();
+        if !rest.is_empty() || !entries.is_sorted_by(|a, b| a.hash() < b.hash()) {
+            return None;
+        }
+        let leaf = |part: &[EventEntry]| Shared::new(Leaf { entries: part.to_vec(), swept: unit(horizon) });
+        Some(Self { leaves: entries.chunks(LEAF_ENTRIES_MAX / 2).map(leaf).collect(), horizon })
+    }
+
+    fn leaf_of(&self, hash: u64) -> Option<usize> {
+        let after = self.leaves.partition_point(|leaf| leaf.get().first_hash() <= hash);
+        if self.leaves.is_empty() { None } else { Some(after.saturating_sub(1)) }
+    }
+}
+
+impl Default for EventIds {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The remembered ids as bytes, sorted by hash, without those before the horizon: equal for equal content.
+#[must_use]
+pub fn pack(leaves: &[std::sync::Arc<Box<Leaf>>], horizon: Timestamp) -> Vec<u8> {
+    let kept = |entry: &&EventEntry| entry.unit >= unit(horizon);
+    leaves.iter().flat_map(|leaf| &leaf.entries).filter(kept).flat_map(EventEntry::to_bytes).collect()
+}
+
+impl EventEntry {
+    fn new(hash: u64, unit: u16, print_and_exempt: u16) -> Self {
+        let [a, b, c, d, e, f, g, h] = hash.to_be_bytes();
+        let (high, low) = (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]));
+        Self { high, low, unit, print_and_exempt }
+    }
+
+    fn hash(&self) -> u64 {
+        u64::from(self.high) << 32 | u64::from(self.low)
+    }
+
+    fn to_bytes(&self) -> [u8; ENTRY_BYTES] {
+        let mut bytes = [0; ENTRY_BYTES];
+        bytes[..8].copy_from_slice(&self.hash().to_be_bytes());
+        bytes[8..10].copy_from_slice(&self.unit.to_le_bytes());
+        bytes[10..].copy_from_slice(&self.print_and_exempt.to_le_bytes());
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8; ENTRY_BYTES]) -> Self {
+        let [a, b, c, d, e, f, g, h, u0, u1, p0, p1] = *bytes;
+        let hash = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+        Self::new(hash, u16::from_le_bytes([u0, u1]), u16::from_le_bytes([p0, p1]))
+    }
+}
+
+impl Leaf {
+    fn first_hash(&self) -> u64 {
+        self.entries.first().map_or(0, EventEntry::hash)
+    }
+
+    fn sweep(&mut self, before: u16) {
+        if self.swept < before {
+            // The first entry bounds the leaf's range of hashes, so it stays even when it is past the horizon.
+            let first = self.first_hash();
+            self.entries.retain(|entry| entry.unit >= before || entry.hash() == first);
+            self.entries.shrink_to(self.entries.len() + self.entries.len() / 8 + 1);
+            self.swept = before;
+        }
+    }
+
+    fn insert(&mut self, entry: EventEntry) {
+        match self.entries.binary_search_by_key(&entry.hash(), EventEntry::hash) {
+            Ok(at) => self.entries[at] = entry,
+            Err(at) => {
+                if self.entries.len() == self.entries.capacity() {
+                    self.entries.reserve_exact(self.entries.len() / 8 + 1);
+                }
+                self.entries.insert(at, entry);
+            }
+        }
+    }
+
+    fn split(&mut self) -> Self {
+        let upper = self.entries.split_off(self.entries.len() / 2);
+        self.entries.shrink_to_fit();
+        Self { entries: upper, swept: self.swept }
+    }
+}
+
+fn unit(time: Timestamp) -> u16 {
+    u16::try_from((time.ms() / UNIT_MS).saturating_sub(UNITS_BEFORE_2020)).unwrap_or(u16::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Timestamp {
+        Timestamp::from_ms(1_700_000_000_000 + ms).expect("in range")
+    }
+
+    fn hash_of(n: u64) -> u64 {
+        n.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    }
+
+    #[test]
+    fn r13_an_event_id_is_remembered_with_its_outcome_and_content() {
+        let mut ids = EventIds::new();
+        ids.insert(9, at(0), 0x1234, true);
+        assert_eq!(ids.find(9, 0x1234), Some(SeenEvent { exempt: true, same_content: true }));
+        assert_eq!(ids.find(9, 0x4321), Some(SeenEvent { exempt: true, same_content: false }));
+        assert_eq!(ids.find(8, 0x1234), None);
+    }
+
+    #[test]
+    fn r13_a_remembered_event_id_takes_at_most_sixteen_bytes() {
+        let mut ids = EventIds::new();
+        for n in 1..=300_000 {
+            ids.insert(hash_of(n), at(n), 7, false);
+            if n > 10_000 && n % 9_973 == 0 {
+                assert!(ids.bytes() <= 16 * ids.len(), "{} bytes for {}", ids.bytes(), ids.len());
+            }
+        }
+        assert!((1..=300_000).all(|n| ids.find(hash_of(n), 7).is_some()));
+    }
+
+    #[test]
+    fn r13_the_horizon_never_falls_and_forgets_what_lies_before_it() {
+        let day = 24 * 60 * 60 * 1_000;
+        let mut ids = EventIds::new();
+        for n in 1..=5_000 {
+            ids.insert(hash_of(n), at(0), 7, false);
+        }
+        ids.raise_horizon(at(2 * day));
+        ids.raise_horizon(at(day));
+        assert_eq!(ids.horizon(), at(2 * day));
+        assert_eq!(ids.find(hash_of(1), 7), None);
+        for n in 5_001..=10_000 {
+            ids.insert(hash_of(n), at(2 * day), 7, false);
+        }
+        assert!(ids.len() < 5_100, "{} kept", ids.len());
+    }
+
+    #[test]
+    fn packed_ids_are_rebuilt_alike_and_disorder_is_refused() {
+        let mut ids = EventIds::new();
+        for n in 1..=3_000 {
+            ids.insert(hash_of(n), at(0), 7, n % 2 == 0);
+        }
+        let packed = pack(&ids.freeze(), ids.horizon());
+        let mut again = EventIds::unpack(&packed, ids.horizon()).expect("sorted");
+        assert_eq!(pack(&again.freeze(), again.horizon()), packed);
+        assert_eq!(again.find(hash_of(2), 7), Some(SeenEvent { exempt: true, same_content: true }));
+        let mut disorder = packed.clone();
+        disorder.rotate_left(ENTRY_BYTES);
+        assert!(EventIds::unpack(&disorder, ids.horizon()).is_none());
+        assert!(EventIds::unpack(&packed[1..], ids.horizon()).is_none());
+    }
+}

@@ -1,0 +1,107 @@
+//! The invariants that a state can be checked for, by the ids of `docs/INVARIANTS.md`.
+
+use super::camera::CameraFlags;
+use super::ids::Slot;
+use super::pool::Pool;
+use super::registry::{Registry, TransferState};
+use super::tokens::Tokens;
+use super::transfer::TransferSide;
+
+/// A broken invariant: which, and how it shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The invariant's id, as in `I1`.
+    pub id: &'static str,
+    /// What was found.
+    pub what: String,
+}
+
+/// Checks one pool; empty when all holds.
+#[must_use]
+pub fn check_pool(pool: &Pool) -> Vec<Violation> {
+    let mut found = Vec::new();
+    let totals = &pool.totals;
+    let came = totals.granted.0 + totals.transferred_in.0;
+    let went = pool.available().0 + pool.in_transit().0 + totals.used.0 + totals.transferred_out.0;
+    expect(&mut found, "I1", came == went, || {
+        format!("{}: {came} tokens came, {went} are accounted for", pool.id)
+    });
+    let held = pool.licenses.remaining();
+    expect(&mut found, "I1", held == pool.balance, || {
+        format!("{}: the licenses hold {held} tokens, the pool {}", pool.id, pool.balance)
+    });
+    let by_network: u64 = pool.networks.iter().map(|network| network.used.0).sum();
+    let by_camera: u64 = pool.cameras.iter_from(Slot(0)).map(|(_, _, camera)| camera.used).sum();
+    expect(&mut found, "I1", by_network == totals.used.0 && by_camera == totals.used.0, || {
+        format!("{}: used {} in all, {by_network} by network, {by_camera} by camera", pool.id, totals.used)
+    });
+    let frozen = pool.outgoing.as_ref().is_none_or(|transfer| {
+        matches!(pool.transfers.get(transfer), Some(TransferSide::OutPrepared { .. }))
+    });
+    expect(&mut found, "I6", frozen, || format!("{}: frozen by a transfer that is not prepared", pool.id));
+    let bound = pool
+        .bindings
+        .iter()
+        .all(|(slot, _)| pool.cameras.get(slot).is_some_and(|camera| camera.flags.has(CameraFlags::BOUND)));
+    expect(&mut found, "I8", bound, || format!("{}: a bound license is not marked at its camera", pool.id));
+    found
+}
+
+/// Checks all pools of a directory together: no token appears or disappears, transit counted once (I1), and both
+/// sides of every transfer ended alike (I6).
+#[must_use]
+pub fn check_directory<'a>(
+    registry: &Registry,
+    pools: impl Iterator<Item = &'a Pool> + Clone,
+) -> Vec<Violation> {
+    let mut found: Vec<_> = pools.clone().flat_map(check_pool).collect();
+    let granted: Tokens = pools.clone().map(|pool| pool.totals.granted).sum();
+    let used: Tokens = pools.clone().map(|pool| pool.totals.used).sum();
+    let held: Tokens =
+        pools.clone().map(|pool| pool.available().plus(transit_counted_once(registry, pool))).sum();
+    expect(&mut found, "I1", granted == used.plus(held), || {
+        format!("{granted} tokens were granted, {used} are used and {held} are held")
+    });
+    for pool in pools {
+        check_sides(registry, pool, &mut found);
+    }
+    found
+}
+
+/// The tokens in transit that are counted at this pool: at the source until the commit, at the target after it.
+fn transit_counted_once(registry: &Registry, pool: &Pool) -> Tokens {
+    let counted = pool.transfers.iter().map(|(id, side)| {
+        let committed = registry.transfers.get(id).is_some_and(|transfer| {
+            matches!(transfer.state, TransferState::Committed | TransferState::Finished)
+        });
+        match side {
+            TransferSide::OutPrepared { cargo, .. } if !committed => cargo.tokens,
+            TransferSide::InPrepared { cargo } if committed => cargo.tokens,
+            _ => Tokens::ZERO,
+        }
+    });
+    counted.sum()
+}
+
+fn check_sides(registry: &Registry, pool: &Pool, found: &mut Vec<Violation>) {
+    for (id, side) in &pool.transfers {
+        let state = registry.transfers.get(id).map(|transfer| transfer.state);
+        let alike = match (state, side) {
+            (Some(TransferState::Committed), side) => *side != TransferSide::Aborted,
+            (Some(TransferState::Finished), side) => {
+                matches!(side, TransferSide::Closed | TransferSide::Credited)
+            }
+            (Some(TransferState::Aborted), side) => *side == TransferSide::Aborted,
+            (Some(TransferState::Begun), side) => side.is_prepared(),
+            (Some(TransferState::Aborting), side) => side.is_prepared() || *side == TransferSide::Aborted,
+            (None, _) => false,
+        };
+        expect(found, "I6", alike, || format!("{}: transfer {id} is {state:?} but {side:?} here", pool.id));
+    }
+}
+
+fn expect(found: &mut Vec<Violation>, id: &'static str, holds: bool, what: impl FnOnce() -> String) {
+    if !holds {
+        found.push(Violation { id, what: what() });
+    }
+}

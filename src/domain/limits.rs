@@ -1,0 +1,48 @@
+//! Every bound of the product, declared once. An error that reports a bound takes the number from here.
+
+/// Longest organization, camera, license, key or transfer identifier, in bytes.
+pub const ID_BYTES_MAX: usize = 64;
+/// Longest name (of an organization or a network), in bytes of UTF-8.
+pub const NAME_BYTES_MAX: usize = 128;
+/// Longest `event_id` of a debit, in bytes.
+pub const EVENT_ID_BYTES_MAX: usize = 128;
+/// Most tokens one debit may ask for.
+pub const DEBIT_TOKENS_MAX: u32 = 1_000_000_000;
+/// Most tokens a pool may ever receive; every total stays exact in a JSON number (2^53 - 1).
+pub const POOL_TOKENS_MAX: u64 = 9_007_199_254_740_991;
+/// Most debits in one batch.
+pub const BATCH_DEBITS_MAX: usize = 10_000;
+/// Most licenses one license key may expand to.
+pub const KEY_LICENSES_MAX: usize = 1_000;
+/// Most licenses one organization may hold at once.
+pub const POOL_LICENSES_MAX: usize = 20_000;
+/// Most cameras of one organization.
+pub const POOL_CAMERAS_MAX: u32 = 4_000_000;
+/// Most networks of one organization.
+pub const POOL_NETWORKS_MAX: usize = 65_536;
+/// Most Unlimited AI Licenses bound to one camera at once.
+pub const CAMERA_BINDINGS_MAX: usize = 16;
+/// Most organizations of one partition.
+pub const PARTITION_ORGANIZATIONS_MAX: u32 = 1_000_000;
+/// Most partitions of a data directory.
+pub const PARTITIONS_MAX: u16 = 64;
+/// How far ahead of the meter's clock an event's time may lie, in milliseconds (5 minutes).
+pub const EVENT_AHEAD_MS_MAX: u64 = 5 * 60 * 1_000;
+/// Shortest time an `event_id` is remembered, in milliseconds (1 minute).
+pub const RETENTION_MS_MIN: u64 = 60 * 1_000;
+/// How long an `event_id` is remembered unless configured, in milliseconds (24 hours).
+pub const RETENTION_MS_DEFAULT: u64 = 24 * 60 * 60 * 1_000;
+/// Longest time an `event_id` is remembered, in milliseconds (35 days).
+pub const RETENTION_MS_MAX: u64 = 35 * 24 * 60 * 60 * 1_000;
+/// Last representable time: the end of the year 9999, in milliseconds since the Unix epoch.
+pub const TIMESTAMP_MS_MAX: u64 = 253_402_300_799_999;
+/// How many sequence numbers below the highest a camera's window tells apart.
+pub const SEQ_WINDOW: u64 = 64;
+/// For how many of the newest sequence numbers the window also remembers the content.
+pub const SEQ_CONTENT_WINDOW: u64 = 8;
+/// Most API keys of a data directory.
+pub const API_KEYS_MAX: usize = 100_000;
+/// Most organizations one API key may name.
+pub const API_KEY_ORGANIZATIONS_MAX: usize = 256;
+/// Most rows one page of a listing holds.
+pub const PAGE_ROWS_MAX: usize = 1_000;

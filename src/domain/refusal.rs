@@ -1,0 +1,286 @@
+//! What the meter refuses, each with a stable code.
+//!
+//! For a debit the order of the variants from [`Refusal::Invalid`] to [`Refusal::Busy`] is the order of
+//! precedence and part of the contract: when several refusals apply, the first is the answer.
+
+use std::fmt;
+
+use super::limits;
+
+/// Why a request was refused. Nothing was changed by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// A value is out of its bounds.
+    Invalid(Invalid),
+    /// There is no such organization.
+    UnknownOrganization,
+    /// The organization has no such camera (R8).
+    UnknownCamera,
+    /// The camera's Cloud AI is off (R8).
+    CloudAiDisabled,
+    /// The id can no longer be told from a charged one (R13).
+    TooOld,
+    /// The id was charged with other content, or the name is taken by something else.
+    Conflict,
+    /// The pool is being moved to another organization; retry.
+    InTransfer,
+    /// The pool cannot pay the whole debit (R12).
+    InsufficientTokens,
+    /// The meter has as much in flight as it admits; retry.
+    Busy,
+    /// The caller's role does not allow it (R1, R11).
+    Forbidden,
+    /// A Shared AI Token License cannot be unbound (R4).
+    LicenseIsPermanent,
+    /// There is an organization of that name already.
+    OrganizationExists,
+    /// The license key was claimed by another organization (R6).
+    LicenseKeyClaimed,
+    /// The Unlimited AI License is bound to another camera.
+    LicenseInUse,
+    /// There is no such license.
+    UnknownLicense,
+    /// There is no such transfer.
+    UnknownTransfer,
+    /// There is no such API key.
+    UnknownKey,
+    /// The pool has neither tokens nor licenses to move.
+    NothingToTransfer,
+    /// A total would pass what a pool, an organization or the directory may hold.
+    LimitReached(Limit),
+}
+
+/// Which value is out of its bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Invalid {
+    /// An organization id.
+    OrganizationId,
+    /// A camera id.
+    CameraId,
+    /// A license id.
+    LicenseId,
+    /// A license key's id.
+    KeyId,
+    /// A transfer id.
+    TransferId,
+    /// The name of an actor.
+    ActorId,
+    /// A name for people.
+    Name,
+    /// A debit's tokens.
+    Tokens,
+    /// A usage kind.
+    UsageKind,
+    /// A point in time.
+    Time,
+    /// An event's time that lies ahead of the meter's clock.
+    TimeAhead,
+    /// An `event_id` without the event's time.
+    EventIdWithoutTime,
+    /// An `event_id`'s length.
+    EventId,
+    /// A debit's identity: neither or both of `seq` and `event_id`.
+    Identity,
+    /// A license's tokens or a key's number of licenses.
+    Grant,
+    /// The validity of an Unlimited AI License: `from` is not before `until`.
+    Validity,
+    /// A transfer from an organization to itself.
+    SameOrganization,
+    /// An API key's role and organizations.
+    Role,
+    /// A retention outside its bounds.
+    Retention,
+    /// A batch with too many debits.
+    BatchSize,
+    /// A debit that is not readable at all.
+    Syntax,
+}
+
+/// Which total would pass its bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Limit {
+    /// Tokens a pool may ever receive.
+    PoolTokens,
+    /// Licenses of one organization.
+    Licenses,
+    /// Cameras of one organization.
+    Cameras,
+    /// Networks of one organization.
+    Networks,
+    /// Unlimited AI Licenses of one camera.
+    Bindings,
+    /// Organizations of one partition.
+    Organizations,
+    /// API keys of the directory.
+    ApiKeys,
+}
+
+impl Refusal {
+    /// The stable code: lower case, for programs.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "invalid",
+            Self::UnknownOrganization => "unknown_organization",
+            Self::UnknownCamera => "unknown_camera",
+            Self::CloudAiDisabled => "cloud_ai_disabled",
+            Self::TooOld => "too_old",
+            Self::Conflict => "conflict",
+            Self::InTransfer => "in_transfer",
+            Self::InsufficientTokens => "insufficient_tokens",
+            Self::Busy => "busy",
+            Self::Forbidden => "forbidden",
+            Self::LicenseIsPermanent => "license_is_permanent",
+            Self::OrganizationExists => "organization_exists",
+            Self::LicenseKeyClaimed => "license_key_claimed",
+            Self::LicenseInUse => "license_in_use",
+            Self::UnknownLicense => "unknown_license",
+            Self::UnknownTransfer => "unknown_transfer",
+            Self::UnknownKey => "unknown_key",
+            Self::NothingToTransfer => "nothing_to_transfer",
+            Self::LimitReached(_) => "limit_reached",
+        }
+    }
+
+    /// The refusal that bears `code`, for what is stored by its code; `None` for an unknown one.
+    #[must_use]
+    pub fn from_code(code: &str) -> Option<Self> {
+        const STORED: [Refusal; 6] = [
+            Refusal::UnknownOrganization,
+            Refusal::NothingToTransfer,
+            Refusal::InTransfer,
+            Refusal::Conflict,
+            Refusal::Busy,
+            Refusal::LimitReached(Limit::PoolTokens),
+        ];
+        STORED.into_iter().find(|refusal| refusal.code() == code)
+    }
+
+    /// Whether the same request may succeed later without any change by its caller.
+    #[must_use]
+    pub fn is_retryable(self) -> bool {
+        matches!(self, Self::InTransfer | Self::Busy)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Invalid(what) => return what.fmt(f),
+            Self::LimitReached(what) => return what.fmt(f),
+            Self::UnknownOrganization => "there is no such organization",
+            Self::UnknownCamera => "the organization has no such camera; register it first",
+            Self::CloudAiDisabled => "the camera's cloud ai is off; switch it on to analyze",
+            Self::TooOld => "the id lies before what can be told from a charged one; nothing was charged",
+            Self::Conflict => "the id is taken by a request with other content; use a new id for a new event",
+            Self::InTransfer => "the pool is being moved to another organization; retry shortly",
+            Self::InsufficientTokens => {
+                "the pool cannot pay the whole debit; nothing was charged, add a license"
+            }
+            Self::Busy => "as much is in flight as is admitted; nothing was charged, retry shortly",
+            Self::Forbidden => "the caller's role does not allow this",
+            Self::LicenseIsPermanent => "a shared ai token license is permanent; it cannot be unbound",
+            Self::OrganizationExists => "there is an organization of that id already",
+            Self::LicenseKeyClaimed => {
+                "the license key was claimed before, by another organization or with other licenses"
+            }
+            Self::LicenseInUse => {
+                "the unlimited ai license is bound to another camera; unbind it there first"
+            }
+            Self::UnknownLicense => "there is no such license",
+            Self::UnknownTransfer => "there is no such transfer",
+            Self::UnknownKey => "there is no such api key",
+            Self::NothingToTransfer => "the pool has neither tokens nor licenses to move",
+        })
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl From<Invalid> for Refusal {
+    fn from(what: Invalid) -> Self {
+        Self::Invalid(what)
+    }
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = limits::ID_BYTES_MAX;
+        match self {
+            Self::OrganizationId => write_id(f, "organization id", id),
+            Self::CameraId => write_id(f, "camera id", id),
+            Self::LicenseId => write_id(f, "license id", id),
+            Self::KeyId => write_id(f, "license key id", id),
+            Self::TransferId => write_id(f, "transfer id", id),
+            Self::ActorId => write_id(f, "actor id", id),
+            Self::Name => {
+                let most = limits::NAME_BYTES_MAX;
+                write!(f, "a name is 1 to {most} bytes of text without control characters")
+            }
+            Self::Tokens => {
+                write!(f, "tokens of a debit are a whole number from 1 to {}", limits::DEBIT_TOKENS_MAX)
+            }
+            Self::UsageKind => f.write_str("the usage kind is not known"),
+            Self::Time => f.write_str("a time lies after 1970 and before the year 10000"),
+            Self::TimeAhead => {
+                let most = limits::EVENT_AHEAD_MS_MAX / 1_000;
+                write!(f, "the event's time is more than {most} s ahead of the meter's clock")
+            }
+            Self::EventIdWithoutTime => f.write_str("an event_id goes with the event's time"),
+            Self::EventId => write!(f, "an event_id is 1 to {} bytes", limits::EVENT_ID_BYTES_MAX),
+            Self::Identity => f.write_str("a debit has either epoch and seq, or event_id and time"),
+            Self::Grant => write!(
+                f,
+                "a license key holds 1 to {} licenses of 1 to {} tokens each",
+                limits::KEY_LICENSES_MAX,
+                limits::POOL_TOKENS_MAX
+            ),
+            Self::Validity => f.write_str("a license is valid from a time until a later one"),
+            Self::SameOrganization => f.write_str("a transfer goes to another organization"),
+            Self::Role => write!(
+                f,
+                "an operator key names no organization, every other key 1 to {}",
+                limits::API_KEY_ORGANIZATIONS_MAX
+            ),
+            Self::Retention => write!(
+                f,
+                "the retention of event ids is {} to {} ms",
+                limits::RETENTION_MS_MIN,
+                limits::RETENTION_MS_MAX
+            ),
+            Self::BatchSize => write!(f, "a batch holds at most {} debits", limits::BATCH_DEBITS_MAX),
+            Self::Syntax => f.write_str("the debit is not readable"),
+        }
+    }
+}
+
+impl std::error::Error for Invalid {}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PoolTokens => write!(f, "a pool may receive at most {} tokens", limits::POOL_TOKENS_MAX),
+            Self::Licenses => {
+                write!(f, "an organization holds at most {} licenses", limits::POOL_LICENSES_MAX)
+            }
+            Self::Cameras => write!(f, "an organization has at most {} cameras", limits::POOL_CAMERAS_MAX),
+            Self::Networks => write!(f, "an organization has at most {} networks", limits::POOL_NETWORKS_MAX),
+            Self::Bindings => {
+                write!(
+                    f,
+                    "a camera is bound to at most {} unlimited ai licenses",
+                    limits::CAMERA_BINDINGS_MAX
+                )
+            }
+            Self::Organizations => {
+                write!(f, "a partition holds at most {} organizations", limits::PARTITION_ORGANIZATIONS_MAX)
+            }
+            Self::ApiKeys => write!(f, "a data directory holds at most {} api keys", limits::API_KEYS_MAX),
+        }
+    }
+}
+
+fn write_id(f: &mut fmt::Formatter<'_>, what: &str, most: usize) -> fmt::Result {
+    write!(f, "the {what} is 1 to {most} bytes of letters, digits, and . _ : -")
+}

@@ -1,0 +1,100 @@
+//! The command line: what `weir` offers besides serving.
+//!
+//! Client commands speak the HTTP interface of a running server and know nothing else of it. `verify` and `inspect` read
+//! a data directory that no server holds, and change nothing. `replay` works on either. Each command has one file, with its
+//! options, its work and its output.
+//!
+//! Invariants: what a program may read goes to standard output, everything else to standard error; with `--json`, standard
+//! output holds JSON and nothing else. Deliberately absent: starting the server, which the program's root dispatches.
+
+mod cameras;
+mod client;
+mod data_key;
+mod demo;
+mod demo_count;
+mod demo_report;
+mod demo_server;
+mod demo_setup;
+mod failure;
+mod inspect;
+mod inspect_frame;
+mod keys;
+mod licenses;
+mod organizations;
+mod output;
+mod replay;
+mod replay_pace;
+mod replay_pump;
+mod replay_tally;
+mod replay_target;
+pub mod serve;
+mod summary;
+mod trace;
+mod transfers;
+mod verify;
+
+use clap::{Parser, Subcommand};
+
+pub use client::ServerArgs;
+pub use failure::Failure;
+
+/// Meters the AI tokens that camera streams consume: one pool per organization, charged exactly once, durable.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, about, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the server on a data directory.
+    Serve(serve::ServeArgs),
+    /// Show everything once: server, licenses, a real trace, a crash in its middle, recovery, a transfer.
+    Demo(demo::DemoArgs),
+    /// Create and list organizations.
+    #[command(subcommand, visible_alias = "organization", visible_alias = "org")]
+    Orgs(organizations::OrganizationCommand),
+    /// Register, show and remove cameras, and bind Unlimited AI Licenses to them.
+    #[command(subcommand, visible_alias = "cameras")]
+    Camera(cameras::CameraCommand),
+    /// Add and list Shared AI Token Licenses.
+    #[command(subcommand, visible_alias = "licenses")]
+    License(licenses::LicenseCommand),
+    /// Show the AI Token Summary of an organization.
+    Summary(summary::SummaryArgs),
+    /// Move a whole pool to another organization, or ask where such a transfer stands.
+    #[command(subcommand, visible_alias = "transfers")]
+    Transfer(transfers::TransferCommand),
+    /// Create, list and revoke API keys, on a server or on a stopped data directory.
+    #[command(subcommand, visible_alias = "keys")]
+    Key(keys::KeyCommand),
+    /// Replay everything in a stopped data directory and check the invariants; change nothing.
+    Verify(verify::VerifyArgs),
+    /// Show the journal and the snapshots of a stopped data directory; change nothing.
+    Inspect(inspect::InspectArgs),
+    /// Send a recorded token trace as debits of many cameras, to a server or into a data directory.
+    Replay(replay::ReplayArgs),
+}
+
+/// Runs a command other than `serve`.
+///
+/// # Errors
+/// Whatever kept the command from its end, with the exit code that says what kind it is.
+pub fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Serve(_) => Err(Failure::usage("the server is started by the program's root, not from here")),
+        Command::Demo(args) => demo::run(&args),
+        Command::Orgs(command) => organizations::run(&command),
+        Command::Camera(command) => cameras::run(&command),
+        Command::License(command) => licenses::run(&command),
+        Command::Summary(args) => summary::run(&args),
+        Command::Transfer(command) => transfers::run(&command),
+        Command::Key(command) => keys::run(&command),
+        Command::Verify(args) => verify::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Replay(args) => replay::run(&args),
+    }
+}

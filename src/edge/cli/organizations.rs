@@ -1,0 +1,87 @@
+//! `weir orgs`: create and list organizations.
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use crate::domain::ids::{Name, OrgId};
+
+use super::client::ServerArgs;
+use super::failure::Failure;
+use super::output::{answer, field, print, print_json, rows};
+
+/// Create and list organizations.
+#[derive(Debug, Subcommand)]
+pub enum OrganizationCommand {
+    /// Create an organization with an empty pool (operator).
+    Create(CreateArgs),
+    /// List the organizations that the key may know of.
+    List(ListArgs),
+}
+
+/// The organization to create.
+#[derive(Args, Debug)]
+pub struct CreateArgs {
+    /// Its id: letters, digits, `.`, `_`, `:`, `-`.
+    pub id: OrgId,
+    /// Its name for people; the id when not given.
+    #[arg(long, value_parser = parse_name)]
+    pub name: Option<Name>,
+    /// How long its event ids are remembered, in milliseconds; as the server is configured when not given.
+    #[arg(long, value_name = "MS")]
+    pub retention_ms: Option<u64>,
+    /// The server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// How to list.
+#[derive(Args, Debug)]
+pub struct ListArgs {
+    /// The server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// Reads a name for people.
+pub(super) fn parse_name(text: &str) -> Result<Name, String> {
+    Name::new(text).map_err(|invalid| invalid.to_string())
+}
+
+/// Runs it.
+pub(super) fn run(command: &OrganizationCommand) -> Result<(), Failure> {
+    match command {
+        OrganizationCommand::Create(args) => create(args),
+        OrganizationCommand::List(args) => list(args),
+    }
+}
+
+fn create(args: &CreateArgs) -> Result<(), Failure> {
+    let name = args.name.as_ref().map_or(args.id.as_str(), Name::as_str);
+    let mut body = json!({ "id": args.id, "name": name });
+    if let Some(retention_ms) = args.retention_ms {
+        body["retention_ms"] = retention_ms.into();
+    }
+    let created = args.server.client()?.post("/v1/organizations", &body)?;
+    answer(args.server.json, &created, |value| {
+        format!("created {} ({}); its pool is empty: add a license key to it", field(value, "id"), field(value, "name"))
+    });
+    Ok(())
+}
+
+fn list(args: &ListArgs) -> Result<(), Failure> {
+    let client = args.server.client()?;
+    let mut organizations: Vec<Value> = Vec::new();
+    let mut path = "/v1/organizations?limit=1000".to_owned();
+    loop {
+        let page = client.get(&path)?;
+        organizations.extend_from_slice(rows(&page, "organizations"));
+        let Some(next) = page["next"].as_str() else { break };
+        path = format!("/v1/organizations?limit=1000&after={next}");
+    }
+    if args.server.json {
+        print_json(&json!({ "organizations": organizations }));
+    } else {
+        organizations.iter().filter_map(Value::as_str).for_each(print);
+    }
+    Ok(())
+}

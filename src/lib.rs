@@ -1,0 +1,26 @@
+//! Meters the AI tokens that camera streams consume.
+//!
+//! One shared pool per organization is debited exactly once per analysis, never below zero, never losing what was
+//! acknowledged. Start at [`meter::Meter`]; an example of a gateway that embeds it is `examples/embed.rs`.
+//!
+//! A tour, from the inside out; each layer names only those before it:
+//!
+//! - [`domain`]: the rules, pure.
+//! - [`protocol`]: the org process and the transfer coordinator, pure.
+//! - [`storage`]: journal, snapshots, recovery, over a small disk trait.
+//! - [`actors`]: actix shells, committers, supervision, ordered start and stop.
+//! - [`meter`]: the library's face, and who may do what.
+//! - `edge`, `config`, `server` (feature `server`): HTTP, the command line, the composition root.
+
+pub mod actors;
+#[cfg(feature = "server")]
+pub mod config;
+pub mod domain;
+#[cfg(feature = "server")]
+pub mod edge;
+pub mod meter;
+pub mod protocol;
+#[cfg(feature = "server")]
+pub mod server;
+pub mod storage;
+pub mod telemetry;

@@ -1,0 +1,122 @@
+//! API keys: random secrets of which only a hash is kept.
+//!
+//! A key reads `weir_<id>_<secret>`: the id finds it, the secret (256 random bits in hexadecimal) proves it. SHA-256 without
+//! salt is enough for a secret that nobody can guess; it is compared in constant time.
+
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+use crate::actors::coordinator::What;
+use crate::domain::ids::{ActorId, Name, OrgId};
+use crate::domain::registry::{ApiKey, Role};
+use crate::domain::time::Timestamp;
+use crate::protocol::coordinator::ApiKeyOrder;
+
+use super::access::{Action, Principal};
+use super::error::Error;
+use super::open::{Meter, fill_random};
+
+const PREFIX: &str = "weir_";
+
+/// An API key that is to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewApiKey {
+    /// What it is for.
+    pub label: Name,
+    /// What it may do.
+    pub role: Role,
+    /// For which organizations; none for an operator.
+    pub organizations: Vec<OrgId>,
+}
+
+/// An API key as people see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ApiKeyView {
+    /// Its id.
+    pub id: ActorId,
+    /// What it is for.
+    pub label: Name,
+    /// What it may do.
+    pub role: Role,
+    /// For which organizations.
+    pub organizations: Vec<OrgId>,
+    /// Who made it.
+    pub by: ActorId,
+    /// When.
+    pub created_at: Timestamp,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+}
+
+impl ApiKeyView {
+    fn new(id: &ActorId, key: &ApiKey) -> Self {
+        let ApiKey { label, role, organizations, by, created_at, revoked_at, .. } = key.clone();
+        Self { id: id.clone(), label, role, organizations, by, created_at, revoked_at }
+    }
+}
+
+impl Meter {
+    /// Makes an API key; answers, when it is durable, with its id and the key itself, which is shown this once.
+    ///
+    /// # Errors
+    /// [`Refusal::Forbidden`] unless `who` is an operator or the host, [`Refusal::UnknownOrganization`], or a role whose
+    /// organizations do not fit it.
+    pub async fn create_api_key(&self, who: &Principal, new: NewApiKey) -> Result<(ActorId, String), Error> {
+        who.authorize(Action::ManageApiKeys)?;
+        for organization in &new.organizations {
+            self.engine.directory.find(organization)?;
+        }
+        let (mut short, mut long) = ([0; 8], [0; 32]);
+        fill_random(&mut short);
+        fill_random(&mut long);
+        let (id, secret) = (ActorId::new(&hex(&short))?, hex(&long));
+        let NewApiKey { label, role, organizations } = new;
+        let (key_id, by, hash) = (id.clone(), who.actor(), hash(&secret));
+        self.order(What::CreateApiKey(ApiKeyOrder { id: key_id, hash, label, role, organizations, by })).await?;
+        let key = format!("{PREFIX}{id}_{secret}");
+        Ok((id, key))
+    }
+
+    /// Revokes an API key; it is refused from the answer on.
+    ///
+    /// # Errors
+    /// [`Refusal::Forbidden`] unless `who` is an operator or the host, [`Refusal::UnknownKey`].
+    pub async fn revoke_api_key(&self, who: &Principal, id: ActorId) -> Result<(), Error> {
+        who.authorize(Action::ManageApiKeys)?;
+        self.order(What::RevokeApiKey(id)).await?;
+        Ok(())
+    }
+
+    /// All API keys, revoked ones included.
+    ///
+    /// # Errors
+    /// [`Refusal::Forbidden`] unless `who` is an operator or the host.
+    pub fn api_keys(&self, who: &Principal) -> Result<Vec<ApiKeyView>, Error> {
+        who.authorize(Action::ManageApiKeys)?;
+        let keys = self.engine.directory.api_keys.read().expect("api keys never panic");
+        Ok(keys.iter().map(|(id, key)| ApiKeyView::new(id, key)).collect())
+    }
+
+    /// Whom an API key stands for; none when it is not known, not right, or revoked.
+    #[must_use]
+    pub fn authenticate(&self, key: &str) -> Option<Principal> {
+        let (id, secret) = key.strip_prefix(PREFIX)?.split_once('_')?;
+        let id = ActorId::new(id).ok()?;
+        let keys = self.engine.directory.api_keys.read().expect("api keys never panic");
+        let known = keys.get(&id)?;
+        let same = bool::from(known.hash.ct_eq(&hash(secret)));
+        if !same || known.revoked_at.is_some() {
+            return None;
+        }
+        Some(Principal::Key { id, role: known.role, organizations: known.organizations.clone() })
+    }
+}
+
+fn hash(secret: &str) -> [u8; 32] {
+    Sha256::digest(secret.as_bytes()).into()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

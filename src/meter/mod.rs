@@ -1,0 +1,41 @@
+//! The library's face: what an embedding gateway, and every edge, calls.
+//!
+//! [`Meter`] opens a data directory and hands out [`Organization`] handles; a handle judges debits, administers, and
+//! reads. Who may do what is decided in [`access`], here and nowhere else (R1, R11). [`status`] is the one table of
+//! status codes.
+
+pub mod access;
+pub mod api_keys;
+pub mod config;
+pub mod error;
+pub mod organization;
+pub mod pending;
+pub mod status;
+pub mod transfers;
+
+mod open;
+
+pub use access::{Action, Principal};
+pub use api_keys::{ApiKeyView, NewApiKey};
+pub use config::Config;
+pub use error::Error;
+pub use open::{Meter, NewOrganization, PartitionStatus};
+pub use organization::{LicensePreview, LicenseView, Organization};
+pub use pending::Pending;
+pub use transfers::TransferView;
+
+pub use crate::actors::engine::PartitionRecovery;
+pub use crate::actors::messages::{BatchReply, DebitReply, Durability, Unavailable};
+pub use crate::domain::bindings::UnlimitedLicense;
+pub use crate::domain::command::CameraSpec;
+pub use crate::domain::debit::{CameraRef, Debit, DebitBatch, FirstOutcome, Identity, Outcome, UsageKind};
+pub use crate::domain::ids::{ActorId, CameraId, KeyId, LicenseId, Lsn, Name, OrgId, Slot, TransferId};
+pub use crate::domain::license::{LicenseKey, LicenseStatus, LicenseStep};
+pub use crate::domain::refusal::{Invalid, Limit, Refusal};
+pub use crate::domain::registry::{Role, TransferState};
+pub use crate::domain::summary::{CameraPage, CameraView, NewestSeq, Summary};
+pub use crate::domain::time::Timestamp;
+pub use crate::domain::tokens::Tokens;
+pub use crate::protocol::coordinator::Until;
+pub use crate::storage::Fault;
+pub use crate::telemetry::clock::Clock;

@@ -1,0 +1,243 @@
+//! Opening and closing a meter, and the organizations in it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::oneshot;
+
+use crate::actors::coordinator::{Order, What};
+use crate::actors::engine::{Engine, PartitionRecovery, Setup};
+use crate::actors::messages::Unavailable;
+use crate::actors::partition::{Create, Policy};
+use crate::domain::event::OrganizationCreated;
+use crate::domain::ids::{Lsn, Name, OrgId};
+use crate::domain::limits::PARTITIONS_MAX;
+use crate::domain::refusal::{Refusal};
+use crate::domain::time::Timestamp;
+use crate::protocol::coordinator::Answer;
+use crate::storage::layout::{DirectoryId, Layout};
+use crate::storage::{Disk, DirectoryLock, Fault, JournalConfig, RealDisk};
+
+use super::access::{Action, Principal};
+use super::config::Config;
+use super::error::Error;
+use super::organization::Organization;
+use super::pending::Pending;
+
+/// The meter: all organizations of one data directory. Cheap to clone; the last clone that is dropped closes it in order.
+///
+/// ```
+/// use tokenweir::meter::{Config, Meter, NewOrganization, OrgId, Name, Principal, Tokens};
+///
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+/// # runtime.block_on(async {
+/// # let dir = tempfile::tempdir().unwrap();
+/// let meter = Meter::open(Config::new(dir.path()))?;
+/// let acme = OrgId::new("acme")?;
+/// meter.create_organization(&Principal::Host, NewOrganization::new(acme.clone(), Name::new("Acme Ltd")?)).await?;
+/// let summary = meter.organization(&Principal::Host, &acme)?.summary().await?;
+/// assert_eq!(summary.available, Tokens(0));
+/// meter.close().await;
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
+#[derive(Clone, Debug)]
+pub struct Meter {
+    pub(super) engine: Arc<Engine>,
+    retention_ms: u64,
+}
+
+/// An organization that is to be created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewOrganization {
+    /// Its id.
+    pub id: OrgId,
+    /// Its name for people.
+    pub name: Name,
+    /// How long its event ids are remembered, in milliseconds; as configured where absent.
+    pub retention_ms: Option<u64>,
+}
+
+impl NewOrganization {
+    /// An organization that remembers event ids as long as configured.
+    #[must_use]
+    pub fn new(id: OrgId, name: Name) -> Self {
+        Self { id, name, retention_ms: None }
+    }
+}
+
+/// How a partition is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionStatus {
+    /// The partition.
+    pub partition: u16,
+    /// The last journal frame that is durable.
+    pub durable: Lsn,
+    /// The newest snapshot's frame; zero for none.
+    pub snapshot: Lsn,
+    /// Groups made durable since the start, each by one sync.
+    pub groups: u64,
+    /// Bytes made durable since the start.
+    pub bytes: u64,
+    /// Why the partition stopped, if it did.
+    pub failure: Option<Unavailable>,
+}
+
+impl Meter {
+    /// Opens a data directory, made when it is not there: recovers what it holds, then serves. Blocks until then.
+    ///
+    /// # Errors
+    /// When another process holds the directory, when it is of a newer format, when it is damaged (the message names file
+    /// and offset; nothing is deleted), or when the disk refuses.
+    pub fn open(config: Config) -> Result<Self, Fault> {
+        let layout = Layout::new(config.directory.clone());
+        std::fs::create_dir_all(layout.root()).map_err(Fault::io("create the directory", layout.root()))?;
+        let lock = DirectoryLock::exclusive(&layout.lock())?;
+        Self::open_with(config, Arc::new(RealDisk), Some(lock))
+    }
+
+    /// Opens a data directory on a disk of the caller's, without a lock: for tests on a simulated disk.
+    ///
+    /// # Errors
+    /// As [`Meter::open`].
+    #[cfg(feature = "testing")]
+    pub fn open_on(disk: Arc<dyn Disk>, config: Config) -> Result<Self, Fault> {
+        Self::open_with(config, disk, None)
+    }
+
+    /// Closes in order: admits nothing more, makes what is queued durable, releases the directory. Other clones get
+    /// [`Unavailable::Closing`] from then on.
+    pub async fn close(self) {
+        let (done, closed) = oneshot::channel();
+        let engine = Arc::clone(&self.engine);
+        std::thread::spawn(move || {
+            engine.shut_down();
+            drop(done.send(()));
+        });
+        drop(closed.await);
+    }
+
+    /// What recovery found in each partition when the directory was opened.
+    #[must_use]
+    pub fn recovery(&self) -> &[PartitionRecovery] {
+        &self.engine.recovery
+    }
+
+    /// How each partition is doing.
+    #[must_use]
+    pub fn status(&self) -> Vec<PartitionStatus> {
+        let status = |partition: &Arc<crate::actors::directory::Partition>| PartitionStatus {
+            partition: partition.number,
+            durable: partition.staging.durable(),
+            snapshot: Lsn(partition.snapshot_lsn.load(Ordering::Acquire)),
+            groups: partition.groups.load(Ordering::Relaxed),
+            bytes: partition.bytes.load(Ordering::Relaxed),
+            failure: partition.staging.failure(),
+        };
+        self.engine.partitions.iter().map(status).collect()
+    }
+
+    /// Takes a snapshot of every partition now; whether all were written. Debits go on meanwhile.
+    pub async fn snapshot(&self) -> bool {
+        self.engine.snapshot().await
+    }
+
+    /// The present time of the meter's clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.engine.clock.now()
+    }
+
+    /// Creates an organization with an empty pool; answers when it is durable.
+    ///
+    /// # Errors
+    /// [`Refusal::Forbidden`] unless `who` is an operator or the host, [`Refusal::OrganizationExists`], an invalid retention, or
+    /// the bound of the partition.
+    pub async fn create_organization(&self, who: &Principal, new: NewOrganization) -> Result<Timestamp, Error> {
+        who.authorize(Action::CreateOrganization)?;
+        let retention_ms = Config::check_retention(new.retention_ms.unwrap_or(self.retention_ms))?;
+        let secret = (random_u64(), random_u64());
+        let at = self.engine.partition_of(&new.id);
+        let created = OrganizationCreated { organization: new.id, name: new.name, secret, retention_ms };
+        let (reply, created_at) = oneshot::channel();
+        let partition = &self.engine.partitions[at];
+        if partition.closing.load(Ordering::Acquire) {
+            return Err(Unavailable::Closing.into());
+        }
+        self.engine.actors[at].do_send(Create { created, reply });
+        Ok(Pending::new(created_at, partition).await??)
+    }
+
+    /// The organizations that `who` may know of: all for an operator or the host, its own for anybody else; at most
+    /// `rows` after `after`, in order.
+    #[must_use]
+    pub fn organizations(&self, who: &Principal, after: Option<&OrgId>, rows: usize) -> Vec<OrgId> {
+        let visible = |id: &OrgId| who.may(Action::ListOrganizations) || who.may(Action::Read(id));
+        let later = |id: &OrgId| after.is_none_or(|after| id > after);
+        let all = self.engine.directory.organizations.iter().map(|entry| entry.key().clone());
+        let mut found: Vec<_> = all.filter(|id| later(id) && visible(id)).collect();
+        found.sort_unstable();
+        found.truncate(rows);
+        found
+    }
+
+    /// The handle of an organization, with the rights that `who` has in it.
+    ///
+    /// # Errors
+    /// [`Refusal::Forbidden`] when `who` has none, else [`Refusal::UnknownOrganization`] when there is no such organization.
+    pub fn organization(&self, who: &Principal, id: &OrgId) -> Result<Organization, Error> {
+        if !(who.may(Action::Read(id)) || who.may(Action::Debit(id)) || who.may(Action::Administer(id))) {
+            return Err(Refusal::Forbidden.into());
+        }
+        Ok(Organization::new(self.engine.directory.find(id)?, Arc::clone(&self.engine), who))
+    }
+
+    pub(super) async fn order(&self, what: What) -> Result<Answer, Error> {
+        order(&self.engine, what).await
+    }
+
+    fn open_with(config: Config, disk: Arc<dyn Disk>, lock: Option<DirectoryLock>) -> Result<Self, Fault> {
+        let mut directory_id = [0; 16];
+        fill_random(&mut directory_id);
+        let setup = Setup {
+            directory: config.directory,
+            partitions: config.partitions.clamp(1, PARTITIONS_MAX),
+            journal: JournalConfig {
+                segment_bytes_min: config.segment_bytes_min,
+                segment_bytes_max: config.segment_bytes_max,
+            },
+            policy: Policy {
+                snapshot_bytes: config.snapshot_bytes,
+                snapshot_period_ms: config.snapshot_period_ms,
+                in_flight_max: config.in_flight_max,
+            },
+            clock: config.clock,
+            directory_id: DirectoryId(directory_id),
+        };
+        let engine = Arc::new(Engine::open(&setup, disk, lock)?);
+        Ok(Self { engine, retention_ms: config.retention_ms })
+    }
+}
+
+/// Asks the coordinator and waits for its answer.
+pub(super) async fn order(engine: &Engine, what: What) -> Result<Answer, Error> {
+    let partition = &engine.partitions[0];
+    if partition.closing.load(Ordering::Acquire) {
+        return Err(Unavailable::Closing.into());
+    }
+    let (reply, answer) = oneshot::channel();
+    engine.coordinator.do_send(Order { what, reply });
+    match Pending::new(answer, partition).await? {
+        Answer::Refused(refusal) => Err(refusal.into()),
+        answer => Ok(answer),
+    }
+}
+
+pub(super) fn fill_random(bytes: &mut [u8]) {
+    getrandom::fill(bytes).expect("the operating system gives random bytes");
+}
+
+pub(super) fn random_u64() -> u64 {
+    let mut bytes = [0; 8];
+    fill_random(&mut bytes);
+    u64::from_le_bytes(bytes)
+}

@@ -1,0 +1,333 @@
+//! One organization: its debits, its cameras, its licenses, its summary.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use crate::actors::coordinator::{ReadRegistry, What};
+use crate::actors::directory::Org;
+use crate::actors::engine::Engine;
+use crate::actors::messages::{
+    BatchReply, DebitReply, Durability, OwnedDebit, ReadWith, Release, Request, Unavailable,
+};
+use crate::domain::bindings::UnlimitedLicense;
+use crate::domain::command::{CameraSpec, Command};
+use crate::domain::debit::{Debit, DebitBatch};
+use crate::domain::decide;
+use crate::domain::ids::{ActorId, CameraId, KeyId, LicenseId, Lsn, OrgId, Slot};
+use crate::domain::license::{License, LicenseKey, LicenseStatus, LicenseStep};
+use crate::domain::pool::Pool;
+use crate::domain::refusal::Refusal;
+use crate::domain::summary::{CameraPage, CameraView, Summary};
+use crate::domain::time::Timestamp;
+use crate::domain::tokens::Tokens;
+
+use super::access::{Action, Principal};
+use super::error::Error;
+use super::open::{order, random_u64};
+use super::pending::Pending;
+
+/// What an administrative act or a question counts among the debits in flight.
+const ACT_WEIGHT: u64 = 16;
+
+/// The handle of an organization, with the rights of who asked for it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Organization {
+    org: Arc<Org>,
+    engine: Arc<Engine>,
+    rights: Rights,
+}
+
+#[derive(Clone, Debug)]
+struct Rights {
+    by: ActorId,
+    debit: bool,
+    read: bool,
+    administer: bool,
+}
+
+/// A license as people see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LicenseView {
+    /// Its id.
+    pub id: LicenseId,
+    /// The key that it came from.
+    pub key: KeyId,
+    /// Tokens it brought.
+    pub granted: Tokens,
+    /// Tokens it still holds; the oldest license is drawn from first.
+    pub remaining: Tokens,
+    /// Whether it still holds tokens.
+    pub status: LicenseStatus,
+    /// When it was added.
+    pub added_at: Timestamp,
+    /// Where it has been: its adding first, then every transfer.
+    pub history: Vec<LicenseStep>,
+}
+
+/// What a license key would bring.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LicensePreview {
+    /// The licenses.
+    pub licenses: Vec<LicenseView>,
+    /// What the pool could pay now.
+    pub available_before: Tokens,
+    /// What it could pay after it.
+    pub available_after: Tokens,
+}
+
+impl From<License> for LicenseView {
+    fn from(license: License) -> Self {
+        Self {
+            status: license.status(),
+            added_at: license.added_at(),
+            id: license.id,
+            key: license.key,
+            granted: license.granted,
+            remaining: license.remaining,
+            history: license.history,
+        }
+    }
+}
+
+impl Organization {
+    pub(super) fn new(org: Arc<Org>, engine: Arc<Engine>, who: &Principal) -> Self {
+        let rights = Rights {
+            by: who.actor(),
+            debit: who.may(Action::Debit(&org.id)),
+            read: who.may(Action::Read(&org.id)),
+            administer: who.may(Action::Administer(&org.id)),
+        };
+        Self { org, engine, rights }
+    }
+
+    /// The organization's id.
+    #[must_use]
+    pub fn id(&self) -> &OrgId {
+        &self.org.id
+    }
+
+    /// Debits one event; answers when it is durable.
+    ///
+    /// # Errors
+    /// [`Refusal::Forbidden`] without the right to debit, [`Refusal::Busy`] when too much is in flight, or the meter is
+    /// unavailable. Every other refusal is the debit's outcome.
+    pub async fn debit(&self, debit: Debit<'_>) -> Result<DebitReply, Error> {
+        self.send_debit(debit, Durability::Durable)?.await
+    }
+
+    /// Debits a batch; answers when it is durable, with what became of each debit in the batch itself. The batch is
+    /// taken when it is admitted and given back with the reply; keep what it was made from until it is answered.
+    ///
+    /// # Errors
+    /// As [`Self::debit`], and when the batch is too large. A bad debit never fails its neighbours.
+    pub async fn debit_batch(&self, batch: DebitBatch) -> Result<BatchReply, Error> {
+        let mut batch = batch;
+        self.send_batch(&mut batch, Durability::Durable)?.await
+    }
+
+    /// Sends one debit; its reply can be awaited while others are sent.
+    ///
+    /// # Errors
+    /// As [`Self::debit`]; then nothing was sent.
+    pub fn send_debit(&self, debit: Debit<'_>, durability: Durability) -> Result<Pending<DebitReply>, Error> {
+        allow(self.rights.debit)?;
+        let permit = self.org.admit(1)?;
+        let (reply, pending) = oneshot::channel();
+        self.org.submit(Request::One { debit: OwnedDebit::from(debit), durability, permit, reply })?;
+        Ok(Pending::new(pending, &self.org.partition))
+    }
+
+    /// Sends a batch; its reply can be awaited while others are sent. The batch is taken when it is admitted, and left
+    /// as it is otherwise.
+    ///
+    /// # Errors
+    /// As [`Self::debit_batch`]; then nothing was sent.
+    pub fn send_batch(&self, batch: &mut DebitBatch, durability: Durability) -> Result<Pending<BatchReply>, Error> {
+        allow(self.rights.debit)?;
+        batch.check_size()?;
+        let permit = self.org.admit(u64::try_from(batch.len()).unwrap_or(u64::MAX))?;
+        let (reply, pending) = oneshot::channel();
+        let batch = std::mem::take(batch);
+        self.org.submit(Request::Batch { batch, durability, permit, reply })?;
+        Ok(Pending::new(pending, &self.org.partition))
+    }
+
+    /// Registers a camera, or changes one; the frame that holds it.
+    ///
+    /// # Errors
+    /// [`Refusal::Forbidden`] unless an administrator asks, or a bound is reached.
+    pub async fn register_camera(&self, camera: CameraSpec) -> Result<Lsn, Error> {
+        self.command(Command::RegisterCamera(camera)).await
+    }
+
+    /// Removes a camera: its debits are refused from then on. What was charged for it stays, and stays known.
+    ///
+    /// # Errors
+    /// [`Refusal::Forbidden`] unless an administrator asks, [`Refusal::UnknownCamera`].
+    pub async fn remove_camera(&self, camera: CameraId) -> Result<Lsn, Error> {
+        self.command(Command::RemoveCamera { camera }).await
+    }
+
+    /// Binds an Unlimited AI License to a camera, or changes its terms (R9).
+    ///
+    /// # Errors
+    /// [`Refusal::Forbidden`] unless an administrator asks, [`Refusal::UnknownCamera`], [`Refusal::LicenseInUse`], an empty
+    /// validity, or a bound is reached.
+    pub async fn bind_unlimited(&self, camera: CameraId, license: UnlimitedLicense) -> Result<Lsn, Error> {
+        self.command(Command::BindUnlimited { camera, license }).await
+    }
+
+    /// Unbinds an Unlimited AI License; the camera falls back to the pool.
+    ///
+    /// # Errors
+    /// [`Refusal::Forbidden`] unless an administrator asks, [`Refusal::UnknownLicense`].
+    pub async fn unbind_unlimited(&self, license: LicenseId) -> Result<Lsn, Error> {
+        self.command(Command::UnbindUnlimited { license }).await
+    }
+
+    /// Adds the licenses of a key; their tokens are in the pool with the answer (R2). The same key again is answered with
+    /// the same licenses.
+    ///
+    /// # Errors
+    /// [`Refusal::Forbidden`] unless an administrator asks (R1), [`Refusal::LicenseKeyClaimed`] (R6), [`Refusal::InTransfer`], a
+    /// key out of bounds, or a bound is reached.
+    pub async fn add_licenses(&self, key: LicenseKey) -> Result<Vec<LicenseView>, Error> {
+        allow(self.rights.administer)?;
+        let id = key.id.clone();
+        order(&self.engine, What::Claim(key, self.org.id.clone(), self.rights.by.clone())).await?;
+        let of_key = move |pool: &Pool, _| {
+            let of_key = pool.licenses.list().into_iter().filter(|license| license.key == id);
+            of_key.map(LicenseView::from).collect()
+        };
+        self.ask(of_key).await
+    }
+
+    /// Adds licenses without a key of their own: only a trusted host has none. The key is made up here.
+    ///
+    /// # Errors
+    /// As [`Self::add_licenses`].
+    pub async fn grant(&self, grants: Vec<Tokens>) -> Result<Vec<LicenseView>, Error> {
+        let id = KeyId::new(&format!("grant-{:016x}{:016x}", random_u64(), random_u64()))?;
+        self.add_licenses(LicenseKey { id, grants }).await
+    }
+
+    /// What a license key would bring; changes nothing (R6).
+    ///
+    /// # Errors
+    /// As [`Self::add_licenses`].
+    pub async fn preview_licenses(&self, key: LicenseKey) -> Result<LicensePreview, Error> {
+        allow(self.rights.administer)?;
+        self.check_unclaimed(&key).await?;
+        let by = self.rights.by.clone();
+        let preview = move |pool: &Pool, now| {
+            let licenses = decide::expand_key(pool, &key, &by, now)?;
+            let tokens = licenses.iter().map(|license| license.granted).sum();
+            Ok::<_, Refusal>(LicensePreview {
+                licenses: licenses.into_iter().map(LicenseView::from).collect(),
+                available_before: pool.available(),
+                available_after: pool.available().plus(tokens),
+            })
+        };
+        Ok(self.ask(preview).await??)
+    }
+
+    /// Refuses to take a Shared AI Token License away: it is permanent (R4).
+    ///
+    /// # Errors
+    /// Always: [`Refusal::Forbidden`] unless an administrator asks, [`Refusal::UnknownLicense`], else
+    /// [`Refusal::LicenseIsPermanent`].
+    pub async fn remove_license(&self, license: LicenseId) -> Result<std::convert::Infallible, Error> {
+        allow(self.rights.administer)?;
+        let held = move |pool: &Pool, _| pool.licenses.parts().0.iter().any(|held| held.id == license);
+        let refusal = if self.ask(held).await? { Refusal::LicenseIsPermanent } else { Refusal::UnknownLicense };
+        Err(refusal.into())
+    }
+
+    /// The AI Token Summary.
+    ///
+    /// # Errors
+    /// [`Refusal::Forbidden`] without the right to read.
+    pub async fn summary(&self) -> Result<Summary, Error> {
+        allow(self.rights.read)?;
+        self.ask(|pool: &Pool, now| pool.summary(now)).await
+    }
+
+    /// The Shared AI Token Licenses, oldest first.
+    ///
+    /// # Errors
+    /// [`Refusal::Forbidden`] without the right to read.
+    pub async fn licenses(&self) -> Result<Vec<LicenseView>, Error> {
+        allow(self.rights.read)?;
+        self.ask(|pool: &Pool, _| pool.licenses.list().into_iter().map(LicenseView::from).collect()).await
+    }
+
+    /// A page of cameras: at most `rows` from the place `first` on.
+    ///
+    /// # Errors
+    /// [`Refusal::Forbidden`] without the right to read.
+    pub async fn cameras(&self, first: u32, rows: usize) -> Result<CameraPage, Error> {
+        allow(self.rights.read)?;
+        self.ask(move |pool: &Pool, _| pool.camera_page(first, rows)).await
+    }
+
+    /// One camera.
+    ///
+    /// # Errors
+    /// [`Refusal::Forbidden`] without the right to read, [`Refusal::UnknownCamera`].
+    pub async fn camera(&self, camera: CameraId) -> Result<CameraView, Error> {
+        allow(self.rights.read)?;
+        let find = move |pool: &Pool, _| pool.camera_view(pool.cameras.find(camera.as_str().as_bytes())?);
+        Ok(self.ask(find).await?.ok_or(Refusal::UnknownCamera)?)
+    }
+
+    /// The slot of a camera, by which debits can name it without a look-up. It is stable for ever.
+    ///
+    /// # Errors
+    /// [`Refusal::Forbidden`] without the right to debit, [`Refusal::UnknownCamera`].
+    pub async fn camera_slot(&self, camera: CameraId) -> Result<Slot, Error> {
+        allow(self.rights.debit)?;
+        let find = move |pool: &Pool, _| pool.cameras.find(camera.as_str().as_bytes());
+        Ok(self.ask(find).await?.ok_or(Refusal::UnknownCamera)?)
+    }
+
+    /// Makes the organization's actor panic.
+    #[cfg(feature = "testing")]
+    pub fn panic_for_test(&self) {
+        self.org.queue(Request::Panic);
+    }
+
+    async fn command(&self, command: Command) -> Result<Lsn, Error> {
+        allow(self.rights.administer)?;
+        let permit = self.org.admit(ACT_WEIGHT)?;
+        let (reply, pending) = oneshot::channel();
+        self.org.submit(Request::Command { command, permit, reply })?;
+        Ok(Pending::new(pending, &self.org.partition).await??)
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Pool, Timestamp) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let permit = self.org.admit(ACT_WEIGHT)?;
+        let (reply, pending) = oneshot::channel();
+        self.org.submit(Request::Read { read: Box::new(ReadWith { question, reply }), permit })?;
+        Pending::new(pending, &self.org.partition).await
+    }
+
+    async fn check_unclaimed(&self, key: &LicenseKey) -> Result<(), Error> {
+        let (reply, pending) = oneshot::channel::<Result<bool, Unavailable>>();
+        let id = key.id.clone();
+        let question = Box::new(move |registry: &crate::domain::registry::Registry| {
+            Release::answer(reply, registry.claims.contains_key(&id))
+        });
+        self.engine.coordinator.do_send(ReadRegistry(question));
+        let claimed = Pending::new(pending, &self.engine.partitions[0]).await?;
+        if claimed { Err(Refusal::LicenseKeyClaimed.into()) } else { Ok(()) }
+    }
+}
+
+fn allow(right: bool) -> Result<(), Refusal> {
+    if right { Ok(()) } else { Err(Refusal::Forbidden) }
+}

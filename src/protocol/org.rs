@@ -1,0 +1,131 @@
+//! The org process: owns a pool, judges what is asked of it, one thing after the other.
+
+use crate::domain::command::Command;
+use crate::domain::debit::{Charge, Charges, DebitBatch, Outcome};
+use crate::domain::decide::{self, Verdict};
+use crate::domain::event::{Change, Event};
+use crate::domain::pool::Pool;
+use crate::domain::refusal::Refusal;
+use crate::domain::time::Timestamp;
+use crate::domain::transfer::TransferSide;
+
+use super::message::{ToCoordinator, ToOrg};
+
+/// Owns a pool. Every method changes the pool at once; its answer may leave when what it journals is durable.
+#[derive(Debug)]
+pub struct OrgProcess {
+    pool: Pool,
+    charges: Vec<Charge>,
+}
+
+impl OrgProcess {
+    /// The process of this pool.
+    #[must_use]
+    pub fn new(pool: Pool) -> Self {
+        Self { pool, charges: Vec::new() }
+    }
+
+    /// The pool.
+    #[must_use]
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// The pool, for handing it to a snapshot and for noting the journal frame of its newest event.
+    pub fn pool_mut(&mut self) -> &mut Pool {
+        &mut self.pool
+    }
+
+    /// The time that a request at `clock` is judged at: the pool's time never falls.
+    #[must_use]
+    pub fn now(&self, clock: Timestamp) -> Timestamp {
+        clock.max(self.pool.last_at)
+    }
+
+    /// Judges and carries out a batch; its outcomes stand in it. The charges are to be journaled when there are any.
+    pub fn debits<'a>(&'a mut self, batch: &'a mut DebitBatch, clock: Timestamp) -> Charges<'a> {
+        let at = self.now(clock);
+        self.charges.clear();
+        let mut burned = 0;
+        let (rows, text, outcomes) = batch.parts();
+        for row in rows {
+            outcomes.push(match decide::debit(&self.pool, row, text, at) {
+                Ok(Verdict::Charge(charge)) => {
+                    self.pool.apply_charge(&charge);
+                    self.charges.push(charge);
+                    if charge.exempt {
+                        Outcome::Exempt
+                    } else {
+                        burned += u64::from(charge.tokens);
+                        Outcome::Charged
+                    }
+                }
+                Ok(Verdict::Duplicate(first)) => Outcome::Duplicate(first),
+                Err(refusal) => Outcome::Refused(refusal),
+            });
+        }
+        if !self.charges.is_empty() {
+            self.pool.close_batch(at, burned);
+        }
+        Charges { at, charges: &self.charges, text: batch.text() }
+    }
+
+    /// Judges and carries out a command; the event is to be journaled, none when nothing changes.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub fn command(&mut self, command: Command, clock: Timestamp) -> Result<Option<Event>, Refusal> {
+        let at = self.now(clock);
+        Ok(decide::command(&self.pool, command, at)?.map(|change| self.carry_out(change, at)))
+    }
+
+    /// Answers a message of the coordinator; the event, if any, is to be journaled before the answer leaves.
+    pub fn message(&mut self, message: ToOrg, clock: Timestamp) -> (Option<Event>, ToCoordinator) {
+        let at = self.now(clock);
+        match message {
+            ToOrg::ApplyKey { key, by } => {
+                let id = key.id.clone();
+                let (event, answer) = split(self.command(Command::AddLicenses { key, by }, at));
+                (event, ToCoordinator::KeyAnswered { key: id, answer })
+            }
+            ToOrg::PrepareOut { transfer, target, by } => {
+                let change = decide::prepare_out(&self.pool, &transfer, &target, &by);
+                let (event, vote) =
+                    split(change.map(|change| change.map(|change| self.carry_out(change, at))));
+                let cargo = || match self.pool.transfers.get(&transfer) {
+                    Some(TransferSide::OutPrepared { cargo, .. }) => Ok(cargo.clone()),
+                    _ => Err(Refusal::Conflict),
+                };
+                let vote = vote.and_then(|()| cargo());
+                (event, ToCoordinator::OutPrepared { transfer, vote })
+            }
+            ToOrg::PrepareIn { transfer, cargo } => {
+                let change = decide::prepare_in(&self.pool, &transfer, cargo);
+                let (event, vote) =
+                    split(change.map(|change| change.map(|change| self.carry_out(change, at))));
+                (event, ToCoordinator::InPrepared { transfer, vote })
+            }
+            ToOrg::Commit { transfer } => {
+                let event = decide::commit(&self.pool, &transfer).map(|change| self.carry_out(change, at));
+                (event, ToCoordinator::SideEnded { transfer, organization: self.pool.id.clone() })
+            }
+            ToOrg::Abort { transfer } => {
+                let event = decide::abort(&self.pool, &transfer).map(|change| self.carry_out(change, at));
+                (event, ToCoordinator::SideEnded { transfer, organization: self.pool.id.clone() })
+            }
+        }
+    }
+
+    fn carry_out(&mut self, change: Change, at: Timestamp) -> Event {
+        let event = Event { at, change };
+        self.pool.apply(&event);
+        event
+    }
+}
+
+fn split(judged: Result<Option<Event>, Refusal>) -> (Option<Event>, Result<(), Refusal>) {
+    match judged {
+        Ok(event) => (event, Ok(())),
+        Err(refusal) => (None, Err(refusal)),
+    }
+}

@@ -1,0 +1,264 @@
+//! The seam between storage and the operating system: few operations, each of which a test can make fail.
+//!
+//! Invariants:
+//!
+//! - A sync that failed is reported and never repeated: after a failure the kernel may have dropped the bytes while
+//!   showing them to every reader.
+//! - A file made by [`Disk::create_zeroed`] has its blocks and its length on the medium, so that a later write inside it
+//!   changes data only and `fdatasync` has no metadata to write.
+//!
+//! Absent on purpose: reading in parts, appending, truncating. Nothing here shortens a file.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::fault::{Fault, Result};
+
+/// Zeros are written and synced in pieces of this many bytes, so that preparing a segment never queues more than this
+/// in front of a waiting append.
+const ZERO_PIECE_BYTES: usize = 2 << 20;
+
+/// The file system as storage uses it.
+pub trait Disk: Send + Sync {
+    /// Opens an existing file for writing.
+    ///
+    /// # Errors
+    /// As the operating system says; a missing file is an error.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Makes a file of `len` real zeros and syncs it. Its name is durable only after [`Disk::sync_dir`].
+    ///
+    /// # Errors
+    /// As the operating system says; an existing file is an error. A part of the file may be left behind.
+    fn create_zeroed(&self, path: &Path, len: u64) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Reads a whole file.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+
+    /// Tells whether a file or a directory of this name exists.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn exists(&self, path: &Path) -> io::Result<bool>;
+
+    /// The names in a directory, sorted. Names that are not UTF-8 are none of ours and are left out.
+    ///
+    /// # Errors
+    /// As the operating system says; a missing directory is an error.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+
+    /// Renames a file within one directory, replacing a file of the new name. Durable after [`Disk::sync_dir`].
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file. Durable after [`Disk::sync_dir`].
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes the names in a directory durable.
+    ///
+    /// # Errors
+    /// As the operating system says; never repeated here.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Makes a directory and those above it, and makes their names durable. The name of `dir` itself is synced even when
+    /// it exists: whoever made it may have died before.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
+}
+
+/// An open file.
+pub trait DiskFile: Send {
+    /// Writes all of `bytes` at `offset`.
+    ///
+    /// # Errors
+    /// As the operating system says; a part may have been written.
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Makes what was written durable.
+    ///
+    /// # Errors
+    /// As the operating system says; never repeated here.
+    fn sync_data(&mut self) -> io::Result<()>;
+
+    /// The length in bytes.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Tells whether the file holds no byte.
+    ///
+    /// # Errors
+    /// As [`DiskFile::len`].
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+}
+
+/// The file system of the machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RealDisk;
+
+impl Disk for RealDisk {
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        Ok(Box::new(RealFile(file)))
+    }
+
+    fn create_zeroed(&self, path: &Path, len: u64) -> io::Result<Box<dyn DiskFile>> {
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+        write_zeros(&file, len)?;
+        file.sync_all()?;
+        Ok(Box::new(RealFile(file)))
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        fs::read(path)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        path.try_exists()
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            names.extend(entry?.file_name().into_string().ok());
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        let absent: Vec<PathBuf> = dir
+            .ancestors()
+            .take_while(|d| !d.as_os_str().is_empty() && !d.exists())
+            .map(Path::to_path_buf)
+            .collect();
+        fs::create_dir_all(dir)?;
+        let above = absent.iter().rev().map(PathBuf::as_path).filter(|made| *made != dir);
+        for made in above.chain([dir]) {
+            let parent = made.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            self.sync_dir(parent)?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes a small file so that a crash leaves either the old content or the new, never a mixture.
+///
+/// # Errors
+/// [`Fault::Io`]; the old content is then still in place, or the new one is.
+pub fn replace_file(disk: &dyn Disk, tmp: &Path, path: &Path, parts: &[&[u8]]) -> Result<()> {
+    if disk.exists(tmp).map_err(Fault::io("look for", tmp))? {
+        disk.remove(tmp).map_err(Fault::io("remove", tmp))?;
+    }
+    let mut file = disk.create_zeroed(tmp, 0).map_err(Fault::io("create", tmp))?;
+    let mut offset = 0;
+    for part in parts {
+        file.write_at(offset, part).map_err(Fault::io("write", tmp))?;
+        offset += u64_of(part.len());
+    }
+    file.sync_data().map_err(Fault::io("sync", tmp))?;
+    disk.rename(tmp, path).map_err(Fault::io("rename", tmp))?;
+    sync_parent(disk, path)
+}
+
+/// Makes the name of a file durable.
+///
+/// # Errors
+/// [`Fault::Io`]; the name may or may not survive a power cut.
+pub fn sync_parent(disk: &dyn Disk, path: &Path) -> Result<()> {
+    let dir = path.parent().expect("every stored file lies in a directory");
+    disk.sync_dir(dir).map_err(Fault::io("sync the directory", dir))
+}
+
+/// A length in memory as a length on the medium.
+pub(super) fn u64_of(len: usize) -> u64 {
+    u64::try_from(len).expect("a length in memory fits 64 bits")
+}
+
+/// A length on the medium as a length in memory.
+pub(super) fn usize_of(len: u64) -> usize {
+    usize::try_from(len).expect("a file that was read fits in memory")
+}
+
+#[derive(Debug)]
+struct RealFile(File);
+
+impl DiskFile for RealFile {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn sync_data(&mut self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+}
+
+fn write_zeros(file: &File, len: u64) -> io::Result<()> {
+    let piece = vec![0_u8; ZERO_PIECE_BYTES.min(usize::try_from(len).unwrap_or(ZERO_PIECE_BYTES))];
+    let mut offset = 0;
+    while offset < len {
+        let rest = usize::try_from(len - offset).unwrap_or(usize::MAX);
+        let now = &piece[..piece.len().min(rest)];
+        file.write_all_at(now, offset)?;
+        offset += u64_of(now.len());
+        file.sync_data()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zeroed_file_has_its_length_and_is_not_made_twice() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("a/b/z");
+        RealDisk.create_dir_all(&dir.path().join("a/b")).expect("made");
+        let len = u64_of(ZERO_PIECE_BYTES) + 5;
+        assert_eq!(RealDisk.create_zeroed(&path, len).expect("made").len().expect("length"), len);
+        assert!(RealDisk.read(&path).expect("read").iter().all(|&byte| byte == 0));
+        assert!(RealDisk.create_zeroed(&path, 1).is_err());
+    }
+
+    #[test]
+    fn replacing_a_file_passes_over_a_left_over_and_leaves_no_temporary() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (tmp, path) = (dir.path().join("a.tmp"), dir.path().join("a"));
+        fs::write(&tmp, b"left over from a crash").expect("written");
+        replace_file(&RealDisk, &tmp, &path, &[b"one", b"two"]).expect("replaced");
+        assert_eq!(RealDisk.read(&path).expect("read"), b"onetwo");
+        assert_eq!(RealDisk.list(dir.path()).expect("listed"), ["a"]);
+    }
+}

@@ -1,0 +1,107 @@
+//! One writer per data directory, by an advisory lock that the kernel drops when the process ends, however it ends.
+//!
+//! The lock file stays behind and holds the last writer's process id, for the message only: the lock is the kernel's,
+//! not the file's content. Absent on purpose: waiting. A held directory is an answer.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::fault::{Fault, Result};
+
+/// A held data directory; dropping it lets go.
+#[derive(Debug)]
+#[must_use = "the directory is free again when this is dropped"]
+pub struct DirectoryLock {
+    // The kernel drops the lock when the last descriptor closes.
+    _file: Option<File>,
+}
+
+impl DirectoryLock {
+    /// Takes the directory for writing and leaves this process's id in the lock file.
+    ///
+    /// # Errors
+    /// [`Fault::Locked`] when any other process holds it, [`Fault::Io`] when the lock file cannot be written.
+    pub fn exclusive(path: &Path) -> Result<Self> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(Fault::io("open", path))?;
+        acquire(&mut file, path, FlockOperation::NonBlockingLockExclusive)?;
+        write_holder(&mut file).map_err(Fault::io("write", path))?;
+        Ok(Self { _file: Some(file) })
+    }
+
+    /// Keeps writers out while reading. Writes nothing, so it works on a read-only medium; several readers may share.
+    /// A directory without a lock file, a copy say, has no writer to keep out.
+    ///
+    /// # Errors
+    /// [`Fault::Locked`] when a writer holds it, [`Fault::Io`] when the lock file cannot be read.
+    pub fn shared(path: &Path) -> Result<Self> {
+        let mut file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self { _file: None }),
+            Err(error) => return Err(Fault::io("open", path)(error)),
+        };
+        acquire(&mut file, path, FlockOperation::NonBlockingLockShared)?;
+        Ok(Self { _file: Some(file) })
+    }
+}
+
+fn acquire(file: &mut File, path: &Path, how: FlockOperation) -> Result<()> {
+    match flock(&*file, how) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(Fault::Locked { path: path.to_path_buf(), holder: read_holder(file) })
+        }
+        Err(errno) => Err(Fault::io("lock", path)(errno.into())),
+    }
+}
+
+fn write_holder(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.seek(SeekFrom::Start(0))?;
+    writeln!(file, "{}", std::process::id())
+}
+
+fn read_holder(file: &mut File) -> String {
+    let mut text = String::new();
+    let read = file.take(32).read_to_string(&mut text).is_ok();
+    match text.trim().parse::<u32>() {
+        Ok(pid) if read => format!("process {pid}"),
+        _ => "another process".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_writer_is_refused_and_told_who_holds_the_directory() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("LOCK");
+        let held = DirectoryLock::exclusive(&path).expect("free");
+        let refused = DirectoryLock::exclusive(&path).expect_err("held");
+        assert!(refused.to_string().contains(&format!("process {}", std::process::id())), "{refused}");
+        assert!(matches!(DirectoryLock::shared(&path), Err(Fault::Locked { .. })));
+        drop(held);
+        let _again = DirectoryLock::exclusive(&path).expect("free again");
+    }
+
+    #[test]
+    fn readers_share_and_keep_a_writer_out() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("LOCK");
+        let _no_writer_ever = DirectoryLock::shared(&path).expect("nothing to lock");
+        drop(DirectoryLock::exclusive(&path).expect("free"));
+        let _one = DirectoryLock::shared(&path).expect("free");
+        let _two = DirectoryLock::shared(&path).expect("shared");
+        assert!(matches!(DirectoryLock::exclusive(&path), Err(Fault::Locked { .. })));
+    }
+}

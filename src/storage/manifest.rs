@@ -1,0 +1,147 @@
+//! The manifest: what a data directory is. Written once when the directory is made, read first at every start.
+//!
+//! One frame with a body of 32 bytes, little endian: format (u16), partitions (u16), reserved (u32, zero), directory id
+//! (16 bytes), time of creation (u64, milliseconds since 1970). The number of partitions never changes: an organization
+//! hashes to one of them.
+
+use super::disk::{Disk, replace_file};
+use super::fault::{Fault, Result};
+use super::frame::{self, FrameMeta, Next, field};
+use super::layout::{DirectoryId, Layout};
+use crate::domain::ids::Lsn;
+
+/// The newest format of a data directory.
+pub const DIRECTORY_FORMAT: u16 = 1;
+
+const KIND: u8 = 0xFF;
+const FRAME_VERSION: u8 = 1;
+const BODY_BYTES: usize = 32;
+
+/// What a data directory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    /// The number of partitions, fixed for ever.
+    pub partitions: u16,
+    /// The identity of the directory.
+    pub directory: DirectoryId,
+    /// When the directory was made, in milliseconds since 1970.
+    pub created_at_ms: u64,
+}
+
+impl Manifest {
+    /// Writes the manifest so that a crash leaves it whole or absent; makes the data directory when there is none.
+    ///
+    /// # Errors
+    /// [`Fault::Io`]; an existing manifest is then still in place or is replaced.
+    pub fn write(&self, disk: &dyn Disk, layout: &Layout) -> Result<()> {
+        disk.create_dir_all(layout.root()).map_err(Fault::io("create the directory", layout.root()))?;
+        replace_file(disk, &layout.manifest_tmp(), &layout.manifest(), &[&self.encode()])
+    }
+
+    /// Reads the manifest; nothing when the directory has none and so was never made.
+    ///
+    /// # Errors
+    /// [`Fault::TooNew`], [`Fault::Corrupt`] or [`Fault::Io`].
+    pub fn read(disk: &dyn Disk, layout: &Layout) -> Result<Option<Self>> {
+        let path = layout.manifest();
+        if !disk.exists(&path).map_err(Fault::io("look for", &path))? {
+            return Ok(None);
+        }
+        let bytes = disk.read(&path).map_err(Fault::io("read", &path))?;
+        let corrupt = |what: &str| Fault::corrupt(&path, 0, None, what);
+        let frame = match frame::next(&bytes, 0) {
+            Next::Frame(frame) if frame.meta.kind == KIND => frame,
+            Next::Frame(_) => return Err(corrupt("it is a frame, and not one of a manifest")),
+            Next::End => return Err(corrupt("it is empty")),
+            Next::Bad { what, .. } => return Err(corrupt(what)),
+        };
+        if frame.meta.version > FRAME_VERSION {
+            let (found, supported) = (frame.meta.version.into(), FRAME_VERSION.into());
+            return Err(Fault::TooNew { path: path.clone(), found, supported });
+        }
+        let body: &[u8; BODY_BYTES] =
+            frame.body.try_into().map_err(|_| corrupt("its body has another length"))?;
+        let found = u16::from_le_bytes(field(body, 0));
+        if found > DIRECTORY_FORMAT {
+            let (found, supported) = (found.into(), DIRECTORY_FORMAT.into());
+            return Err(Fault::TooNew { path: path.clone(), found, supported });
+        }
+        Ok(Some(Self::decode(body)))
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut buf = Vec::new();
+        let start = frame::begin(&mut buf);
+        buf.extend_from_slice(&DIRECTORY_FORMAT.to_le_bytes());
+        buf.extend_from_slice(&self.partitions.to_le_bytes());
+        buf.extend_from_slice(&[0; 4]);
+        buf.extend_from_slice(&self.directory.0);
+        buf.extend_from_slice(&self.created_at_ms.to_le_bytes());
+        frame::finish(
+            &mut buf,
+            start,
+            FrameMeta { lsn: Lsn(0), group: 0, kind: KIND, version: FRAME_VERSION },
+        );
+        buf
+    }
+
+    fn decode(body: &[u8; BODY_BYTES]) -> Self {
+        Self {
+            partitions: u16::from_le_bytes(field(body, 2)),
+            directory: DirectoryId(field(body, 8)),
+            created_at_ms: u64::from_le_bytes(field(body, 24)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::SimDisk;
+    use crate::storage::sim_disk::CrashPlan;
+
+    const MANIFEST: Manifest =
+        Manifest { partitions: 4, directory: DirectoryId([7; 16]), created_at_ms: 1_234 };
+
+    fn written() -> (SimDisk, Layout, Vec<u8>) {
+        let (disk, layout) = (SimDisk::new(), Layout::new("data"));
+        assert_eq!(Manifest::read(&disk, &layout).expect("nothing there"), None);
+        MANIFEST.write(&disk, &layout).expect("written");
+        let bytes = disk.read(&layout.manifest()).expect("read");
+        (disk, layout, bytes)
+    }
+
+    #[test]
+    fn a_written_manifest_survives_a_power_cut() {
+        let (disk, layout, _) = written();
+        let after = disk.crash(CrashPlan::LoseUnsynced);
+        assert_eq!(Manifest::read(&after, &layout).expect("whole"), Some(MANIFEST));
+    }
+
+    #[test]
+    fn every_bit_flip_of_a_manifest_is_refused() {
+        let (disk, layout, bytes) = written();
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            disk.tamper(&layout.manifest(), &flipped);
+            assert!(matches!(Manifest::read(&disk, &layout), Err(Fault::Corrupt { .. })), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_newer_directory_is_refused_by_its_number() {
+        let (disk, layout, bytes) = written();
+        let mut buf = Vec::new();
+        let start = frame::begin(&mut buf);
+        buf.extend_from_slice(&9_u16.to_le_bytes());
+        buf.extend_from_slice(&bytes[frame::HEADER_BYTES + 2..]);
+        frame::finish(
+            &mut buf,
+            start,
+            FrameMeta { lsn: Lsn(0), group: 0, kind: KIND, version: FRAME_VERSION },
+        );
+        disk.tamper(&layout.manifest(), &buf);
+        assert!(matches!(Manifest::read(&disk, &layout), Err(Fault::TooNew { found: 9, supported: 1, .. })));
+    }
+}

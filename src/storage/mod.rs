@@ -1,0 +1,66 @@
+//! Storage: what was decided, kept so that a crash cannot take it back.
+//!
+//! A tour, from the medium upwards:
+//!
+//! - [`disk`] is the seam between this layer and the operating system; `sim_disk` stands in for it in tests and can lose
+//!   power at any operation.
+//! - [`layout`] builds and parses every name below the data directory. [`lock`] lets one process write there.
+//! - [`manifest`] says what the directory is: its format, its identity, its number of partitions.
+//! - [`frame`] is the unit of the journal: a header, a checksum, opaque bytes.
+//! - [`segment`] is the block that opens a journal file. [`journal`] appends groups of frames, each with one write and
+//!   one sync.
+//! - [`reader`] replays a journal and tells an end from a torn tail from corruption. [`recovery`] repairs the torn tail
+//!   and hands over a journal that can be continued.
+//! - [`snapshot`] keeps a whole partition at one lsn. [`retention`] removes what two good snapshots made superfluous.
+//!
+//! Invariants:
+//!
+//! - A group counts as durable only after its bytes and its file's name are synced.
+//! - A group is written only after the group before it is durable.
+//! - Only [`recovery`] changes journal bytes that were written before, and only a torn tail; only [`retention`] removes
+//!   segments and snapshots.
+//!
+//! Absent on purpose: the meaning of a payload. Events and snapshots are opaque bytes here; their codecs live beside
+//! their types.
+
+mod camera_codec;
+pub mod columns;
+pub mod debit_codec;
+pub mod decode_error;
+pub mod disk;
+pub mod event_check;
+pub mod event_codec;
+pub mod fault;
+#[cfg(any(test, feature = "testing"))]
+pub mod fixture;
+pub mod frame;
+pub mod journal;
+pub mod layout;
+pub mod lock;
+pub mod manifest;
+mod pool_check;
+pub mod pool_codec;
+pub mod reader;
+pub mod recovery;
+pub mod replay;
+pub mod retention;
+pub mod segment;
+#[cfg(any(test, feature = "testing"))]
+pub mod sim_disk;
+pub mod snapshot;
+pub mod snapshot_codec;
+pub mod wire;
+
+pub use disk::{Disk, DiskFile, RealDisk};
+pub use fault::{Fault, Result};
+pub use frame::{FrameMeta, FrameRef, FrameStart};
+pub use journal::{Journal, JournalConfig, Preparation, PreparedSegment};
+pub use layout::{DirectoryId, Home, Layout};
+pub use lock::DirectoryLock;
+pub use manifest::Manifest;
+pub use reader::{Ending, Scan, Start, TornTail};
+pub use recovery::{RecoveryReport, open_partition, scan_partition};
+pub use retention::Retired;
+#[cfg(any(test, feature = "testing"))]
+pub use sim_disk::SimDisk;
+pub use snapshot::{Loaded, Skipped, Snapshot, SnapshotHeader};

@@ -1,0 +1,205 @@
+//! The state of a partition, built from its newest snapshot and the journal after it.
+//!
+//! One way of replaying serves recovery, verification and the rebuilding of a single organization, so what is
+//! verified is what runs. Each pool and the registry name the frame that they hold; a frame that they hold is
+//! skipped, because a snapshot takes its pools one after the other while debits go on.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::event_codec::{self, DecodedDebits};
+use super::fault::{Fault, Result};
+use super::frame::FrameRef;
+use super::journal::{Journal, JournalConfig};
+use super::layout::Home;
+use super::reader::{Scan, Start};
+use super::recovery::{self, RecoveryReport};
+use super::snapshot::{self, Skipped};
+use super::snapshot_codec;
+use crate::domain::event::Change;
+use crate::domain::ids::{Lsn, OrgNumber};
+use crate::domain::pool::Pool;
+use crate::domain::registry::Registry;
+
+/// The state of a partition while it is replayed.
+#[derive(Debug, Default)]
+pub struct PartitionState {
+    /// The coordinator's registry; empty outside partition 0.
+    pub registry: Registry,
+    /// The pools by their number; none where only another is wanted.
+    pub pools: Vec<Option<Pool>>,
+    only: Option<OrgNumber>,
+    debits: DecodedDebits,
+    closed: bool,
+}
+
+/// What was loaded before the replay.
+#[derive(Debug)]
+pub struct Base {
+    /// The lsn of the snapshot; zero when there was none.
+    pub snapshot: Lsn,
+    /// Snapshots that could not be read.
+    pub skipped: Vec<Skipped>,
+}
+
+impl PartitionState {
+    /// The state of one organization alone, for rebuilding it.
+    #[must_use]
+    pub fn of_one(number: OrgNumber) -> Self {
+        Self { only: Some(number), ..Self::default() }
+    }
+
+    /// Whether the journal ended with a clean close.
+    #[must_use]
+    pub fn was_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Opens the partition for writing: loads, replays, repairs a torn tail.
+    ///
+    /// # Errors
+    /// As [`recovery::open_partition`], and when a payload cannot be decoded.
+    pub fn open(&mut self, home: &Home, config: JournalConfig) -> Result<(Journal, RecoveryReport, Base)> {
+        let base = self.load_newest_snapshot(home)?;
+        let opened = recovery::open_partition(home, config, base.snapshot, &mut |frame| self.replay_frame(frame))?;
+        Ok((opened.0, opened.1, base))
+    }
+
+    /// Reads the partition without changing anything, from its newest snapshot on.
+    ///
+    /// # Errors
+    /// As [`recovery::scan_partition`], and when a payload cannot be decoded.
+    pub fn scan(&mut self, home: &Home) -> Result<(Scan, Base)> {
+        let base = self.load_newest_snapshot(home)?;
+        let start = Start::After(base.snapshot);
+        let scan = recovery::scan_partition(home, start, &mut |frame| self.replay_frame(frame))?;
+        Ok((scan, base))
+    }
+
+    /// Reads the partition up to the frame `target` while it is being written; answers with the last frame read.
+    ///
+    /// # Errors
+    /// As [`Self::scan`], unless everything up to `target` was read before.
+    pub fn scan_to(&mut self, home: &Home, target: Lsn) -> Result<Lsn> {
+        let base = self.load_newest_snapshot(home)?;
+        let mut read = base.snapshot;
+        let scan = recovery::scan_partition(home, Start::After(base.snapshot), &mut |frame| {
+            if frame.meta.lsn > target {
+                return Ok(());
+            }
+            read = frame.meta.lsn;
+            self.replay_frame(frame)
+        });
+        match scan {
+            Err(fault) if read < target => Err(fault),
+            _ => Ok(read),
+        }
+    }
+
+    /// Carries out one journal frame.
+    ///
+    /// # Errors
+    /// [`Fault::Undecodable`] when its payload is not what this release writes.
+    fn apply_frame(&mut self, frame: FrameRef<'_>) -> Result<()> {
+        let lsn = frame.meta.lsn;
+        self.closed = frame.meta.kind == event_codec::CLOSED;
+        let applied = match (frame.meta.kind, frame.meta.version) {
+            (event_codec::DEBITS, event_codec::DEBITS_VERSION) => self.apply_debits(lsn, frame.body),
+            (event_codec::ORG_EVENT, event_codec::ORG_EVENT_VERSION) => self.apply_org_event(lsn, frame.body),
+            (event_codec::REGISTRY_EVENT, event_codec::REGISTRY_EVENT_VERSION) => {
+                self.apply_registry_event(lsn, frame.body)
+            }
+            (event_codec::CLOSED, event_codec::CLOSED_VERSION) => {
+                event_codec::decode_closed(frame.body).map_err(|error| error.to_string())
+            }
+            (kind, version) => Err(format!("frames of kind {kind}, version {version} are not known to this release")),
+        };
+        applied.map_err(|what| Fault::Undecodable { lsn, what })
+    }
+
+    /// Like [`Self::apply_frame`]; an event that its checksum vouches for and the state cannot have had is a fault of that
+    /// frame, never a guess.
+    fn replay_frame(&mut self, frame: FrameRef<'_>) -> Result<()> {
+        let lsn = frame.meta.lsn;
+        let applied = catch_unwind(AssertUnwindSafe(|| self.apply_frame(frame)));
+        applied.unwrap_or_else(|_| Err(Fault::Undecodable { lsn, what: "it contradicts the state before it".to_owned() }))
+    }
+
+    fn load_newest_snapshot(&mut self, home: &Home) -> Result<Base> {
+        let loaded = snapshot::load_newest(home)?;
+        let Some(snapshot) = loaded.snapshot else {
+            return Ok(Base { snapshot: Lsn(0), skipped: loaded.skipped });
+        };
+        let lsn = snapshot.header.lsn;
+        let decoded = snapshot_codec::decode(&snapshot.body).map_err(|error| {
+            Fault::corrupt(&home.layout.snapshot(home.partition, lsn), 0, Some(lsn), error.to_string())
+        })?;
+        self.registry = decoded.registry.unwrap_or_default();
+        for (number, pool) in decoded.pools {
+            if self.wants(number) {
+                *self.place(number) = Some(pool);
+            }
+        }
+        Ok(Base { snapshot: lsn, skipped: loaded.skipped })
+    }
+
+    fn apply_debits(&mut self, lsn: Lsn, body: &[u8]) -> std::result::Result<(), String> {
+        let mut debits = std::mem::take(&mut self.debits);
+        event_codec::decode_debits(body, &mut debits).map_err(|error| error.to_string())?;
+        if let Some(pool) = self.due(debits.org, lsn)? {
+            debits.resolve(pool.secret);
+            let slots = pool.cameras.slots();
+            if debits.charges().charges.iter().any(|charge| charge.slot.0 >= slots) {
+                return Err("a debit names a camera that the organization does not have".to_owned());
+            }
+            pool.apply_charges(debits.charges());
+            pool.lsn = lsn;
+        }
+        self.debits = debits;
+        Ok(())
+    }
+
+    fn apply_org_event(&mut self, lsn: Lsn, body: &[u8]) -> std::result::Result<(), String> {
+        let (number, event) = event_codec::decode_org_event(body).map_err(|error| error.to_string())?;
+        if let Change::OrganizationCreated(created) = &event.change
+            && self.wants(number)
+            && self.place(number).is_none()
+        {
+            *self.place(number) = Some(Pool::new(created.clone(), event.at));
+        }
+        if let Some(pool) = self.due(number, lsn)? {
+            pool.apply(&event);
+            pool.lsn = lsn;
+        }
+        Ok(())
+    }
+
+    fn apply_registry_event(&mut self, lsn: Lsn, body: &[u8]) -> std::result::Result<(), String> {
+        let event = event_codec::decode_registry_event(body).map_err(|error| error.to_string())?;
+        if lsn > self.registry.lsn {
+            self.registry.apply(&event);
+            self.registry.lsn = lsn;
+        }
+        Ok(())
+    }
+
+    /// The pool that a frame is for; none when it holds the frame already or is not wanted.
+    fn due(&mut self, number: OrgNumber, lsn: Lsn) -> std::result::Result<Option<&mut Pool>, String> {
+        if !self.wants(number) {
+            return Ok(None);
+        }
+        let pool = self.pools.get_mut(number.index()).and_then(Option::as_mut);
+        let pool = pool.ok_or_else(|| format!("organization number {} was never created", number.0))?;
+        Ok((lsn > pool.lsn).then_some(pool))
+    }
+
+    fn wants(&self, number: OrgNumber) -> bool {
+        self.only.is_none_or(|only| only == number)
+    }
+
+    fn place(&mut self, number: OrgNumber) -> &mut Option<Pool> {
+        if self.pools.len() <= number.index() {
+            self.pools.resize_with(number.index() + 1, || None);
+        }
+        &mut self.pools[number.index()]
+    }
+}

@@ -1,0 +1,126 @@
+//! The names of all metrics, once. No metric bears an organization or a camera.
+
+use metrics::{Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram};
+use metrics::{Unit, gauge, histogram};
+
+use crate::domain::debit::Outcome;
+
+const DEBITS: &str = "tokenweir_debits_total";
+const TOKENS_CHARGED: &str = "tokenweir_tokens_charged_total";
+const GROUPS: &str = "tokenweir_journal_groups_total";
+const JOURNAL_BYTES: &str = "tokenweir_journal_bytes_total";
+const COMMIT_SECONDS: &str = "tokenweir_commit_seconds";
+const DURABLE_LSN: &str = "tokenweir_durable_lsn";
+const POISONED: &str = "tokenweir_partition_poisoned";
+const SNAPSHOTS: &str = "tokenweir_snapshots_total";
+const SNAPSHOT_SECONDS: &str = "tokenweir_snapshot_seconds";
+const SNAPSHOT_BYTES: &str = "tokenweir_snapshot_bytes";
+const REBUILDS: &str = "tokenweir_organization_rebuilds_total";
+const BUSY: &str = "tokenweir_requests_refused_busy_total";
+
+/// Says what each metric means, to the recorder that is installed.
+pub fn describe() {
+    describe_counter!(DEBITS, "Debits judged, by outcome");
+    describe_counter!(TOKENS_CHARGED, "Tokens charged");
+    describe_counter!(GROUPS, "Groups of journal frames made durable, each by one sync");
+    describe_counter!(JOURNAL_BYTES, Unit::Bytes, "Bytes of journal frames made durable");
+    describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "Time to write and sync one group");
+    describe_gauge!(DURABLE_LSN, "The last log sequence number that is durable");
+    describe_gauge!(POISONED, "1 when the partition stopped after a failed write or sync");
+    describe_counter!(SNAPSHOTS, "Snapshots written");
+    describe_histogram!(SNAPSHOT_SECONDS, Unit::Seconds, "Time to encode and write one snapshot");
+    describe_gauge!(SNAPSHOT_BYTES, Unit::Bytes, "Size of the newest snapshot");
+    describe_counter!(REBUILDS, "Organizations rebuilt from storage after a panic");
+    describe_counter!(BUSY, "Requests refused because as much was in flight as is admitted");
+}
+
+/// What the org actors of one partition count.
+#[derive(Debug)]
+pub struct DebitCounters {
+    charged: Counter,
+    exempt: Counter,
+    duplicate: Counter,
+    refused: Counter,
+    tokens: Counter,
+    /// Organizations rebuilt after a panic.
+    pub rebuilds: Counter,
+}
+
+impl DebitCounters {
+    /// The counters of a partition.
+    #[must_use]
+    pub fn new(partition: u16) -> Self {
+        let partition = partition.to_string();
+        let debits = |outcome: &'static str| counter!(DEBITS, "partition" => partition.clone(), "outcome" => outcome);
+        Self {
+            charged: debits("charged"),
+            exempt: debits("exempt"),
+            duplicate: debits("duplicate"),
+            refused: debits("refused"),
+            tokens: counter!(TOKENS_CHARGED, "partition" => partition.clone()),
+            rebuilds: counter!(REBUILDS, "partition" => partition.clone()),
+        }
+    }
+
+    /// Counts the outcomes of a judged batch that charged `tokens`.
+    pub fn count(&self, outcomes: &[Outcome], tokens: u64) {
+        let mut tally = [0u64; 4];
+        for outcome in outcomes {
+            tally[match outcome {
+                Outcome::Charged => 0,
+                Outcome::Exempt => 1,
+                Outcome::Duplicate(_) => 2,
+                Outcome::Refused(_) => 3,
+            }] += 1;
+        }
+        for (counter, n) in [&self.charged, &self.exempt, &self.duplicate, &self.refused].into_iter().zip(tally) {
+            if n > 0 {
+                counter.increment(n);
+            }
+        }
+        self.tokens.increment(tokens);
+    }
+}
+
+/// What the committer of one partition measures.
+#[derive(Debug)]
+pub struct CommitMeters {
+    /// Groups made durable.
+    pub groups: Counter,
+    /// Bytes made durable.
+    pub bytes: Counter,
+    /// Seconds a group took to write and sync.
+    pub seconds: Histogram,
+    /// The last durable log sequence number.
+    pub durable_lsn: Gauge,
+    /// 1 when the partition is poisoned.
+    pub poisoned: Gauge,
+}
+
+impl CommitMeters {
+    /// The meters of a partition.
+    #[must_use]
+    pub fn new(partition: u16) -> Self {
+        let partition = partition.to_string();
+        Self {
+            groups: counter!(GROUPS, "partition" => partition.clone()),
+            bytes: counter!(JOURNAL_BYTES, "partition" => partition.clone()),
+            seconds: histogram!(COMMIT_SECONDS, "partition" => partition.clone()),
+            durable_lsn: gauge!(DURABLE_LSN, "partition" => partition.clone()),
+            poisoned: gauge!(POISONED, "partition" => partition.clone()),
+        }
+    }
+}
+
+/// Counts a snapshot of `bytes` that took `seconds`.
+pub fn snapshot_written(partition: u16, bytes: u32, seconds: f64) {
+    let partition = partition.to_string();
+    counter!(SNAPSHOTS, "partition" => partition.clone()).increment(1);
+    gauge!(SNAPSHOT_BYTES, "partition" => partition.clone()).set(f64::from(bytes));
+    histogram!(SNAPSHOT_SECONDS, "partition" => partition).record(seconds);
+}
+
+/// Counts a request that was refused as busy.
+pub fn refused_busy() {
+    counter!(BUSY).increment(1);
+}

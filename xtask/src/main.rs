@@ -1,0 +1,85 @@
+//! The checks of this repository as one program: `cargo xtask ci` runs what CI runs.
+//!
+//! Each check is a nested cargo command or a small program step, runs alone, and the first failure ends the run.
+//! Deliberately absent: dependencies (it must build in seconds on a fresh machine) and retries.
+
+mod cargo;
+mod demo;
+mod json;
+mod plan;
+mod step;
+mod targets;
+mod trace;
+
+use std::process::ExitCode;
+
+use crate::step::{Failure, run_all};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match dispatch(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn dispatch(arguments: &[String]) -> Result<(), Failure> {
+    let name = match arguments {
+        [] => "help",
+        [name] => name.as_str(),
+        [name, ..] => return Err(Failure::usage(format!("`{name}` takes no further arguments"))),
+    };
+    if matches!(name, "help" | "--help" | "-h") {
+        println!("{}", help());
+        return Ok(());
+    }
+    match plan::COMMANDS.iter().find(|command| command.name == name) {
+        Some(command) => run_all((command.steps)()?),
+        None => Err(Failure::usage(format!("`{name}` is not a command of xtask; known are {}", known()))),
+    }
+}
+
+fn help() -> String {
+    let mut text = String::from("usage: cargo xtask COMMAND\n\n");
+    for command in plan::COMMANDS {
+        text.push_str(&format!("  {:<6} {}\n", command.name, command.about));
+    }
+    text.push_str("  help   print this text");
+    text
+}
+
+fn known() -> String {
+    let mut names: Vec<&str> = plan::COMMANDS.iter().map(|command| command.name).collect();
+    names.push("help");
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(words: &[&str]) -> Vec<String> {
+        words.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn an_unknown_command_is_refused_and_the_known_ones_are_named() {
+        let failure = dispatch(&arguments(&["frobnicate"])).expect_err("there is no such command");
+        let message = failure.to_string();
+        assert!(message.contains("`frobnicate`"), "{message}");
+        for name in ["ci", "fmt", "lint", "docs", "test", "smoke", "help"] {
+            assert!(message.contains(name), "{name} is missing in: {message}");
+        }
+    }
+
+    #[test]
+    fn a_word_after_the_command_is_refused() {
+        assert!(dispatch(&arguments(&["fmt", "--quickly"])).is_err());
+    }
+
+    #[test]
+    fn the_help_text_describes_every_command() {
+        let text = help();
+        assert!(plan::COMMANDS.iter().all(|command| text.contains(command.about)));
+    }
+}

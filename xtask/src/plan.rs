@@ -1,0 +1,102 @@
+//! The commands of xtask and the steps each is made of.
+//!
+//! The steps share one target folder, and use the same features wherever they can, so that a crate is built once.
+//! The tests are the last step of `ci`: their results close its output.
+
+use crate::cargo::{cargo, cargo_with, release_binary};
+use crate::demo;
+use crate::step::{Failure, Step};
+use crate::targets;
+
+/// A command of xtask.
+pub(crate) struct CommandLine {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) steps: fn() -> Result<Vec<Step>, Failure>,
+}
+
+/// Every command, in the order of the help text.
+pub(crate) const COMMANDS: &[CommandLine] = &[
+    CommandLine {
+        name: "ci",
+        about: "everything below in this order, the tests last; what CI runs",
+        steps: ci,
+    },
+    CommandLine { name: "fmt", about: "is the code formatted?", steps: fmt },
+    CommandLine {
+        name: "lint",
+        about: "clippy, whole and as the embedded library, warnings denied",
+        steps: lint,
+    },
+    CommandLine { name: "docs", about: "the documentation, warnings denied", steps: docs },
+    CommandLine {
+        name: "smoke",
+        about: "release build, examples, benches in brief, the demo with its sums",
+        steps: smoke,
+    },
+    CommandLine { name: "test", about: "all tests, with all features", steps: test },
+];
+
+/// The example that shows the engine without the server.
+const EMBEDDED_EXAMPLE: &str = "embed";
+
+fn ci() -> Result<Vec<Step>, Failure> {
+    let mut steps = Vec::new();
+    for part in [fmt, lint, docs, smoke, test] {
+        steps.extend(part()?);
+    }
+    Ok(steps)
+}
+
+fn fmt() -> Result<Vec<Step>, Failure> {
+    Ok(vec![cargo("fmt --all --check")])
+}
+
+fn lint() -> Result<Vec<Step>, Failure> {
+    Ok(vec![
+        cargo("clippy --workspace --all-targets --all-features -- -D warnings"),
+        cargo("clippy -p tokenweir --no-default-features --lib --examples -- -D warnings"),
+    ])
+}
+
+fn docs() -> Result<Vec<Step>, Failure> {
+    Ok(vec![cargo_with("doc --workspace --no-deps --all-features", &[("RUSTDOCFLAGS", "-D warnings")])])
+}
+
+fn smoke() -> Result<Vec<Step>, Failure> {
+    let weir = release_binary("weir")?;
+    let mut steps = vec![cargo("build --release --bin weir")];
+    steps.extend(targets::examples()?.iter().map(|name| example(name)));
+    steps.extend(targets::benches()?.iter().map(|name| bench(name)));
+    steps.push(Step::new("weir demo --exit --json", Box::new(move || demo::check(&weir))));
+    Ok(steps)
+}
+
+fn test() -> Result<Vec<Step>, Failure> {
+    Ok(vec![cargo("test --workspace --all-features")])
+}
+
+/// An example other than the embedded one takes the features of the tests, and so their build.
+fn example(name: &str) -> Step {
+    let features = if name == EMBEDDED_EXAMPLE { "--no-default-features" } else { "--all-features" };
+    cargo(&format!("run --example {name} {features}"))
+}
+
+/// The benches read the variable and then measure just long enough to show that they run.
+fn bench(name: &str) -> Step {
+    cargo_with(&format!("bench --bench {name} --features testing"), &[("WEIR_BENCH_SMOKE", "1")])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_has_its_own_name_and_at_least_one_step() {
+        for (index, command) in COMMANDS.iter().enumerate() {
+            assert!(COMMANDS[..index].iter().all(|other| other.name != command.name), "{}", command.name);
+            let steps = (command.steps)().expect("the repository has its layout");
+            assert!(!steps.is_empty(), "{}", command.name);
+        }
+    }
+}

@@ -84,7 +84,7 @@ impl Committer {
         self.meters.groups.increment(1);
         self.meters.bytes.increment(bytes);
         if let Some(job) = self.journal.preparation() {
-            drop(self.preparer.jobs.try_send(job));
+            _ = self.preparer.jobs.try_send(job);
         }
         Ok(())
     }

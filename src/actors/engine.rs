@@ -106,11 +106,11 @@ type Launched = (Addr<PartitionActor>, Addr<CoordinatorActor>);
 
 impl Engine {
     /// Opens the data directory and starts.
-    pub(crate) fn open(setup: &Setup, disk: Arc<dyn Disk>, lock: Option<DirectoryLock>) -> crate::storage::Result<Self> {
+    pub(crate) fn open(setup: &Setup, disk: &Arc<dyn Disk>, lock: Option<DirectoryLock>) -> crate::storage::Result<Self> {
         let layout = Layout::new(setup.directory.clone());
-        let manifest = manifest(setup, &*disk, &layout)?;
+        let manifest = manifest(setup, &**disk, &layout)?;
         let home = |partition| Home {
-            disk: Arc::clone(&disk),
+            disk: Arc::clone(disk),
             layout: layout.clone(),
             partition,
             directory: manifest.directory,
@@ -139,7 +139,7 @@ impl Engine {
         }
         self.partitions.iter().for_each(|partition| partition.staging.close());
         threads.committers.into_iter().for_each(|thread| drop(thread.join()));
-        threads.stops.into_iter().for_each(|stop| drop(stop.send(())));
+        threads.stops.into_iter().for_each(|stop| _ = stop.send(()));
         threads.arbiters.into_iter().for_each(|thread| drop(thread.join()));
         drop(threads.snapshots.join());
         drop(threads.lock);
@@ -268,7 +268,7 @@ fn start_arbiter(launch: Launch) -> std::io::Result<(oneshot::Sender<()>, JoinHa
     let run = move || {
         let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         actix_rt::System::with_tokio_rt(runtime).block_on(async move {
-            drop(ready.send(launch.run()));
+            _ = ready.send(launch.run());
             drop(stopped.await);
         });
     };

@@ -158,7 +158,7 @@ pub(crate) enum Release {
 impl Release {
     /// Releases an answer of any kind.
     pub(crate) fn answer<T: Send + 'static>(reply: ReplyTo<T>, value: T) -> Self {
-        Self::Call(Box::new(move |durable| drop(reply.send(durable.map(|()| value)))))
+        Self::Call(Box::new(move |durable| _ = reply.send(durable.map(|()| value))))
     }
 
     /// Lets the reply go: as it is when all before it is durable, else as unavailable. A caller that went
@@ -167,11 +167,11 @@ impl Release {
         match self {
             Self::One { reply, value, permit } => {
                 drop(permit);
-                drop(reply.send(durable.map(|()| value)));
+                _ = reply.send(durable.map(|()| value));
             }
             Self::Batch { reply, value, permit } => {
                 drop(permit);
-                drop(reply.send(durable.map(|()| value)));
+                _ = reply.send(durable.map(|()| value));
             }
             Self::Call(call) => call(durable),
         }

@@ -192,7 +192,7 @@ impl OrgActor {
         });
         staged.release(Release::Call(Box::new(move |durable| {
             drop(permit);
-            drop(reply.send(durable.map(|()| answer)));
+            _ = reply.send(durable.map(|()| answer));
         })));
     }
 
@@ -274,5 +274,5 @@ fn release_as(staged: &mut Staged<'_>, durability: Durability, release: Release)
 }
 
 fn refuse<T>(reply: ReplyTo<T>, why: Unavailable) {
-    drop(reply.send(Err(why)));
+    _ = reply.send(Err(why));
 }

@@ -113,7 +113,7 @@ impl Handler<SnapshotDone> for PartitionActor {
 
     fn handle(&mut self, SnapshotDone { written }: SnapshotDone, _: &mut Self::Context) {
         self.underway = false;
-        self.waiting.drain(..).for_each(|reply| drop(reply.send(written)));
+        self.waiting.drain(..).for_each(|reply| _ = reply.send(written));
     }
 }
 
@@ -128,7 +128,7 @@ impl Handler<Settle> for PartitionActor {
                 org.queue(Request::Barrier(done));
                 drop(wait.await);
             }
-            drop(reply.send(()));
+            _ = reply.send(());
         };
         ctx.spawn(settled.into_actor(self));
     }

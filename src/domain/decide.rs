@@ -3,7 +3,7 @@
 use super::bindings::UnlimitedLicense;
 use super::camera::{Camera, CameraFlags};
 use super::command::{CameraSpec, Command};
-use super::debit::{Charge, ChargeIdentity, DebitRow, FirstOutcome, RowCamera, RowIdentity, UsageKind};
+use super::debit::{Charge, ChargeIdentity, DebitRow, FirstOutcome, RowCamera, RowIdentity};
 use super::event::{Cargo, Change};
 use super::hash;
 use super::ids::{ActorId, CameraId, LicenseId, OrgId, Slot, TransferId};
@@ -77,7 +77,7 @@ pub fn debit(pool: &Pool, row: &DebitRow, text: &[u8], now: Timestamp) -> Result
         Known::New | Known::Same(_) => {}
     }
     let exempt =
-        camera.flags.has(CameraFlags::BOUND) && is_exempt(pool, slot, row.kind, row.time.unwrap_or(now));
+        camera.flags.has(CameraFlags::BOUND) && pool.bindings.exempts(slot, row.kind, row.time.unwrap_or(now));
     if !exempt {
         check_funds(pool, row.tokens)?;
     }
@@ -95,7 +95,7 @@ pub fn command(pool: &Pool, command: Command, now: Timestamp) -> Result<Option<C
         Command::RemoveCamera { camera } => remove_camera(pool, camera),
         Command::BindUnlimited { camera, license } => bind(pool, camera, license),
         Command::UnbindUnlimited { license } => unbind(pool, license),
-        Command::AddLicenses { key, by } => add_licenses(pool, &key, by, now),
+        Command::AddLicenses { key, by } => add_licenses(pool, &key, &by, now),
     }
 }
 
@@ -210,10 +210,6 @@ fn first_outcome(exempt: bool) -> FirstOutcome {
     if exempt { FirstOutcome::Exempt } else { FirstOutcome::Charged }
 }
 
-fn is_exempt(pool: &Pool, slot: Slot, kind: UsageKind, time: Timestamp) -> bool {
-    pool.bindings.exempts(slot, kind, time)
-}
-
 #[inline]
 fn check_funds(pool: &Pool, tokens: u32) -> Result<(), Refusal> {
     if pool.outgoing.is_some() {
@@ -271,13 +267,13 @@ fn unbind(pool: &Pool, license: LicenseId) -> Result<Option<Change>, Refusal> {
 fn add_licenses(
     pool: &Pool,
     key: &LicenseKey,
-    by: ActorId,
+    by: &ActorId,
     at: Timestamp,
 ) -> Result<Option<Change>, Refusal> {
     if pool.keys.contains(&key.id) {
         return Ok(None);
     }
-    let licenses = expand_key(pool, key, &by, at)?;
+    let licenses = expand_key(pool, key, by, at)?;
     Ok(Some(Change::LicensesAdded { key: key.id.clone(), licenses }))
 }
 

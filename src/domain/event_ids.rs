@@ -155,7 +155,7 @@ impl Default for EventIds {
 #[must_use]
 pub fn pack(leaves: &[std::sync::Arc<Box<Leaf>>], horizon: Timestamp) -> Vec<u8> {
     let kept = |entry: &&EventEntry| entry.unit >= unit(horizon);
-    leaves.iter().flat_map(|leaf| &leaf.entries).filter(kept).flat_map(EventEntry::to_bytes).collect()
+    leaves.iter().flat_map(|leaf| &leaf.entries).filter(kept).flat_map(|entry| entry.to_bytes()).collect()
 }
 
 impl EventEntry {
@@ -169,7 +169,7 @@ impl EventEntry {
         u64::from(self.high) << 32 | u64::from(self.low)
     }
 
-    fn to_bytes(&self) -> [u8; ENTRY_BYTES] {
+    fn to_bytes(self) -> [u8; ENTRY_BYTES] {
         let mut bytes = [0; ENTRY_BYTES];
         bytes[..8].copy_from_slice(&self.hash().to_be_bytes());
         bytes[8..10].copy_from_slice(&self.unit.to_le_bytes());

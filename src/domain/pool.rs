@@ -146,7 +146,7 @@ impl Pool {
         let camera = self.cameras.get_mut(charge.slot);
         match charge.identity {
             ChargeIdentity::Seq { epoch, seq } => {
-                camera.window.record(epoch, seq, charge.exempt, charge.print)
+                camera.window.record(epoch, seq, charge.exempt, charge.print);
             }
             ChargeIdentity::EventId { hash, .. } => {
                 let time = charge.time.expect("an event id goes with its time");

@@ -230,16 +230,20 @@ impl Registry {
             RegistryChange::TransferCommitted { transfer, tokens, licenses } => {
                 self.change(&transfer, |open| {
                     (open.state, open.tokens, open.licenses) = (TransferState::Committed, tokens, licenses);
-                })
+                });
             }
-            RegistryChange::TransferAborting { transfer, refusal } => self.change(&transfer, |open| {
-                (open.state, open.refusal) = (TransferState::Aborting, Some(refusal));
-            }),
-            RegistryChange::TransferEnded { transfer } => self.change(&transfer, |open| {
-                let committed = open.state == TransferState::Committed;
-                open.state = if committed { TransferState::Finished } else { TransferState::Aborted };
-                open.ended_at = Some(at);
-            }),
+            RegistryChange::TransferAborting { transfer, refusal } => {
+                self.change(&transfer, |open| {
+                    (open.state, open.refusal) = (TransferState::Aborting, Some(refusal));
+                });
+            }
+            RegistryChange::TransferEnded { transfer } => {
+                self.change(&transfer, |open| {
+                    let committed = open.state == TransferState::Committed;
+                    open.state = if committed { TransferState::Finished } else { TransferState::Aborted };
+                    open.ended_at = Some(at);
+                });
+            }
             RegistryChange::ApiKeyCreated { id, hash, label, role, organizations, by } => {
                 let key = ApiKey { hash, label, role, organizations, by, created_at: at, revoked_at: None };
                 self.api_keys.insert(id, key);

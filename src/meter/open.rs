@@ -12,7 +12,7 @@ use crate::actors::partition::{Create, Policy};
 use crate::domain::event::OrganizationCreated;
 use crate::domain::ids::{Lsn, Name, OrgId};
 use crate::domain::limits::PARTITIONS_MAX;
-use crate::domain::refusal::{Refusal};
+use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
 use crate::protocol::coordinator::Answer;
 use crate::storage::layout::{DirectoryId, Layout};
@@ -92,7 +92,8 @@ impl Meter {
         let layout = Layout::new(config.directory.clone());
         std::fs::create_dir_all(layout.root()).map_err(Fault::io("create the directory", layout.root()))?;
         let lock = DirectoryLock::exclusive(&layout.lock())?;
-        Self::open_with(config, Arc::new(RealDisk), Some(lock))
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        Self::open_with(config, &disk, Some(lock))
     }
 
     /// Opens a data directory on a disk of the caller's, without a lock: for tests on a simulated disk.
@@ -100,8 +101,9 @@ impl Meter {
     /// # Errors
     /// As [`Meter::open`].
     #[cfg(feature = "testing")]
+    #[expect(clippy::needless_pass_by_value, reason = "a test hands its disk over")]
     pub fn open_on(disk: Arc<dyn Disk>, config: Config) -> Result<Self, Fault> {
-        Self::open_with(config, disk, None)
+        Self::open_with(config, &disk, None)
     }
 
     /// Closes in order: admits nothing more, makes what is queued durable, releases the directory. Other clones get
@@ -111,7 +113,7 @@ impl Meter {
         let engine = Arc::clone(&self.engine);
         std::thread::spawn(move || {
             engine.shut_down();
-            drop(done.send(()));
+            _ = done.send(());
         });
         drop(closed.await);
     }
@@ -195,7 +197,7 @@ impl Meter {
         order(&self.engine, what).await
     }
 
-    fn open_with(config: Config, disk: Arc<dyn Disk>, lock: Option<DirectoryLock>) -> Result<Self, Fault> {
+    fn open_with(config: Config, disk: &Arc<dyn Disk>, lock: Option<DirectoryLock>) -> Result<Self, Fault> {
         let mut directory_id = [0; 16];
         fill_random(&mut directory_id);
         let setup = Setup {

@@ -240,23 +240,23 @@ impl Coordinator {
     /// Takes an organization's answer.
     pub fn answer(&mut self, message: ToCoordinator, now: Timestamp, out: &mut Vec<Effect>) {
         match message {
-            ToCoordinator::KeyAnswered { key, answer } => self.key_answered(key, answer, now, out),
-            ToCoordinator::OutPrepared { transfer, vote } => self.out_prepared(transfer, vote, now, out),
+            ToCoordinator::KeyAnswered { key, answer } => self.key_answered(&key, answer, now, out),
+            ToCoordinator::OutPrepared { transfer, vote } => self.out_prepared(&transfer, vote, now, out),
             ToCoordinator::InPrepared { transfer, vote } => self.in_prepared(&transfer, vote, now, out),
             ToCoordinator::SideEnded { transfer, organization } => {
-                self.side_ended(&transfer, organization, now, out)
+                self.side_ended(&transfer, organization, now, out);
             }
         }
     }
 
     fn key_answered(
         &mut self,
-        key: KeyId,
+        key: &KeyId,
         answer: Result<(), Refusal>,
         now: Timestamp,
         out: &mut Vec<Effect>,
     ) {
-        let Some(claim) = self.registry.claims.get(&key).filter(|claim| !claim.applied) else { return };
+        let Some(claim) = self.registry.claims.get(key).filter(|claim| !claim.applied) else { return };
         let mut claim = claim.clone();
         claim.applied = true;
         let (change, told) = match answer {
@@ -264,26 +264,26 @@ impl Coordinator {
             Err(refusal) => (RegistryChange::KeyReleased { key: key.clone() }, Answer::Refused(refusal)),
         };
         self.carry_out(change, now, out);
-        let tickets = self.claiming.remove(&key).unwrap_or_default();
+        let tickets = self.claiming.remove(key).unwrap_or_default();
         out.extend(tickets.into_iter().map(|ticket| Effect::Answer(ticket, told.clone())));
     }
 
     fn out_prepared(
         &mut self,
-        id: TransferId,
+        id: &TransferId,
         vote: Result<Cargo, Refusal>,
         now: Timestamp,
         out: &mut Vec<Effect>,
     ) {
-        if self.state(&id) != Some(TransferState::Begun) {
+        if self.state(id) != Some(TransferState::Begun) {
             return;
         }
         match vote {
             Ok(cargo) => {
                 self.cargo.insert(id.clone(), cargo);
-                self.drive(&id, out);
+                self.drive(id, out);
             }
-            Err(refusal) => self.abort(&id, refusal, now, out),
+            Err(refusal) => self.abort(id, refusal, now, out),
         }
     }
 

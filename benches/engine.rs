@@ -23,7 +23,10 @@ fn main() {
         table.add("plain loop of apply + encode, M/s", plain_loop_floor(rounds.length));
         table.add("one at a time, p50 us", serial_load(&Setup::new(1), rounds.length));
         table.add("single debits, 1,024 in flight, M/s", in_flight_load(&Setup::new(1), rounds.length));
-        table.add("batches of 512, 2 producers x 64 in flight, M/s", batch_load(&Setup::new(2), rounds.length));
+        table.add(
+            "batches of 512, 2 producers x 64 in flight, M/s",
+            batch_load(&Setup::new(2), rounds.length),
+        );
     }
     table.print();
     table.ratio("one at a time, p50 us", "bare fdatasync, p50 us");

@@ -12,8 +12,9 @@ use tokenweir::domain::ids::OrgNumber;
 use tokenweir::domain::license::{License, LicenseStep};
 use tokenweir::domain::pool::Pool;
 use tokenweir::meter::{
-    ActorId, CameraId, CameraRef, CameraSpec, Config, Debit, Durability, Identity, KeyId, LicenseId, Meter, Name,
-    NewOrganization, OrgId, Organization, Outcome, Pending, Principal, Slot, Timestamp, Tokens, UsageKind,
+    ActorId, CameraId, CameraRef, CameraSpec, Config, Debit, Durability, Identity, KeyId, LicenseId, Meter,
+    Name, NewOrganization, OrgId, Organization, Outcome, Pending, Principal, Slot, Timestamp, Tokens,
+    UsageKind,
 };
 use tokenweir::protocol::org::OrgProcess;
 use tokenweir::storage::event_codec;
@@ -95,7 +96,8 @@ impl Setup {
     pub fn new(threads: usize) -> Self {
         let directory = tempfile::tempdir_in(".").expect("a directory");
         let meter = Meter::open(Config::new(directory.path())).expect("a fresh directory opens");
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).build().expect("a runtime");
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(threads).build().expect("a runtime");
         let organization = runtime.block_on(fill(&meter));
         Self { meter, organization, runtime, next: std::cell::Cell::new(0), directory }
     }
@@ -106,7 +108,8 @@ impl Setup {
         (first..first + count)
             .map(|n| {
                 let begun = Instant::now();
-                let reply = self.organization.send_debit(debit(n), Durability::Durable).expect("admitted").wait();
+                let reply =
+                    self.organization.send_debit(debit(n), Durability::Durable).expect("admitted").wait();
                 assert_eq!(reply.expect("durable").outcome, Outcome::Charged);
                 begun.elapsed()
             })
@@ -198,7 +201,8 @@ pub fn plain_loop_floor(length: Duration) -> f64 {
         out.clear();
         let start = tokenweir::storage::frame::begin(&mut out);
         event_codec::encode_debits(&mut out, OrgNumber(0), &charges);
-        let meta = tokenweir::storage::FrameMeta { lsn: tokenweir::meter::Lsn(1), group: 0, kind: 1, version: 1 };
+        let meta =
+            tokenweir::storage::FrameMeta { lsn: tokenweir::meter::Lsn(1), group: 0, kind: 1, version: 1 };
         tokenweir::storage::frame::finish(&mut out, start, meta);
         std::hint::black_box(&out);
     }
@@ -227,7 +231,8 @@ pub fn in_flight_load(setup: &Setup, length: Duration) -> f64 {
                     while window.len() >= 1_024 {
                         charged += u64::from(settle_one(window.pop_front().expect("full")).await);
                     }
-                    window.push_back(organization.send_debit(debit(n), Durability::Durable).expect("admitted"));
+                    window
+                        .push_back(organization.send_debit(debit(n), Durability::Durable).expect("admitted"));
                     n += 1;
                 }
             }
@@ -259,7 +264,13 @@ pub fn batch_load(setup: &Setup, length: Duration) -> f64 {
 }
 
 /// Sends batches of the cameras whose place is `first` modulo `step`, so that producers never share a camera.
-fn produce_batches(organization: &Organization, first: u64, step: u64, batches: u64, length: Duration) -> (u64, u64) {
+fn produce_batches(
+    organization: &Organization,
+    first: u64,
+    step: u64,
+    batches: u64,
+    length: Duration,
+) -> (u64, u64) {
     let (begun, mut window, mut spare) = (Instant::now(), VecDeque::with_capacity(64), Vec::new());
     let (mut n, mut charged, mut sent) = (first, 0, 0);
     while sent < batches && begun.elapsed() < length {
@@ -289,7 +300,8 @@ fn settle_batch(
 ) {
     let reply = pending.wait().expect("durable");
     let outcomes = reply.batch.outcomes().iter();
-    *charged += u64::try_from(outcomes.filter(|outcome| **outcome == Outcome::Charged).count()).expect("fits");
+    *charged +=
+        u64::try_from(outcomes.filter(|outcome| **outcome == Outcome::Charged).count()).expect("fits");
     spare.push(reply.batch);
 }
 
@@ -302,7 +314,12 @@ pub fn plain_pool() -> Pool {
     let at = Timestamp::from_ms(1_800_000_000_000).expect("in range");
     let organization = OrgId::new("hot").expect("valid");
     let name = Name::new("Hot").expect("valid");
-    let created = OrganizationCreated { organization: organization.clone(), name, secret: (1, 2), retention_ms: 60_000 };
+    let created = OrganizationCreated {
+        organization: organization.clone(),
+        name,
+        secret: (1, 2),
+        retention_ms: 60_000,
+    };
     let mut pool = Pool::new(created, at);
     for n in 0..CAMERAS {
         let camera = CameraId::new(&format!("cam-{n:06}")).expect("valid");

@@ -102,9 +102,9 @@ pub struct Cameras {
 #[derive(Clone, Debug)]
 pub struct CamerasImage {
     /// Records, in chunks, in slot order.
-    pub records: Vec<Arc<Box<Vec<Camera>>>>,
+    pub records: Vec<Arc<Vec<Camera>>>,
     /// Ids, in chunks, in slot order.
-    pub names: Vec<Arc<Box<CameraNames>>>,
+    pub names: Vec<Arc<CameraNames>>,
 }
 
 impl Cameras {

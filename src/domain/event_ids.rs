@@ -1,8 +1,9 @@
 //! Remembers charged event ids (R13) until they are older than the retention.
 //!
 //! An id is kept as 12 bytes: 64 bits of a keyed hash, its time in units of six hours, 15 bits of content print and
-//! whether it was exempt. Entries stand in sorted leaves of at most [`LEAF_ENTRIES_MAX`]; capacity grows by an eighth, so that
-//! an entry costs less than 16 bytes. Two ids of one hash would be told as one: with 100 million remembered, a new
+//! whether it was exempt. Entries stand in sorted leaves of at most [`LEAF_ENTRIES_MAX`], found by the first bits of their
+//! hash (extendible hashing: Fagin, Nievergelt, Pippenger, Strong, 1979); capacity grows by an eighth, so that an entry costs
+//! less than 16 bytes. Two ids of one hash would be told as one: with 100 million remembered, a new
 //! id meets such a hash with a chance below 6 in 10^12, and is then refused as `conflict` or told as `duplicate`.
 //!
 //! The horizon only rises. An id whose time lies before it is too old, whatever the clock says later, so a clock
@@ -12,7 +13,7 @@ use super::shared::Shared;
 use super::time::Timestamp;
 
 /// Most entries of one leaf; a fuller one is split.
-pub const LEAF_ENTRIES_MAX: usize = 1_024;
+pub const LEAF_ENTRIES_MAX: usize = 256;
 /// Bytes of one entry as it is stored.
 pub const ENTRY_BYTES: usize = 12;
 
@@ -38,18 +39,23 @@ pub struct SeenEvent {
     pub same_content: bool,
 }
 
-/// The entries of one range of hashes, sorted.
+/// The entries whose hashes share their first bits, sorted.
 #[derive(Clone, Debug, Default)]
 pub struct Leaf {
     entries: Vec<EventEntry>,
     /// Entries of earlier units were dropped.
     swept: u16,
+    /// How many first bits the hashes share.
+    depth: u32,
 }
 
 /// All remembered ids of a pool.
 #[derive(Debug)]
 pub struct EventIds {
     leaves: Vec<Shared<Leaf>>,
+    /// For each value of the first `bits` bits of a hash, the place of its leaf. Empty while there is no leaf.
+    places: Vec<u32>,
+    bits: u32,
     horizon: Timestamp,
 }
 
@@ -57,7 +63,7 @@ impl EventIds {
     /// Remembers nothing yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { leaves: Vec::new(), horizon: Timestamp::FIRST }
+        Self { leaves: Vec::new(), places: Vec::new(), bits: 0, horizon: Timestamp::FIRST }
     }
 
     /// The time before which ids are too old.
@@ -75,8 +81,7 @@ impl EventIds {
     #[must_use]
     pub fn find(&self, hash: u64, print: u16) -> Option<SeenEvent> {
         let leaf = self.leaves.get(self.leaf_of(hash)?)?.get();
-        let at = leaf.entries.binary_search_by_key(&hash, EventEntry::hash).ok()?;
-        let entry = leaf.entries[at];
+        let entry = leaf.entries[leaf.search(hash).ok()?];
         let seen = SeenEvent {
             exempt: entry.print_and_exempt & 1 == 1,
             same_content: entry.print_and_exempt | 1 == print | 1,
@@ -86,19 +91,7 @@ impl EventIds {
 
     /// Remembers an id that was just charged.
     pub fn insert(&mut self, hash: u64, time: Timestamp, print: u16, exempt: bool) {
-        let entry = EventEntry::new(hash, unit(time), print & !1 | u16::from(exempt));
-        let Some(at) = self.leaf_of(hash) else {
-            let leaf = Leaf { entries: vec![entry], swept: unit(self.horizon) };
-            self.leaves.push(Shared::new(leaf));
-            return;
-        };
-        let leaf = self.leaves[at].get_mut();
-        leaf.sweep(unit(self.horizon));
-        leaf.insert(entry);
-        if leaf.entries.len() > LEAF_ENTRIES_MAX {
-            let upper = leaf.split();
-            self.leaves.insert(at + 1, Shared::new(upper));
-        }
+        self.insert_entry(EventEntry::new(hash, unit(time), print & !1 | u16::from(exempt)));
     }
 
     /// How many ids are remembered, those that may be dropped at the next chance included.
@@ -116,15 +109,16 @@ impl EventIds {
     /// Memory of the entries, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let spine = self.leaves.capacity() * size_of::<Shared<Leaf>>();
-        let leaf_bytes =
-            |leaf: &Shared<Leaf>| size_of::<Leaf>() + leaf.get().entries.capacity() * ENTRY_BYTES;
+        let spine = self.leaves.capacity() * size_of::<Shared<Leaf>>() + self.places.capacity() * size_of::<u32>();
+        let leaf_bytes = |leaf: &Shared<Leaf>| leaf.get().entries.capacity() * ENTRY_BYTES;
         spine + self.leaves.iter().map(leaf_bytes).sum::<usize>()
     }
 
-    /// Hands the leaves to a snapshot.
-    pub fn freeze(&mut self) -> Vec<std::sync::Arc<Box<Leaf>>> {
-        self.leaves.iter_mut().map(Shared::freeze).collect()
+    /// Hands the leaves to a snapshot, in the order of their hashes.
+    pub fn freeze(&mut self) -> Vec<std::sync::Arc<Leaf>> {
+        let mut order = self.places.clone();
+        order.dedup();
+        order.into_iter().map(|place| self.leaves[index(place)].freeze()).collect()
     }
 
     /// Rebuilds the memory from what [`pack`] stored. `None` when the bytes are not sorted entries.
@@ -135,13 +129,44 @@ impl EventIds {
         if !rest.is_empty() || !entries.is_sorted_by(|a, b| a.hash() < b.hash()) {
             return None;
         }
-        let leaf = |part: &[EventEntry]| Shared::new(Leaf { entries: part.to_vec(), swept: unit(horizon) });
-        Some(Self { leaves: entries.chunks(LEAF_ENTRIES_MAX / 2).map(leaf).collect(), horizon })
+        let mut ids = Self { horizon, ..Self::new() };
+        entries.into_iter().for_each(|entry| ids.insert_entry(entry));
+        Some(ids)
     }
 
+    fn insert_entry(&mut self, entry: EventEntry) {
+        let Some(mut at) = self.leaf_of(entry.hash()) else {
+            self.leaves.push(Shared::new(Leaf { entries: vec![entry], swept: unit(self.horizon), depth: 0 }));
+            self.places.push(0);
+            return;
+        };
+        let leaf = self.leaves[at].get_mut();
+        leaf.sweep(unit(self.horizon));
+        leaf.insert(entry);
+        while self.leaves[at].get().is_overfull() {
+            self.split(at, entry.hash());
+            at = self.leaf_of(entry.hash()).unwrap_or(at);
+        }
+    }
+
+    /// Splits the leaf at `at`, to which `hash` belongs, by its next bit.
+    fn split(&mut self, at: usize, hash: u64) {
+        let depth = self.leaves[at].get().depth;
+        if depth == self.bits {
+            self.places = self.places.iter().flat_map(|place| [*place, *place]).collect();
+            self.bits += 1;
+        }
+        let upper = self.leaves[at].get_mut().split();
+        let upper_place = u32::try_from(self.leaves.len()).expect("leaves are bounded by memory");
+        self.leaves.push(Shared::new(upper));
+        let span = 1 << (self.bits - depth);
+        let first = prefix(hash, depth) * span;
+        self.places[first + span / 2..first + span].fill(upper_place);
+    }
+
+    /// The leaf that `hash` belongs to; none while there is no leaf.
     fn leaf_of(&self, hash: u64) -> Option<usize> {
-        let after = self.leaves.partition_point(|leaf| leaf.get().first_hash() <= hash);
-        if self.leaves.is_empty() { None } else { Some(after.saturating_sub(1)) }
+        self.places.get(prefix(hash, self.bits)).map(|place| index(*place))
     }
 }
 
@@ -153,7 +178,7 @@ impl Default for EventIds {
 
 /// The remembered ids as bytes, sorted by hash, without those before the horizon: equal for equal content.
 #[must_use]
-pub fn pack(leaves: &[std::sync::Arc<Box<Leaf>>], horizon: Timestamp) -> Vec<u8> {
+pub fn pack(leaves: &[std::sync::Arc<Leaf>], horizon: Timestamp) -> Vec<u8> {
     let kept = |entry: &&EventEntry| entry.unit >= unit(horizon);
     leaves.iter().flat_map(|leaf| &leaf.entries).filter(kept).flat_map(|entry| entry.to_bytes()).collect()
 }
@@ -185,22 +210,36 @@ impl EventEntry {
 }
 
 impl Leaf {
-    fn first_hash(&self) -> u64 {
-        self.entries.first().map_or(0, EventEntry::hash)
+    /// Whether it must be split. Hashes that share 32 bits are left together.
+    fn is_overfull(&self) -> bool {
+        self.entries.len() > LEAF_ENTRIES_MAX && self.depth < 32
     }
 
     fn sweep(&mut self, before: u16) {
         if self.swept < before {
-            // The first entry bounds the leaf's range of hashes, so it stays even when it is past the horizon.
-            let first = self.first_hash();
-            self.entries.retain(|entry| entry.unit >= before || entry.hash() == first);
+            self.entries.retain(|entry| entry.unit >= before);
             self.entries.shrink_to(self.entries.len() + self.entries.len() / 8 + 1);
             self.swept = before;
         }
     }
 
+    /// Where the entry with this hash stands, or where it belongs. Hashes are spread evenly, so the search begins where it
+    /// is to be expected and touches a cache line or two.
+    fn search(&self, hash: u64) -> Result<usize, usize> {
+        let fraction = hash.checked_shl(self.depth).unwrap_or(0) >> 48;
+        let len = u64::try_from(self.entries.len()).unwrap_or(u64::MAX);
+        let mut at = usize::try_from((fraction * len) >> 16).unwrap_or(0);
+        while at > 0 && self.entries[at - 1].hash() >= hash {
+            at -= 1;
+        }
+        while at < self.entries.len() && self.entries[at].hash() < hash {
+            at += 1;
+        }
+        if self.entries.get(at).is_some_and(|entry| entry.hash() == hash) { Ok(at) } else { Err(at) }
+    }
+
     fn insert(&mut self, entry: EventEntry) {
-        match self.entries.binary_search_by_key(&entry.hash(), EventEntry::hash) {
+        match self.search(entry.hash()) {
             Ok(at) => self.entries[at] = entry,
             Err(at) => {
                 if self.entries.len() == self.entries.capacity() {
@@ -211,11 +250,24 @@ impl Leaf {
         }
     }
 
+    /// Gives up the entries whose next bit is set.
     fn split(&mut self) -> Self {
-        let upper = self.entries.split_off(self.entries.len() / 2);
+        let bit = 1u64.rotate_right(1 + self.depth);
+        let middle = self.entries.partition_point(|entry| entry.hash() & bit == 0);
+        let upper = self.entries.split_off(middle);
         self.entries.shrink_to_fit();
-        Self { entries: upper, swept: self.swept }
+        self.depth += 1;
+        Self { entries: upper, swept: self.swept, depth: self.depth }
     }
+}
+
+/// The first `bits` (at most 32) bits of a hash.
+fn prefix(hash: u64, bits: u32) -> usize {
+    usize::try_from(hash.checked_shr(64 - bits).unwrap_or(0)).unwrap_or(usize::MAX)
+}
+
+fn index(place: u32) -> usize {
+    usize::try_from(place).unwrap_or(usize::MAX)
 }
 
 fn unit(time: Timestamp) -> u16 {

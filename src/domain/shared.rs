@@ -5,19 +5,20 @@
 
 use std::sync::Arc;
 
-/// Either owned, or frozen for a snapshot and copied before the next write.
+/// Either owned, or frozen for a snapshot and copied before the next write. Meant for values whose content is on the heap:
+/// they are moved when they are frozen.
 #[derive(Debug)]
 pub enum Shared<T> {
     /// Nobody else sees it.
-    Owned(Box<T>),
+    Owned(T),
     /// A snapshot may still read it.
-    Frozen(Arc<Box<T>>),
+    Frozen(Arc<T>),
 }
 
 impl<T: Clone + Default> Shared<T> {
     /// Owns `value`.
     pub fn new(value: T) -> Self {
-        Self::Owned(Box::new(value))
+        Self::Owned(value)
     }
 
     /// Reads the value.
@@ -44,8 +45,8 @@ impl<T: Clone + Default> Shared<T> {
 
     /// Hands out what the value is now. Costs one small allocation, whatever the value's size.
     #[must_use]
-    pub fn freeze(&mut self) -> Arc<Box<T>> {
-        let frozen = match std::mem::replace(self, Self::Owned(Box::default())) {
+    pub fn freeze(&mut self) -> Arc<T> {
+        let frozen = match std::mem::replace(self, Self::Owned(T::default())) {
             Self::Owned(value) => Arc::new(value),
             Self::Frozen(value) => value,
         };
@@ -55,7 +56,7 @@ impl<T: Clone + Default> Shared<T> {
 
     #[cold]
     fn thaw(&mut self) {
-        if let Self::Frozen(value) = std::mem::replace(self, Self::Owned(Box::default())) {
+        if let Self::Frozen(value) = std::mem::replace(self, Self::Owned(T::default())) {
             *self = Self::Owned(Arc::try_unwrap(value).unwrap_or_else(|held| held.as_ref().clone()));
         }
     }

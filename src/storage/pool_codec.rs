@@ -63,7 +63,7 @@ pub struct PoolImage {
     /// License keys whose licenses were added here.
     pub keys: BTreeSet<KeyId>,
     /// Remembered event ids.
-    pub event_ids: Vec<Arc<Box<Leaf>>>,
+    pub event_ids: Vec<Arc<Leaf>>,
     /// The time before which event ids are too old.
     pub horizon: Timestamp,
     /// Transfers from and to this pool.

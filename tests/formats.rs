@@ -132,7 +132,6 @@ fn registry_change_name(change: &RegistryChange) -> &'static str {
     match change {
         RegistryChange::KeyClaimed { .. } => "key_claimed",
         RegistryChange::KeyApplied { .. } => "key_applied",
-        RegistryChange::KeyReleased { .. } => "key_released",
         RegistryChange::TransferBegun { .. } => "transfer_begun",
         RegistryChange::TransferCommitted { .. } => "transfer_committed",
         RegistryChange::TransferAborting { .. } => "transfer_aborting",
@@ -148,7 +147,6 @@ fn registry_changes() -> Vec<RegistryChange> {
     vec![
         RegistryChange::KeyClaimed { key: key(), organization, grants: vec![Tokens(1_000), Tokens(5)], by },
         RegistryChange::KeyApplied { key: key() },
-        RegistryChange::KeyReleased { key: key() },
         RegistryChange::TransferBegun {
             transfer: transfer(),
             source: org("acme"),
@@ -293,7 +291,7 @@ fn moving() -> Pool {
 fn registry() -> Registry {
     let mut registry = Registry { lsn: Lsn(99), ..Registry::default() };
     for change in registry_changes() {
-        if !matches!(change, RegistryChange::KeyReleased { .. } | RegistryChange::TransferAborting { .. }) {
+        if !matches!(change, RegistryChange::TransferAborting { .. }) {
             registry.apply(&RegistryEvent { at: at(8), change });
         }
     }

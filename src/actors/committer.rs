@@ -90,7 +90,11 @@ impl Committer {
     }
 
     fn fail(&self, group: Group, cause: &str) {
-        tracing::error!(partition = self.partition.number, cause, "the partition stops: a write or sync failed");
+        tracing::error!(
+            partition = self.partition.number,
+            cause,
+            "the partition stops: a write or sync failed"
+        );
         self.meters.poisoned.set(1);
         self.partition.staging.fail(cause);
         let failure = self.partition.staging.failure().expect("it was just set");
@@ -105,7 +109,8 @@ impl Committer {
         }
         let mut bytes = Vec::new();
         let start = frame::begin(&mut bytes);
-        let meta = FrameMeta { lsn, group: 0, kind: event_codec::CLOSED, version: event_codec::CLOSED_VERSION };
+        let meta =
+            FrameMeta { lsn, group: 0, kind: event_codec::CLOSED, version: event_codec::CLOSED_VERSION };
         frame::finish(&mut bytes, start, meta);
         self.journal.append_group(lsn, 1, &bytes)
     }

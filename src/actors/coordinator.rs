@@ -90,7 +90,9 @@ impl Handler<Order> for CoordinatorActor {
         self.waiting.insert(ticket, reply);
         let (coordinator, out) = (&mut self.coordinator, &mut self.effects);
         match what {
-            What::Claim(key, organization, by) => coordinator.claim((key, organization, by), ticket, now, out),
+            What::Claim(key, organization, by) => {
+                coordinator.claim((key, organization, by), ticket, now, out)
+            }
             What::Transfer(order, until) => coordinator.transfer(order, until, ticket, now, out),
             What::CreateApiKey(order) => coordinator.create_api_key(order, ticket, now, out),
             What::RevokeApiKey(id) => coordinator.revoke_api_key(id, ticket, now, out),
@@ -128,9 +130,22 @@ impl Handler<Recover> for CoordinatorActor {
 
 impl CoordinatorActor {
     /// The actor of `registry`.
-    pub(crate) fn new(registry: Registry, partition: Arc<Partition>, directory: Arc<Directory>, clock: Clock) -> Self {
+    pub(crate) fn new(
+        registry: Registry,
+        partition: Arc<Partition>,
+        directory: Arc<Directory>,
+        clock: Clock,
+    ) -> Self {
         let (waiting, effects) = (BTreeMap::new(), Vec::new());
-        Self { coordinator: Coordinator::new(registry), partition, directory, clock, waiting, next_ticket: 0, effects }
+        Self {
+            coordinator: Coordinator::new(registry),
+            partition,
+            directory,
+            clock,
+            waiting,
+            next_ticket: 0,
+            effects,
+        }
     }
 
     fn execute(&mut self, ctx: &Context<Self>) {
@@ -143,7 +158,7 @@ impl CoordinatorActor {
                     let (directory, me) = (Arc::clone(&self.directory), ctx.address());
                     staged.release(Release::Call(Box::new(move |durable| {
                         if durable.is_ok()
-                            && let Err(answer) = send(&directory, organization, message)
+                            && let Some(answer) = send(&directory, organization, message)
                         {
                             me.do_send(FromOrg(answer));
                         }
@@ -162,7 +177,8 @@ impl CoordinatorActor {
         let encode = |out: &mut Vec<u8>| event_codec::encode_registry_event(out, &event);
         let lsn = staged.append(event_codec::REGISTRY_EVENT, event_codec::REGISTRY_EVENT_VERSION, encode);
         self.coordinator.registry_mut().lsn = lsn;
-        let (RegistryChange::ApiKeyCreated { id, .. } | RegistryChange::ApiKeyRevoked { id }) = event.change else {
+        let (RegistryChange::ApiKeyCreated { id, .. } | RegistryChange::ApiKeyRevoked { id }) = event.change
+        else {
             return;
         };
         let Some(key) = self.coordinator.registry().api_keys.get(&id).cloned() else { return };
@@ -175,10 +191,11 @@ impl CoordinatorActor {
     }
 }
 
-fn send(directory: &Directory, organization: OrgId, message: ToOrg) -> Result<(), ToCoordinator> {
+/// Queues a message for an organization; the answer that stands for it when there is none.
+fn send(directory: &Directory, organization: OrgId, message: ToOrg) -> Option<ToCoordinator> {
     match directory.find(&organization) {
         Ok(org) => org.queue(Request::Message(message)),
-        Err(_) => return Err(from_nobody(message, organization)),
+        Err(_) => return from_nobody(message, organization),
     }
-    Ok(())
+    None
 }

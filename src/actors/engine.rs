@@ -19,7 +19,7 @@ use crate::domain::registry::Registry;
 use crate::domain::{hash, pool::Pool};
 use crate::storage::layout::{DirectoryId, Home, Layout};
 use crate::storage::replay::{Base, PartitionState};
-use crate::storage::{Disk, DirectoryLock, Fault, Journal, JournalConfig, Manifest, RecoveryReport};
+use crate::storage::{DirectoryLock, Disk, Fault, Journal, JournalConfig, Manifest, RecoveryReport};
 use crate::telemetry::clock::Clock;
 use crate::telemetry::metric::DebitCounters;
 
@@ -106,7 +106,11 @@ type Launched = (Addr<PartitionActor>, Addr<CoordinatorActor>);
 
 impl Engine {
     /// Opens the data directory and starts.
-    pub(crate) fn open(setup: &Setup, disk: &Arc<dyn Disk>, lock: Option<DirectoryLock>) -> crate::storage::Result<Self> {
+    pub(crate) fn open(
+        setup: &Setup,
+        disk: &Arc<dyn Disk>,
+        lock: Option<DirectoryLock>,
+    ) -> crate::storage::Result<Self> {
         let layout = Layout::new(setup.directory.clone());
         let manifest = manifest(setup, &**disk, &layout)?;
         let home = |partition| Home {
@@ -224,7 +228,10 @@ fn manifest(setup: &Setup, disk: &dyn Disk, layout: &Layout) -> crate::storage::
     Ok(manifest)
 }
 
-fn recover_all(homes: impl Iterator<Item = Home>, config: JournalConfig) -> crate::storage::Result<Vec<Recovered>> {
+fn recover_all(
+    homes: impl Iterator<Item = Home>,
+    config: JournalConfig,
+) -> crate::storage::Result<Vec<Recovered>> {
     std::thread::scope(|scope| {
         let threads: Vec<_> = homes.map(|home| scope.spawn(move || recover(home, config))).collect();
         threads.into_iter().map(|thread| thread.join().expect("recovery never panics")).collect()
@@ -237,7 +244,12 @@ fn recover(home: Home, config: JournalConfig) -> crate::storage::Result<Recovere
     Ok(Recovered { home, state, journal, report, base })
 }
 
-fn describe(partition: u16, state: &PartitionState, journal: RecoveryReport, base: &Base) -> PartitionRecovery {
+fn describe(
+    partition: u16,
+    state: &PartitionState,
+    journal: RecoveryReport,
+    base: &Base,
+) -> PartitionRecovery {
     PartitionRecovery {
         partition,
         snapshot: base.snapshot,
@@ -266,7 +278,8 @@ fn start_arbiter(launch: Launch) -> std::io::Result<(oneshot::Sender<()>, JoinHa
     let (ready, launched) = bounded(1);
     let name = format!("weir-arbiter-{}", launch.partition.number);
     let run = move || {
-        let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        let runtime =
+            || tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         actix_rt::System::with_tokio_rt(runtime).block_on(async move {
             _ = ready.send(launch.run());
             drop(stopped.await);

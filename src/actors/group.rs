@@ -159,7 +159,9 @@ impl Staged<'_> {
         let inner = &mut *self.inner;
         match &inner.end {
             End::Failed(failure) => release.release(Err(failure.clone())),
-            End::Open | End::Closing if inner.writing || inner.group.frames > 0 => inner.group.releases.push(release),
+            End::Open | End::Closing if inner.writing || inner.group.frames > 0 => {
+                inner.group.releases.push(release)
+            }
             End::Open | End::Closing => release.release(Ok(())),
         }
     }

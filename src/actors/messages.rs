@@ -41,7 +41,9 @@ pub enum Unavailable {
         cause: Arc<str>,
     },
     /// The organization is being rebuilt from storage after a panic.
-    #[error("the organization is being rebuilt from storage; nothing of this request was recorded, retry shortly")]
+    #[error(
+        "the organization is being rebuilt from storage; nothing of this request was recorded, retry shortly"
+    )]
     Rebuilding,
     /// The meter is closing or closed.
     #[error("the meter is closing; nothing of this request was recorded, send it again after the restart")]
@@ -131,10 +133,27 @@ pub(crate) type ReplyTo<T> = oneshot::Sender<Result<T, Unavailable>>;
 
 /// What is queued for an organization.
 pub(crate) enum Request {
-    One { debit: OwnedDebit, durability: Durability, permit: Permit, reply: ReplyTo<DebitReply> },
-    Batch { batch: DebitBatch, durability: Durability, permit: Permit, reply: ReplyTo<BatchReply> },
-    Command { command: Command, permit: Permit, reply: ReplyTo<Result<Lsn, Refusal>> },
-    Read { read: Box<dyn Read>, permit: Permit },
+    One {
+        debit: OwnedDebit,
+        durability: Durability,
+        permit: Permit,
+        reply: ReplyTo<DebitReply>,
+    },
+    Batch {
+        batch: DebitBatch,
+        durability: Durability,
+        permit: Permit,
+        reply: ReplyTo<BatchReply>,
+    },
+    Command {
+        command: Command,
+        permit: Permit,
+        reply: ReplyTo<Result<Lsn, Refusal>>,
+    },
+    Read {
+        read: Box<dyn Read>,
+        permit: Permit,
+    },
     Message(ToOrg),
     Image(ReplyTo<PoolImage>),
     Barrier(ReplyTo<()>),

@@ -132,7 +132,9 @@ impl OrgActor {
     fn serve(&mut self, request: Request, now: Timestamp) {
         match request {
             Request::One { .. } => unreachable!("single debits are gathered"),
-            Request::Batch { batch, durability, permit, reply } => self.judge_batch(batch, durability, permit, reply, now),
+            Request::Batch { batch, durability, permit, reply } => {
+                self.judge_batch(batch, durability, permit, reply, now)
+            }
             Request::Command { command, permit, reply } => self.command(command, permit, reply, now),
             Request::Read { read, permit } => {
                 let Some(process) = &self.process else { return drop(permit) };
@@ -182,7 +184,13 @@ impl OrgActor {
         release_as(&mut staged, durability, Release::Batch { reply, value, permit });
     }
 
-    fn command(&mut self, command: Command, permit: Permit, reply: ReplyTo<Result<Lsn, Refusal>>, now: Timestamp) {
+    fn command(
+        &mut self,
+        command: Command,
+        permit: Permit,
+        reply: ReplyTo<Result<Lsn, Refusal>>,
+        now: Timestamp,
+    ) {
         let Some(process) = &mut self.process else { return refuse(reply, Unavailable::Rebuilding) };
         let judged = process.command(command, now);
         let mut staged = self.org.partition.staging.lock();

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use actix::{Actor, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, Message, WrapFuture as _};
+use actix::{
+    Actor, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, Message, WrapFuture as _,
+};
 use crossbeam::channel::Sender;
 use tokio::sync::oneshot;
 
@@ -148,14 +150,19 @@ impl PartitionActor {
         if self.directory.organizations.contains_key(&created.organization) {
             return Err(Refusal::OrganizationExists);
         }
-        let number = u32::try_from(self.orgs.len()).ok().filter(|number| *number < PARTITION_ORGANIZATIONS_MAX);
+        let number =
+            u32::try_from(self.orgs.len()).ok().filter(|number| *number < PARTITION_ORGANIZATIONS_MAX);
         let number = OrgNumber(number.ok_or(Refusal::LimitReached(Limit::Organizations))?);
         let at = self.local.clock.now();
         let mut pool = Pool::new(created.clone(), at);
         let event = Event { at, change: Change::OrganizationCreated(created) };
         pool.apply(&event);
         let encode = |out: &mut Vec<u8>| event_codec::encode_org_event(out, number, &event);
-        pool.lsn = self.partition.staging.lock().append(event_codec::ORG_EVENT, event_codec::ORG_EVENT_VERSION, encode);
+        pool.lsn = self.partition.staging.lock().append(
+            event_codec::ORG_EVENT,
+            event_codec::ORG_EVENT_VERSION,
+            encode,
+        );
         self.adopt(number, pool);
         Ok(at)
     }
@@ -182,7 +189,8 @@ impl PartitionActor {
     fn hand_over(&mut self, lsn: Lsn, image: Option<PartitionImage>, me: Addr<Self>) {
         let Some(image) = image else { return me.do_send(SnapshotDone { written: false }) };
         let done = Box::new(move |written| me.do_send(SnapshotDone { written }));
-        let job = Job { home: self.local.home.clone(), partition: Arc::clone(&self.partition), lsn, image, done };
+        let job =
+            Job { home: self.local.home.clone(), partition: Arc::clone(&self.partition), lsn, image, done };
         if let Err(unsent) = self.snapshots.send(job) {
             (unsent.into_inner().done)(false);
         }

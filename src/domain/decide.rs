@@ -76,8 +76,8 @@ pub fn debit(pool: &Pool, row: &DebitRow, text: &[u8], now: Timestamp) -> Result
         Known::OtherContent => return Err(Refusal::Conflict),
         Known::New | Known::Same(_) => {}
     }
-    let exempt =
-        camera.flags.has(CameraFlags::BOUND) && pool.bindings.exempts(slot, row.kind, row.time.unwrap_or(now));
+    let exempt = camera.flags.has(CameraFlags::BOUND)
+        && pool.bindings.exempts(slot, row.kind, row.time.unwrap_or(now));
     if !exempt {
         check_funds(pool, row.tokens)?;
     }
@@ -178,6 +178,12 @@ pub fn abort(pool: &Pool, transfer: &TransferId) -> Option<Change> {
     open.then(|| Change::TransferAborted { transfer: transfer.clone() })
 }
 
+/// Why a license is not taken away: it is permanent (R4), or there is none.
+#[must_use]
+pub fn keep(pool: &Pool, license: &LicenseId) -> Refusal {
+    if holds_shared(pool, license) { Refusal::LicenseIsPermanent } else { Refusal::UnknownLicense }
+}
+
 fn find_camera<'a>(pool: &'a Pool, camera: RowCamera, text: &[u8]) -> Option<(Slot, &'a Camera)> {
     let slot = match camera {
         RowCamera::Slot(slot) => slot,
@@ -245,6 +251,9 @@ fn bind(pool: &Pool, camera: CameraId, license: UnlimitedLicense) -> Result<Opti
         return Err(Refusal::Invalid(Invalid::Validity));
     }
     let slot = registered(pool, &camera)?;
+    if holds_shared(pool, &license.id) {
+        return Err(Refusal::LicenseIsPermanent);
+    }
     match pool.bindings.camera_of(&license.id) {
         Some(other) if other != slot => return Err(Refusal::LicenseInUse),
         Some(_) if pool.bindings.of(slot).contains(&license) => return Ok(None),
@@ -260,8 +269,7 @@ fn unbind(pool: &Pool, license: LicenseId) -> Result<Option<Change>, Refusal> {
     if pool.bindings.camera_of(&license).is_some() {
         return Ok(Some(Change::UnlimitedUnbound { license }));
     }
-    let is_shared = pool.licenses.parts().0.iter().any(|shared| shared.id == license);
-    Err(if is_shared { Refusal::LicenseIsPermanent } else { Refusal::UnknownLicense })
+    Err(keep(pool, &license))
 }
 
 fn add_licenses(
@@ -283,7 +291,13 @@ fn registered(pool: &Pool, camera: &CameraId) -> Result<Slot, Refusal> {
     if flags.has(CameraFlags::REGISTERED) { Ok(slot) } else { Err(Refusal::UnknownCamera) }
 }
 
-/// Whether so many tokens and licenses fit, those on their way here included.
+/// Whether the organization has this Shared AI Token License, in its pool or in transit out of it.
+fn holds_shared(pool: &Pool, license: &LicenseId) -> bool {
+    let in_transit = pool.outgoing_cargo().map_or(&[][..], |cargo| &cargo.licenses);
+    pool.licenses.parts().0.iter().chain(in_transit).any(|shared| shared.id == *license)
+}
+
+/// Whether so many tokens and licenses fit, those on their way here included, and those that an abort would bring back.
 fn check_room(pool: &Pool, tokens: Tokens, licenses: usize) -> Result<(), Refusal> {
     let cargo = |side: &TransferSide| match side {
         TransferSide::InPrepared { cargo } => Some((cargo.tokens, cargo.licenses.len())),
@@ -296,6 +310,7 @@ fn check_room(pool: &Pool, tokens: Tokens, licenses: usize) -> Result<(), Refusa
     if sum.is_none_or(|sum| sum.0 > POOL_TOKENS_MAX) {
         return Err(Refusal::LimitReached(Limit::PoolTokens));
     }
-    let held = pool.licenses.len() + coming.iter().map(|(_, count)| count).sum::<usize>();
+    let out = pool.outgoing_cargo().map_or(0, |cargo| cargo.licenses.len());
+    let held = pool.licenses.len() + out + coming.iter().map(|(_, count)| count).sum::<usize>();
     if held + licenses > POOL_LICENSES_MAX { Err(Refusal::LimitReached(Limit::Licenses)) } else { Ok(()) }
 }

@@ -109,7 +109,8 @@ impl EventIds {
     /// Memory of the entries, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let spine = self.leaves.capacity() * size_of::<Shared<Leaf>>() + self.places.capacity() * size_of::<u32>();
+        let spine =
+            self.leaves.capacity() * size_of::<Shared<Leaf>>() + self.places.capacity() * size_of::<u32>();
         let leaf_bytes = |leaf: &Shared<Leaf>| leaf.get().entries.capacity() * ENTRY_BYTES;
         spine + self.leaves.iter().map(leaf_bytes).sum::<usize>()
     }

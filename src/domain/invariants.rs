@@ -1,7 +1,9 @@
 //! The invariants that a state can be checked for, by the ids of `docs/INVARIANTS.md`.
 
+use std::collections::BTreeMap;
+
 use super::camera::CameraFlags;
-use super::ids::Slot;
+use super::ids::{OrgId, Slot};
 use super::pool::Pool;
 use super::registry::{Registry, TransferState};
 use super::tokens::Tokens;
@@ -62,9 +64,12 @@ pub fn check_directory<'a>(
     expect(&mut found, "I1", granted == used.plus(held), || {
         format!("{granted} tokens were granted, {used} are used and {held} are held")
     });
-    for pool in pools {
+    let by_id: BTreeMap<_, _> = pools.map(|pool| (&pool.id, pool)).collect();
+    for pool in by_id.values() {
         check_sides(registry, pool, &mut found);
+        check_keys(registry, pool, &mut found);
     }
+    check_ended(registry, &by_id, &mut found);
     found
 }
 
@@ -91,12 +96,47 @@ fn check_sides(registry: &Registry, pool: &Pool, found: &mut Vec<Violation>) {
             (Some(TransferState::Finished), side) => {
                 matches!(side, TransferSide::Closed | TransferSide::Credited)
             }
-            (Some(TransferState::Aborted), side) => *side == TransferSide::Aborted,
             (Some(TransferState::Begun), side) => side.is_prepared(),
-            (Some(TransferState::Aborting), side) => side.is_prepared() || *side == TransferSide::Aborted,
+            (Some(TransferState::Aborting | TransferState::Aborted), side) => {
+                side.is_prepared() || *side == TransferSide::Aborted
+            }
             (None, _) => false,
         };
         expect(found, "I6", alike, || format!("{}: transfer {id} is {state:?} but {side:?} here", pool.id));
+    }
+}
+
+/// R6: the licenses of a pool's keys are what the organization claimed, and no other organization did.
+fn check_keys(registry: &Registry, pool: &Pool, found: &mut Vec<Violation>) {
+    let mut claimed = Tokens::ZERO;
+    for key in &pool.keys {
+        let claim = registry.claims.get(key).filter(|claim| claim.organization == pool.id);
+        expect(found, "I1", claim.is_some(), || {
+            format!("{}: license key {key} was not claimed by it", pool.id)
+        });
+        claimed = claimed.plus(claim.map_or(Tokens::ZERO, |claim| claim.grants.iter().copied().sum()));
+    }
+    let granted = pool.totals.granted;
+    expect(found, "I1", claimed == granted, || {
+        format!("{}: {claimed} tokens claimed, {granted} granted", pool.id)
+    });
+}
+
+/// What the registry knows as done is done in the pools.
+fn check_ended(registry: &Registry, pools: &BTreeMap<&OrgId, &Pool>, found: &mut Vec<Violation>) {
+    for (id, transfer) in
+        registry.transfers.iter().filter(|(_, transfer)| transfer.state == TransferState::Finished)
+    {
+        let side = |org| pools.get(org).and_then(|pool| pool.transfers.get(id));
+        let sides = (side(&transfer.source), side(&transfer.target));
+        let both = sides == (Some(&TransferSide::Closed), Some(&TransferSide::Credited));
+        expect(found, "I6", both, || format!("transfer {id} is finished, its sides are {sides:?}"));
+    }
+    for (key, claim) in registry.claims.iter().filter(|(_, claim)| claim.applied) {
+        let there = pools.get(&claim.organization).is_some_and(|pool| pool.keys.contains(key));
+        expect(found, "I1", there, || {
+            format!("license key {key} is applied, but not in {}", claim.organization)
+        });
     }
 }
 

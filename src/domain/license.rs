@@ -21,9 +21,11 @@ impl LicenseKey {
     /// Checks the key's bounds and answers with all its tokens.
     ///
     /// # Errors
-    /// When it holds no license, too many, one without tokens, or more tokens than a pool may receive.
+    /// When it holds no license, too many, one without tokens, or more tokens than a pool may receive, or when its id is too
+    /// long for the ids of its licenses.
     pub fn tokens(&self) -> Result<Tokens, Invalid> {
         let count_fits = (1..=KEY_LICENSES_MAX).contains(&self.grants.len());
+        self.license_id(self.grants.len())?;
         let add = |sum: Tokens, grant: &Tokens| {
             let sum = sum.checked_add(*grant).filter(|sum| sum.0 <= POOL_TOKENS_MAX);
             sum.filter(|_| grant.0 > 0).ok_or(Invalid::Grant)

@@ -132,10 +132,15 @@ impl Pool {
     /// Tokens on their way to another organization.
     #[must_use]
     pub fn in_transit(&self) -> Tokens {
-        let side = self.outgoing.as_ref().and_then(|transfer| self.transfers.get(transfer));
-        match side {
-            Some(TransferSide::OutPrepared { cargo, .. }) => cargo.tokens,
-            _ => Tokens::ZERO,
+        self.outgoing_cargo().map_or(Tokens::ZERO, |cargo| cargo.tokens)
+    }
+
+    /// What is in transit to another organization.
+    #[must_use]
+    pub fn outgoing_cargo(&self) -> Option<&Cargo> {
+        match self.transfers.get(self.outgoing.as_ref()?)? {
+            TransferSide::OutPrepared { cargo, .. } => Some(cargo),
+            _ => None,
         }
     }
 
@@ -155,8 +160,8 @@ impl Pool {
         }
         let network = &mut self.networks[usize::try_from(camera.network).unwrap_or(usize::MAX)];
         if charge.exempt {
-            network.exempt.0 += tokens.0;
-            self.totals.exempt.0 += tokens.0;
+            network.exempt = network.exempt.plus_up_to_max(tokens);
+            self.totals.exempt = self.totals.exempt.plus_up_to_max(tokens);
             self.totals.debits_exempt += 1;
         } else {
             self.balance = self.balance.minus(tokens);

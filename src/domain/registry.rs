@@ -148,11 +148,6 @@ pub enum RegistryChange {
         /// The key.
         key: KeyId,
     },
-    /// The pool refused the key's licenses: the key can be claimed again.
-    KeyReleased {
-        /// The key.
-        key: KeyId,
-    },
     /// A transfer began.
     TransferBegun {
         /// The transfer.
@@ -220,9 +215,6 @@ impl Registry {
                 if let Some(claim) = self.claims.get_mut(&key) {
                     claim.applied = true;
                 }
-            }
-            RegistryChange::KeyReleased { key } => {
-                self.claims.remove(&key);
             }
             RegistryChange::TransferBegun { transfer, source, target, by } => {
                 self.transfers.insert(transfer, Transfer::begun(source, target, by, at));

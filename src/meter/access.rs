@@ -70,7 +70,9 @@ impl Principal {
     pub fn may(&self, action: Action<'_>) -> bool {
         let Self::Key { role, organizations, .. } = self else { return true };
         match action {
-            Action::CreateOrganization | Action::ListOrganizations | Action::ManageApiKeys => *role == Role::Operator,
+            Action::CreateOrganization | Action::ListOrganizations | Action::ManageApiKeys => {
+                *role == Role::Operator
+            }
             Action::Administer(org) => *role == Role::Admin && organizations.contains(org),
             Action::Read(org) => *role != Role::Operator && organizations.contains(org),
             Action::Debit(org) => *role == Role::Gateway && organizations.contains(org),

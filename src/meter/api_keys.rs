@@ -73,7 +73,8 @@ impl Meter {
         let (id, secret) = (ActorId::new(&hex(&short))?, hex(&long));
         let NewApiKey { label, role, organizations } = new;
         let (key_id, by, hash) = (id.clone(), who.actor(), hash(&secret));
-        self.order(What::CreateApiKey(ApiKeyOrder { id: key_id, hash, label, role, organizations, by })).await?;
+        self.order(What::CreateApiKey(ApiKeyOrder { id: key_id, hash, label, role, organizations, by }))
+            .await?;
         let key = format!("{PREFIX}{id}_{secret}");
         Ok((id, key))
     }

@@ -16,7 +16,7 @@ use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
 use crate::protocol::coordinator::Answer;
 use crate::storage::layout::{DirectoryId, Layout};
-use crate::storage::{Disk, DirectoryLock, Fault, JournalConfig, RealDisk};
+use crate::storage::{DirectoryLock, Disk, Fault, JournalConfig, RealDisk};
 
 use super::access::{Action, Principal};
 use super::config::Config;
@@ -154,7 +154,11 @@ impl Meter {
     /// # Errors
     /// [`Refusal::Forbidden`] unless `who` is an operator or the host, [`Refusal::OrganizationExists`], an invalid retention, or
     /// the bound of the partition.
-    pub async fn create_organization(&self, who: &Principal, new: NewOrganization) -> Result<Timestamp, Error> {
+    pub async fn create_organization(
+        &self,
+        who: &Principal,
+        new: NewOrganization,
+    ) -> Result<Timestamp, Error> {
         who.authorize(Action::CreateOrganization)?;
         let retention_ms = Config::check_retention(new.retention_ms.unwrap_or(self.retention_ms))?;
         let secret = (random_u64(), random_u64());

@@ -144,7 +144,11 @@ impl Organization {
     ///
     /// # Errors
     /// As [`Self::debit_batch`]; then nothing was sent.
-    pub fn send_batch(&self, batch: &mut DebitBatch, durability: Durability) -> Result<Pending<BatchReply>, Error> {
+    pub fn send_batch(
+        &self,
+        batch: &mut DebitBatch,
+        durability: Durability,
+    ) -> Result<Pending<BatchReply>, Error> {
         allow(self.rights.debit)?;
         batch.check_size()?;
         let permit = self.org.admit(u64::try_from(batch.len()).unwrap_or(u64::MAX))?;
@@ -195,6 +199,7 @@ impl Organization {
     /// key out of bounds, or a bound is reached.
     pub async fn add_licenses(&self, key: LicenseKey) -> Result<Vec<LicenseView>, Error> {
         allow(self.rights.administer)?;
+        self.check_fits(key.clone()).await?;
         let id = key.id.clone();
         order(&self.engine, What::Claim(key, self.org.id.clone(), self.rights.by.clone())).await?;
         let of_key = move |pool: &Pool, _| {
@@ -240,9 +245,7 @@ impl Organization {
     /// [`Refusal::LicenseIsPermanent`].
     pub async fn remove_license(&self, license: LicenseId) -> Result<std::convert::Infallible, Error> {
         allow(self.rights.administer)?;
-        let held = move |pool: &Pool, _| pool.licenses.parts().0.iter().any(|held| held.id == license);
-        let refusal = if self.ask(held).await? { Refusal::LicenseIsPermanent } else { Refusal::UnknownLicense };
-        Err(refusal.into())
+        Err(self.ask(move |pool: &Pool, _| decide::keep(pool, &license)).await?.into())
     }
 
     /// The AI Token Summary.
@@ -314,6 +317,16 @@ impl Organization {
         let (reply, pending) = oneshot::channel();
         self.org.submit(Request::Read { read: Box::new(ReadWith { question, reply }), permit })?;
         Pending::new(pending, &self.org.partition).await
+    }
+
+    /// Refuses a key that the pool could not take, before it is claimed. A pool that is being moved takes it afterwards.
+    async fn check_fits(&self, key: LicenseKey) -> Result<(), Error> {
+        let by = self.rights.by.clone();
+        let fits = move |pool: &Pool, now| match decide::expand_key(pool, &key, &by, now) {
+            Err(refusal) if !refusal.is_retryable() && !pool.keys.contains(&key.id) => Err(refusal),
+            _ => Ok(()),
+        };
+        Ok(self.ask(fits).await??)
     }
 
     async fn check_unclaimed(&self, key: &LicenseKey) -> Result<(), Error> {

@@ -11,7 +11,9 @@ use super::error::Error;
 pub fn http(error: &Error) -> u16 {
     match error {
         Error::Refused(refusal) => http_of_refusal(*refusal),
-        Error::Unavailable(Unavailable::Poisoned { .. } | Unavailable::Rebuilding | Unavailable::Closing) => 503,
+        Error::Unavailable(Unavailable::Poisoned { .. } | Unavailable::Rebuilding | Unavailable::Closing) => {
+            503
+        }
     }
 }
 

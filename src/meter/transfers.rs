@@ -83,7 +83,8 @@ impl Meter {
     pub async fn transfer_status(&self, who: &Principal, id: TransferId) -> Result<TransferView, Error> {
         let (reply, pending) = oneshot::channel();
         let name = id.clone();
-        let question = move |registry: &Registry| Release::answer(reply, registry.transfers.get(&name).cloned());
+        let question =
+            move |registry: &Registry| Release::answer(reply, registry.transfers.get(&name).cloned());
         self.engine.coordinator.do_send(ReadRegistry(Box::new(question)));
         let found = Pending::new(pending, &self.engine.partitions[0]).await?;
         let visible = |transfer: &Transfer| {

@@ -93,6 +93,8 @@ pub struct Coordinator {
     ended: BTreeMap<TransferId, BTreeSet<OrgId>>,
     waiting: BTreeMap<TransferId, Vec<Ticket>>,
     claiming: BTreeMap<KeyId, Vec<Ticket>>,
+    /// Claims that their pool refused for good: they are not asked again until somebody does.
+    refused: BTreeSet<KeyId>,
 }
 
 impl Coordinator {
@@ -127,18 +129,18 @@ impl Coordinator {
         for (id, _) in self.open_transfers().collect::<Vec<_>>() {
             self.drive(&id, out);
         }
-        let open = self.registry.claims.iter().filter(|(_, claim)| !claim.applied);
-        out.extend(open.map(|(key, claim)| apply_key(key, claim)));
+        out.extend(self.open_claims().map(|(key, claim)| apply_key(key, claim)));
     }
 
     /// Whether nothing is under way.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.open_transfers().next().is_none() && self.registry.claims.values().all(|claim| claim.applied)
+        self.open_transfers().next().is_none() && self.open_claims().next().is_none()
     }
 
     /// Claims a license key for an organization that exists (R6). The same key again, by the same organization with the
-    /// same licenses, is answered like the first time.
+    /// same licenses, is answered like the first time. A claim is never given up: a message that comes late finds it as it
+    /// was, so a key can never bring its licenses to two pools. While the pool is being moved the claim waits.
     pub fn claim(
         &mut self,
         order: (LicenseKey, OrgId, ActorId),
@@ -155,7 +157,11 @@ impl Coordinator {
             match (same, claim.applied) {
                 (false, _) => out.push(refuse(ticket, Refusal::LicenseKeyClaimed)),
                 (true, true) => out.push(Effect::Answer(ticket, Answer::Claimed(claim.clone()))),
-                (true, false) => self.claiming.entry(key.id).or_default().push(ticket),
+                (true, false) => {
+                    out.push(apply_key(&key.id, claim));
+                    self.refused.remove(&key.id);
+                    self.claiming.entry(key.id).or_default().push(ticket);
+                }
             }
             return;
         }
@@ -220,6 +226,9 @@ impl Coordinator {
         if !fits {
             return out.push(refuse(ticket, Invalid::Role.into()));
         }
+        if self.registry.api_keys.contains_key(&id) {
+            return out.push(refuse(ticket, Refusal::Conflict));
+        }
         if self.registry.api_keys.len() >= API_KEYS_MAX {
             return out.push(refuse(ticket, Refusal::LimitReached(Limit::ApiKeys)));
         }
@@ -257,13 +266,18 @@ impl Coordinator {
         out: &mut Vec<Effect>,
     ) {
         let Some(claim) = self.registry.claims.get(key).filter(|claim| !claim.applied) else { return };
-        let mut claim = claim.clone();
-        claim.applied = true;
-        let (change, told) = match answer {
-            Ok(()) => (RegistryChange::KeyApplied { key: key.clone() }, Answer::Claimed(claim)),
-            Err(refusal) => (RegistryChange::KeyReleased { key: key.clone() }, Answer::Refused(refusal)),
+        let told = match answer {
+            Ok(()) => {
+                let claim = Claim { applied: true, ..claim.clone() };
+                self.carry_out(RegistryChange::KeyApplied { key: key.clone() }, now, out);
+                Answer::Claimed(claim)
+            }
+            Err(refusal) if refusal.is_retryable() => return,
+            Err(refusal) => {
+                self.refused.insert(key.clone());
+                Answer::Refused(refusal)
+            }
         };
-        self.carry_out(change, now, out);
         let tickets = self.claiming.remove(key).unwrap_or_default();
         out.extend(tickets.into_iter().map(|ticket| Effect::Answer(ticket, told.clone())));
     }
@@ -276,7 +290,7 @@ impl Coordinator {
         out: &mut Vec<Effect>,
     ) {
         if self.state(id) != Some(TransferState::Begun) {
-            return;
+            return self.tell_decision(id, |transfer| &transfer.source, out);
         }
         match vote {
             Ok(cargo) => {
@@ -295,7 +309,7 @@ impl Coordinator {
         out: &mut Vec<Effect>,
     ) {
         if self.state(id) != Some(TransferState::Begun) {
-            return;
+            return self.tell_decision(id, |transfer| &transfer.target, out);
         }
         match (vote, self.cargo.remove(id)) {
             (Ok(()), Some(cargo)) => {
@@ -307,6 +321,18 @@ impl Coordinator {
             (Ok(()), None) => {}
             (Err(refusal), _) => self.abort(id, refusal, now, out),
         }
+    }
+
+    /// Answers a vote that came after the decision: a side that prepared late must not wait for ever.
+    fn tell_decision(&self, id: &TransferId, side: impl Fn(&Transfer) -> &OrgId, out: &mut Vec<Effect>) {
+        let Some(known) = self.registry.transfers.get(id) else { return };
+        let transfer = id.clone();
+        let decision = match known.state {
+            TransferState::Begun => return,
+            TransferState::Committed | TransferState::Finished => ToOrg::Commit { transfer },
+            TransferState::Aborting | TransferState::Aborted => ToOrg::Abort { transfer },
+        };
+        out.push(Effect::Send(side(known).clone(), decision));
     }
 
     fn side_ended(&mut self, id: &TransferId, organization: OrgId, now: Timestamp, out: &mut Vec<Effect>) {
@@ -366,6 +392,10 @@ impl Coordinator {
 
     fn state(&self, id: &TransferId) -> Option<TransferState> {
         self.registry.transfers.get(id).map(|transfer| transfer.state)
+    }
+
+    fn open_claims(&self) -> impl Iterator<Item = (&KeyId, &Claim)> {
+        self.registry.claims.iter().filter(|(key, claim)| !claim.applied && !self.refused.contains(*key))
     }
 
     fn open_transfers(&self) -> impl Iterator<Item = (TransferId, TransferState)> {

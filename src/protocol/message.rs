@@ -76,16 +76,17 @@ pub enum ToCoordinator {
     },
 }
 
-/// The answer of an organization that does not exist.
+/// The answer of an organization that does not exist. What was decided stays unanswered: only who prepared can carry
+/// it out.
 #[must_use]
-pub fn from_nobody(message: ToOrg, organization: OrgId) -> ToCoordinator {
+pub fn from_nobody(message: ToOrg, organization: OrgId) -> Option<ToCoordinator> {
     let refusal = Refusal::UnknownOrganization;
     match message {
-        ToOrg::ApplyKey { key, .. } => ToCoordinator::KeyAnswered { key: key.id, answer: Err(refusal) },
-        ToOrg::PrepareOut { transfer, .. } => ToCoordinator::OutPrepared { transfer, vote: Err(refusal) },
-        ToOrg::PrepareIn { transfer, .. } => ToCoordinator::InPrepared { transfer, vote: Err(refusal) },
-        ToOrg::Commit { transfer } | ToOrg::Abort { transfer } => {
-            ToCoordinator::SideEnded { transfer, organization }
+        ToOrg::PrepareOut { transfer, .. } => {
+            Some(ToCoordinator::OutPrepared { transfer, vote: Err(refusal) })
         }
+        ToOrg::PrepareIn { transfer, .. } => Some(ToCoordinator::InPrepared { transfer, vote: Err(refusal) }),
+        ToOrg::Abort { transfer } => Some(ToCoordinator::SideEnded { transfer, organization }),
+        ToOrg::ApplyKey { .. } | ToOrg::Commit { .. } => None,
     }
 }

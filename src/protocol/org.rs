@@ -106,6 +106,13 @@ impl OrgProcess {
                 (event, ToCoordinator::InPrepared { transfer, vote })
             }
             ToOrg::Commit { transfer } => {
+                let side = self.pool.transfers.get(&transfer);
+                let prepared = side.is_some_and(|side| *side != TransferSide::Aborted);
+                assert!(
+                    prepared,
+                    "I6: transfer {transfer} was committed, but not prepared by {}",
+                    self.pool.id
+                );
                 let event = decide::commit(&self.pool, &transfer).map(|change| self.carry_out(change, at));
                 (event, ToCoordinator::SideEnded { transfer, organization: self.pool.id.clone() })
             }

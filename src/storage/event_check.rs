@@ -51,7 +51,6 @@ pub fn registry_event(event: &RegistryEvent) -> Result<(), DecodeError> {
         RegistryChange::TransferAborting { refusal: code, .. } => refusal(code),
         RegistryChange::ApiKeyCreated { organizations, .. } => api_key(organizations.len()),
         RegistryChange::KeyApplied { .. }
-        | RegistryChange::KeyReleased { .. }
         | RegistryChange::TransferBegun { .. }
         | RegistryChange::TransferEnded { .. }
         | RegistryChange::ApiKeyRevoked { .. } => Ok(()),

@@ -60,7 +60,8 @@ impl PartitionState {
     /// As [`recovery::open_partition`], and when a payload cannot be decoded.
     pub fn open(&mut self, home: &Home, config: JournalConfig) -> Result<(Journal, RecoveryReport, Base)> {
         let base = self.load_newest_snapshot(home)?;
-        let opened = recovery::open_partition(home, config, base.snapshot, &mut |frame| self.replay_frame(frame))?;
+        let opened =
+            recovery::open_partition(home, config, base.snapshot, &mut |frame| self.replay_frame(frame))?;
         Ok((opened.0, opened.1, base))
     }
 
@@ -111,17 +112,24 @@ impl PartitionState {
             (event_codec::CLOSED, event_codec::CLOSED_VERSION) => {
                 event_codec::decode_closed(frame.body).map_err(|error| error.to_string())
             }
-            (kind, version) => Err(format!("frames of kind {kind}, version {version} are not known to this release")),
+            (kind, version) => {
+                Err(format!("frames of kind {kind}, version {version} are not known to this release"))
+            }
         };
         applied.map_err(|what| Fault::Undecodable { lsn, what })
     }
 
-    /// Like [`Self::apply_frame`]; an event that its checksum vouches for and the state cannot have had is a fault of that
+    /// Carries out one journal frame; an event that its checksum vouches for and the state cannot have had is a fault of that
     /// frame, never a guess.
-    fn replay_frame(&mut self, frame: FrameRef<'_>) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Fault::Undecodable`] when its payload is not what this release writes, or contradicts the state.
+    pub fn replay_frame(&mut self, frame: FrameRef<'_>) -> Result<()> {
         let lsn = frame.meta.lsn;
         let applied = catch_unwind(AssertUnwindSafe(|| self.apply_frame(frame)));
-        applied.unwrap_or_else(|_| Err(Fault::Undecodable { lsn, what: "it contradicts the state before it".to_owned() }))
+        applied.unwrap_or_else(|_| {
+            Err(Fault::Undecodable { lsn, what: "it contradicts the state before it".to_owned() })
+        })
     }
 
     fn load_newest_snapshot(&mut self, home: &Home) -> Result<Base> {

@@ -1,0 +1,267 @@
+//! Random sequences of commands, debits, transfers, clock steps and crashes: two organizations and their coordinator
+//! do what two naive pools do.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use tokenweir::domain::bindings::UnlimitedLicense;
+use tokenweir::domain::command::{CameraSpec, Command};
+use tokenweir::domain::debit::{Debit, Identity, UsageKind};
+use tokenweir::domain::event::Change;
+use tokenweir::domain::ids::OrgId;
+
+use super::naive::Naive;
+use super::support::{Entry, HOUR, RETENTION, at, camera, camera_id, event, org_id, seq, unlimited};
+use super::world::World;
+
+const ORGS: [&str; 2] = ["a", "b"];
+const CAMERAS: [&str; 3] = ["cam", "cam-2", "cam-3"];
+const LICENSES: [&str; 3] = ["u", "v", "first-a.1"];
+const TRANSFERS: [&str; 5] = ["t1", "t2", "t3", "t4", "t5"];
+const KEYS: [&str; 4] = ["k1", "k2", "k3", "k4"];
+const CLOCK_STEPS: [u64; 5] = [1, HOUR, 7 * HOUR, RETENTION, 3 * RETENTION];
+
+/// A debit in numbers.
+#[derive(Clone, Debug)]
+struct Draw {
+    camera: usize,
+    by_event: bool,
+    epoch: u32,
+    number: u64,
+    other_time: bool,
+    tokens: u64,
+    kind: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Debits(usize, Vec<Draw>),
+    Register(usize, usize, bool),
+    Remove(usize, usize),
+    Bind(usize, usize, usize, u64, u64),
+    Unbind(usize, usize),
+    Add(usize, usize, Vec<u64>),
+    Transfer(usize, usize),
+    Deliver(usize),
+    Tick,
+    Ahead(usize),
+    Back(usize),
+    CrashOrg(usize),
+    CrashCoordinator,
+}
+
+fn draw() -> impl Strategy<Value = Draw> {
+    let number = prop_oneof![3 => 0_u64..12, 1 => 0_u64..150];
+    let parts =
+        (0..CAMERAS.len(), any::<bool>(), 1_u32..3, number, prop::bool::weighted(0.1), 0_u64..6, 0_usize..5);
+    parts.prop_map(|(camera, by_event, epoch, number, other_time, tokens, kind)| {
+        let epoch = if epoch == 2 && number % 5 == 0 { 2 } else { 1 };
+        Draw { camera, by_event, epoch, number, other_time, tokens, kind: kind.saturating_sub(2) }
+    })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let (org, cam) = (0..ORGS.len(), 0..CAMERAS.len());
+    let draws = prop::collection::vec(draw(), 1..6);
+    let license = 0..LICENSES.len();
+    prop_oneof![
+        12 => (org.clone(), draws).prop_map(|(org, draws)| Step::Debits(org, draws)),
+        3 => (org.clone(), cam.clone(), prop::bool::weighted(0.8)).prop_map(|(o, c, on)| Step::Register(o, c, on)),
+        1 => (org.clone(), cam.clone()).prop_map(|(org, camera)| Step::Remove(org, camera)),
+        2 => (org.clone(), cam, 0_usize..2, 0_u64..40, 0_u64..80).prop_map(|(o, c, l, f, u)| Step::Bind(o, c, l, f, u)),
+        1 => (org.clone(), license).prop_map(|(org, license)| Step::Unbind(org, license)),
+        2 => (org.clone(), 0..KEYS.len(), prop::collection::vec(1_u64..30, 1..4)).prop_map(|(o, k, g)| Step::Add(o, k, g)),
+        2 => (0..TRANSFERS.len(), org.clone()).prop_map(|(transfer, source)| Step::Transfer(transfer, source)),
+        8 => (0_usize..4).prop_map(Step::Deliver),
+        1 => Just(Step::Tick),
+        2 => (0..CLOCK_STEPS.len()).prop_map(Step::Ahead),
+        1 => (0..CLOCK_STEPS.len()).prop_map(Step::Back),
+        1 => org.prop_map(Step::CrashOrg),
+        1 => Just(Step::CrashCoordinator),
+    ]
+}
+
+/// The organizations under test beside their naive pools.
+struct Twins {
+    world: World,
+    naive: BTreeMap<OrgId, Naive>,
+    read: BTreeMap<OrgId, usize>,
+}
+
+impl Twins {
+    fn new() -> Self {
+        let mut twins =
+            Self { world: World::new(&[("a", 0), ("b", 0)]), naive: BTreeMap::new(), read: BTreeMap::new() };
+        for org in ORGS {
+            let mut naive = Naive::new(org);
+            naive.register("cam", true, at(0)).expect("it fits");
+            twins.naive.insert(org_id(org), naive);
+            twins.add(org, &format!("first-{org}"), &[40]);
+        }
+        twins
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Debits(org, draws) => self.debits(ORGS[org], &draws),
+            Step::Register(org, camera, on) => self.register(ORGS[org], CAMERAS[camera], on),
+            Step::Remove(org, camera) => self.remove(ORGS[org], CAMERAS[camera]),
+            Step::Bind(org, camera, license, from, until) => {
+                self.bind(
+                    ORGS[org],
+                    CAMERAS[camera],
+                    &unlimited(LICENSES[license], from * HOUR, until * HOUR),
+                );
+            }
+            Step::Unbind(org, license) => self.unbind(ORGS[org], LICENSES[license]),
+            Step::Add(org, key, grants) => self.add(ORGS[org], KEYS[key], &grants),
+            Step::Transfer(transfer, source) => {
+                self.world.transfer(TRANSFERS[transfer], ORGS[source], ORGS[1 - source], 0);
+            }
+            Step::Deliver(_) if self.world.wire.is_empty() => {}
+            Step::Deliver(place) => self.world.deliver(place % self.world.wire.len()),
+            Step::Tick if self.world.wire.len() < 8 => self.world.tick(),
+            Step::Tick => {}
+            Step::Ahead(by) => self.set_clock(self.world.clock_ms + CLOCK_STEPS[by]),
+            Step::Back(by) => self.set_clock(self.world.clock_ms.saturating_sub(CLOCK_STEPS[by])),
+            Step::CrashOrg(org) => self.world.org(ORGS[org]).crash(),
+            Step::CrashCoordinator => self.world.crash_coordinator(),
+        }
+        self.follow_transfers();
+        self.world.check();
+        for (id, naive) in &self.naive {
+            naive.compare(self.world.orgs[id].pool());
+        }
+    }
+
+    /// Lets everything arrive that is under way, and checks that it ended.
+    fn finish(&mut self) {
+        while !self.world.coordinator.is_idle() || !self.world.wire.is_empty() {
+            if self.world.wire.is_empty() {
+                self.take(Step::Tick);
+            }
+            self.take(Step::Deliver(0));
+        }
+        self.world.settle();
+    }
+
+    fn set_clock(&mut self, ms: u64) {
+        self.world.clock_ms = ms;
+        self.world.orgs.values_mut().for_each(|org| org.clock = at(ms));
+    }
+
+    fn pair(&mut self, org: &str) -> (&mut super::support::Org, &mut Naive) {
+        let naive = self.naive.get_mut(&org_id(org)).expect("both have a naive pool");
+        (self.world.org(org), naive)
+    }
+
+    fn debits(&mut self, org: &str, draws: &[Draw]) {
+        let (org, naive) = self.pair(org);
+        let ids: Vec<_> = draws.iter().map(|draw| format!("event-{}", draw.number)).collect();
+        let debits: Vec<_> = draws.iter().zip(&ids).map(|(draw, id)| debit(draw, id)).collect();
+        let outcomes = org.debits(&debits);
+        for (debit, outcome) in debits.iter().zip(outcomes) {
+            let allowed = naive.allowed(debit, org.clock);
+            assert!(allowed.contains(&outcome), "{debit:?}: {outcome:?}, where {allowed:?} is allowed");
+            naive.follow(debit, outcome, org.clock);
+        }
+    }
+
+    fn register(&mut self, org: &str, id: &str, on: bool) {
+        let (org, naive) = self.pair(org);
+        let spec = CameraSpec { cloud_ai: on, ..camera(id) };
+        assert_eq!(org.command(Command::RegisterCamera(spec)), naive.register(id, on, org.clock));
+    }
+
+    fn remove(&mut self, org: &str, id: &str) {
+        let (org, naive) = self.pair(org);
+        let answer = org.command(Command::RemoveCamera { camera: camera_id(id) });
+        assert_eq!(answer, naive.remove(id, org.clock));
+    }
+
+    fn bind(&mut self, org: &str, id: &str, license: &UnlimitedLicense) {
+        let (org, naive) = self.pair(org);
+        assert_eq!(org.bind(id, license.clone()), naive.bind(id, license, org.clock));
+    }
+
+    fn unbind(&mut self, org: &str, license: &str) {
+        let (org, naive) = self.pair(org);
+        assert_eq!(org.unbind(license), naive.unbind(license, org.clock));
+    }
+
+    fn add(&mut self, org: &str, key: &str, grants: &[u64]) {
+        let key = format!("{key}-{org}");
+        let (pool, naive) = self.pair(org);
+        let added = pool.add(&key, grants);
+        assert_eq!(added, naive.add(&key, grants, pool.clock));
+        if added == Ok(true) {
+            self.world.note_claim(org, super::support::key(&key, grants));
+        }
+    }
+
+    /// Tells the naive pools what was journaled of transfers since they looked last.
+    fn follow_transfers(&mut self) {
+        for (id, org) in &self.world.orgs {
+            let read = self.read.entry(id.clone()).or_default();
+            for entry in &org.journal[*read..] {
+                if let Entry::Event(event) = entry {
+                    follow(&mut self.naive, id, &event.change, org.clock);
+                }
+            }
+            *read = org.journal.len();
+        }
+    }
+}
+
+fn follow(
+    pools: &mut BTreeMap<OrgId, Naive>,
+    id: &OrgId,
+    change: &Change,
+    clock: tokenweir::domain::time::Timestamp,
+) {
+    let coming = match change {
+        Change::TransferInPrepared { transfer, cargo } => pools[&cargo.source].cargo(transfer.as_str()),
+        _ => None,
+    };
+    let naive = pools.get_mut(id).expect("both have a naive pool");
+    match change {
+        Change::TransferOutPrepared { transfer, .. } => {
+            assert_eq!(naive.prepare_out(transfer.as_str(), clock), Ok(true));
+        }
+        Change::TransferInPrepared { transfer, .. } => {
+            // A late prepare may reach the target after the source was restored: nothing is on its way then.
+            naive.prepare_in(transfer.as_str(), coming.unwrap_or_default(), clock);
+        }
+        Change::TransferOutClosed { transfer } | Change::TransferInCredited { transfer } => {
+            naive.commit(transfer.as_str(), clock);
+        }
+        Change::TransferAborted { transfer } => naive.abort(transfer.as_str(), clock),
+        _ => {}
+    }
+}
+
+/// Event ids have a time of their own, so that a repeated one mostly repeats its time.
+fn debit<'a>(draw: &Draw, id: &'a str) -> Debit<'a> {
+    let (camera, kind) = (CAMERAS[draw.camera], UsageKind::ALL[draw.kind]);
+    let time = draw.number * 5 * HOUR + u64::from(draw.other_time);
+    let (tokens, identity) = (draw.tokens, Identity::Seq { epoch: draw.epoch, seq: draw.number });
+    if draw.by_event {
+        Debit { tokens, kind, ..event(camera, id, time) }
+    } else {
+        let time = (draw.number.is_multiple_of(3) || draw.other_time).then(|| at(time));
+        Debit { tokens, kind, identity, time, ..seq(camera, 0) }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn two_organizations_do_what_two_naive_pools_do(steps in prop::collection::vec(step(), 1..120)) {
+        let mut twins = Twins::new();
+        for step in steps {
+            twins.take(step);
+        }
+        twins.finish();
+    }
+}

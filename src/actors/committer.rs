@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 
@@ -30,8 +31,9 @@ pub(crate) struct Committer {
 /// A thread that makes the next segment ahead of its use.
 #[derive(Debug)]
 struct Preparer {
-    jobs: Sender<Preparation>,
+    jobs: Option<Sender<Preparation>>,
     done: Receiver<crate::storage::Result<PreparedSegment>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 /// Stops the partition when the committer's thread ends by a panic.
@@ -84,7 +86,7 @@ impl Committer {
         self.meters.groups.increment(1);
         self.meters.bytes.increment(bytes);
         if let Some(job) = self.journal.preparation() {
-            _ = self.preparer.jobs.try_send(job);
+            self.preparer.send(job);
         }
         Ok(())
     }
@@ -127,8 +129,25 @@ impl Preparer {
                 }
             }
         };
-        std::thread::Builder::new().name(format!("weir-prep-{partition}")).spawn(run)?;
-        Ok(Self { jobs, done })
+        let thread = std::thread::Builder::new().name(format!("weir-prep-{partition}")).spawn(run)?;
+        Ok(Self { jobs: Some(jobs), done, thread: Some(thread) })
+    }
+
+    /// A job that cannot be sent is not missed: the rotation makes its segment itself.
+    fn send(&self, job: Preparation) {
+        if let Some(jobs) = &self.jobs {
+            _ = jobs.try_send(job);
+        }
+    }
+}
+
+impl Drop for Preparer {
+    /// Waits for the thread: nothing may write to the directory when it is released.
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            _ = thread.join();
+        }
     }
 }
 

@@ -12,17 +12,21 @@ use actix::{Actor, AsyncContext as _, Context, Handler, Message};
 use crate::domain::ids::{ActorId, OrgId};
 use crate::domain::license::LicenseKey;
 use crate::domain::registry::{Registry, RegistryChange, RegistryEvent};
+use crate::domain::time::Timestamp;
 use crate::protocol::coordinator::{Answer, ApiKeyOrder, Coordinator, Effect, Ticket, TransferOrder, Until};
 use crate::protocol::message::{ToCoordinator, ToOrg, from_nobody};
 use crate::storage::event_codec;
 use crate::telemetry::clock::Clock;
 
-use super::directory::{Directory, Partition};
+use super::directory::{Directory, EndsInOrder, Partition};
 use super::group::Staged;
 use super::messages::{Release, ReplyTo, Request};
 
 /// How often unanswered messages are sent again.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
+
+/// How long a caller waits for an end that does not come, in milliseconds.
+const WAIT_MS_MAX: u64 = 10_000;
 
 /// An order of a caller.
 #[derive(Debug, Message)]
@@ -63,22 +67,15 @@ pub(crate) struct CoordinatorActor {
     partition: Arc<Partition>,
     directory: Arc<Directory>,
     clock: Clock,
-    waiting: BTreeMap<Ticket, ReplyTo<Answer>>,
+    waiting: BTreeMap<Ticket, (ReplyTo<Answer>, Timestamp)>,
     next_ticket: Ticket,
     effects: Vec<Effect>,
+    #[expect(dead_code, reason = "kept for its end")]
+    guard: EndsInOrder,
 }
 
 impl Actor for CoordinatorActor {
     type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.run_interval(ASK_AGAIN, |actor, ctx| {
-            if !actor.coordinator.is_idle() {
-                actor.coordinator.tick(&mut actor.effects);
-                actor.execute(ctx);
-            }
-        });
-    }
 }
 
 impl Handler<Order> for CoordinatorActor {
@@ -87,7 +84,7 @@ impl Handler<Order> for CoordinatorActor {
     fn handle(&mut self, Order { what, reply }: Order, ctx: &mut Self::Context) {
         let (ticket, now) = (self.next_ticket, self.clock.now());
         self.next_ticket += 1;
-        self.waiting.insert(ticket, reply);
+        self.waiting.insert(ticket, (reply, now));
         let (coordinator, out) = (&mut self.coordinator, &mut self.effects);
         match what {
             What::Claim(key, organization, by) => {
@@ -123,6 +120,7 @@ impl Handler<Recover> for CoordinatorActor {
     type Result = ();
 
     fn handle(&mut self, _: Recover, ctx: &mut Self::Context) {
+        ctx.run_interval(ASK_AGAIN, |actor, ctx| actor.ask_again(ctx));
         self.coordinator.recover(self.clock.now(), &mut self.effects);
         self.execute(ctx);
     }
@@ -136,16 +134,27 @@ impl CoordinatorActor {
         directory: Arc<Directory>,
         clock: Clock,
     ) -> Self {
-        let (waiting, effects) = (BTreeMap::new(), Vec::new());
-        Self {
-            coordinator: Coordinator::new(registry),
-            partition,
-            directory,
-            clock,
-            waiting,
-            next_ticket: 0,
-            effects,
+        let guard =
+            EndsInOrder { partition: Arc::clone(&partition), who: "the coordinator's actor panicked" };
+        let (coordinator, waiting, effects) = (Coordinator::new(registry), BTreeMap::new(), Vec::new());
+        Self { coordinator, partition, directory, clock, waiting, next_ticket: 0, effects, guard }
+    }
+
+    /// Sends again what is not answered, and tells those who waited long enough where things stand.
+    fn ask_again(&mut self, ctx: &Context<Self>) {
+        if let Some(failure) = self.partition.staging.failure() {
+            let waiting = std::mem::take(&mut self.waiting);
+            return waiting.into_values().for_each(|(reply, _)| _ = reply.send(Err(failure.clone())));
         }
+        let patience_ended = self.clock.now().minus_ms(WAIT_MS_MAX);
+        let tired = self.waiting.iter().filter(|(_, (_, since))| *since < patience_ended);
+        for ticket in tired.map(|(ticket, _)| *ticket).collect::<Vec<_>>() {
+            self.coordinator.give_up(ticket, &mut self.effects);
+        }
+        if !self.coordinator.is_idle() {
+            self.coordinator.tick(&mut self.effects);
+        }
+        self.execute(ctx);
     }
 
     fn execute(&mut self, ctx: &Context<Self>) {
@@ -165,7 +174,7 @@ impl CoordinatorActor {
                     })));
                 }
                 Effect::Answer(ticket, answer) => {
-                    if let Some(reply) = self.waiting.remove(&ticket) {
+                    if let Some((reply, _)) = self.waiting.remove(&ticket) {
                         staged.release(Release::answer(reply, answer));
                     }
                 }
@@ -193,9 +202,11 @@ impl CoordinatorActor {
 
 /// Queues a message for an organization; the answer that stands for it when there is none.
 fn send(directory: &Directory, organization: OrgId, message: ToOrg) -> Option<ToCoordinator> {
-    match directory.find(&organization) {
-        Ok(org) => org.queue(Request::Message(message)),
-        Err(_) => return from_nobody(message, organization),
+    match directory.look_up(&organization) {
+        Ok(Some(org)) => org.queue(Request::Message(message)),
+        Ok(None) => return from_nobody(message, organization),
+        // Its partition stopped: whether it is there, and what it prepared, cannot be told.
+        Err(_) => {}
     }
     None
 }

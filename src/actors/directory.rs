@@ -13,6 +13,7 @@ use actix::Addr;
 use crossbeam::queue::SegQueue;
 use dashmap::DashMap;
 
+use crate::domain::hash;
 use crate::domain::ids::{ActorId, OrgId, OrgNumber};
 use crate::domain::refusal::Refusal;
 use crate::domain::registry::ApiKey;
@@ -41,8 +42,9 @@ pub(crate) struct Partition {
 }
 
 /// All organizations, and the API keys.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Directory {
+    pub(crate) partitions: Vec<Arc<Partition>>,
     pub(crate) organizations: DashMap<OrgId, Arc<Org>>,
     pub(crate) api_keys: RwLock<BTreeMap<ActorId, ApiKey>>,
 }
@@ -57,6 +59,13 @@ pub(crate) struct Org {
     in_flight: AtomicU64,
     in_flight_max: u64,
     actor: OnceLock<Addr<OrgActor>>,
+}
+
+/// Stops a partition whose actor ends before the meter closes: it panicked, and what it held is lost.
+#[derive(Debug)]
+pub(crate) struct EndsInOrder {
+    pub(crate) partition: Arc<Partition>,
+    pub(crate) who: &'static str,
 }
 
 /// A share of what an organization may have in flight; given back when it is dropped.
@@ -78,15 +87,41 @@ impl Partition {
             bytes: AtomicU64::new(0),
         }
     }
+
+    /// Refuses what could not be served.
+    ///
+    /// # Errors
+    /// When the partition stopped or the meter is closing.
+    pub(crate) fn check_open(&self) -> Result<(), Unavailable> {
+        if self.closing.load(Ordering::Acquire) {
+            return Err(Unavailable::Closing);
+        }
+        self.staging.failure().map_or(Ok(()), Err)
+    }
 }
 
 impl Directory {
-    /// The organization of this id.
+    /// A directory over these partitions, without organizations yet.
+    pub(crate) fn new(partitions: Vec<Arc<Partition>>) -> Self {
+        Self { partitions, organizations: DashMap::new(), api_keys: RwLock::default() }
+    }
+
+    /// The partition that an organization belongs to.
+    pub(crate) fn partition_of(&self, id: &OrgId) -> &Arc<Partition> {
+        let count = u16::try_from(self.partitions.len()).unwrap_or(u16::MAX);
+        &self.partitions[usize::from(hash::partition(id, count))]
+    }
+
+    /// The organization of this id; none when it is certain that there is none.
     ///
     /// # Errors
-    /// When there is none.
-    pub(crate) fn find(&self, id: &OrgId) -> Result<Arc<Org>, Refusal> {
-        self.organizations.get(id).map(|org| Arc::clone(&org)).ok_or(Refusal::UnknownOrganization)
+    /// When its partition stopped, so that it cannot be told.
+    pub(crate) fn look_up(&self, id: &OrgId) -> Result<Option<Arc<Org>>, Unavailable> {
+        let found = self.organizations.get(id).map(|org| Arc::clone(&org));
+        match self.partition_of(id).staging.failure() {
+            Some(failure) if found.is_none() => Err(failure),
+            _ => Ok(found),
+        }
     }
 }
 
@@ -125,11 +160,9 @@ impl Org {
     /// Queues a request of a caller.
     ///
     /// # Errors
-    /// [`Unavailable::Closing`] when the meter is closing.
+    /// When the partition stopped or the meter is closing.
     pub(crate) fn submit(&self, request: Request) -> Result<(), Unavailable> {
-        if self.partition.closing.load(Ordering::Acquire) {
-            return Err(Unavailable::Closing);
-        }
+        self.partition.check_open()?;
         self.queue(request);
         Ok(())
     }
@@ -152,6 +185,14 @@ impl Org {
     /// The actor looks now: what is queued from here on needs another signal.
     pub(crate) fn looked(&self) {
         self.scheduled.store(false, Ordering::Release);
+    }
+}
+
+impl Drop for EndsInOrder {
+    fn drop(&mut self) {
+        if !self.partition.closing.load(Ordering::Acquire) {
+            self.partition.staging.fail(self.who);
+        }
     }
 }
 

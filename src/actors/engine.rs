@@ -14,9 +14,9 @@ use actix::{Actor, Addr};
 use crossbeam::channel::{Sender, bounded};
 use tokio::sync::oneshot;
 
-use crate::domain::ids::{Lsn, OrgId, OrgNumber};
+use crate::domain::ids::{Lsn, OrgNumber};
+use crate::domain::pool::Pool;
 use crate::domain::registry::Registry;
-use crate::domain::{hash, pool::Pool};
 use crate::storage::layout::{DirectoryId, Home, Layout};
 use crate::storage::replay::{Base, PartitionState};
 use crate::storage::{DirectoryLock, Disk, Fault, Journal, JournalConfig, Manifest, RecoveryReport};
@@ -25,7 +25,7 @@ use crate::telemetry::metric::DebitCounters;
 
 use super::committer::Committer;
 use super::coordinator::{CoordinatorActor, Recover};
-use super::directory::{Directory, Partition};
+use super::directory::{Directory, EndsInOrder, Partition};
 use super::group::Staging;
 use super::org::Local;
 use super::partition::{PartitionActor, Policy, Settle, TakeSnapshot};
@@ -53,8 +53,10 @@ pub struct PartitionRecovery {
     pub snapshot: Lsn,
     /// Snapshots that could not be read, and why.
     pub skipped_snapshots: Vec<String>,
-    /// What the journal held after it, and what was repaired.
-    pub journal: RecoveryReport,
+    /// What the journal held after it, and what was repaired; none when the partition is damaged.
+    pub journal: Option<RecoveryReport>,
+    /// Why the partition does not serve, if it does not: what is damaged, and where.
+    pub damage: Option<String>,
     /// Whether the last run was closed cleanly.
     pub clean: bool,
     /// Organizations.
@@ -64,7 +66,6 @@ pub struct PartitionRecovery {
 /// The running engine.
 pub(crate) struct Engine {
     pub(crate) directory: Arc<Directory>,
-    pub(crate) partitions: Vec<Arc<Partition>>,
     pub(crate) actors: Vec<Addr<PartitionActor>>,
     pub(crate) coordinator: Addr<CoordinatorActor>,
     pub(crate) recovery: Vec<PartitionRecovery>,
@@ -80,9 +81,13 @@ struct Threads {
     lock: Option<DirectoryLock>,
 }
 
-/// A partition as it was recovered.
+/// A partition as it was recovered, or what is damaged of it.
 struct Recovered {
     home: Home,
+    opened: Result<Opened, Fault>,
+}
+
+struct Opened {
     state: PartitionState,
     journal: Journal,
     report: RecoveryReport,
@@ -124,16 +129,10 @@ impl Engine {
         Self::start(setup, recovered, lock).map_err(spawn)
     }
 
-    /// Which partition an organization belongs to.
-    pub(crate) fn partition_of(&self, org: &OrgId) -> usize {
-        let count = u16::try_from(self.partitions.len()).unwrap_or(u16::MAX);
-        usize::from(hash::partition(org, count))
-    }
-
     /// Stops in order; what was acknowledged, and what was queued, is kept. Stopping twice does nothing.
     pub(crate) fn shut_down(&self) {
         let Some(threads) = self.threads.lock().expect("shutting down never panics").take() else { return };
-        for partition in &self.partitions {
+        for partition in &self.directory.partitions {
             partition.closing.store(true, Ordering::Release);
         }
         for actor in &self.actors {
@@ -141,7 +140,7 @@ impl Engine {
             actor.do_send(Settle(reply));
             drop(settled.blocking_recv());
         }
-        self.partitions.iter().for_each(|partition| partition.staging.close());
+        self.directory.partitions.iter().for_each(|partition| partition.staging.close());
         threads.committers.into_iter().for_each(|thread| drop(thread.join()));
         threads.stops.into_iter().for_each(|stop| _ = stop.send(()));
         threads.arbiters.into_iter().for_each(|thread| drop(thread.join()));
@@ -161,7 +160,8 @@ impl Engine {
     }
 
     fn start(setup: &Setup, recovered: Vec<Recovered>, lock: Option<DirectoryLock>) -> std::io::Result<Self> {
-        let directory = Arc::new(Directory::default());
+        let partitions: Vec<_> = recovered.iter().map(|part| Arc::new(part.partition())).collect();
+        let directory = Arc::new(Directory::new(partitions.clone()));
         let (snapshots, snapshot_thread) = snapshotter::start()?;
         let mut threads = Threads {
             stops: Vec::new(),
@@ -170,39 +170,56 @@ impl Engine {
             snapshots: snapshot_thread,
             lock,
         };
-        let (mut partitions, mut actors, mut recovery) = (Vec::new(), Vec::new(), Vec::new());
-        let mut coordinator = None;
-        for part in recovered {
-            let Recovered { home, state, journal, report, base } = part;
-            let staging = Staging::new(journal.next_lsn());
-            let partition = Arc::new(Partition::new(home.partition, staging, base.snapshot.0));
-            threads.committers.push(start_committer(&partition, journal)?);
-            recovery.push(describe(home.partition, &state, report, &base));
+        let (mut actors, mut recovery, mut coordinator) = (Vec::new(), Vec::new(), None);
+        for (Recovered { home, opened }, partition) in recovered.into_iter().zip(partitions) {
+            recovery.push(describe(home.partition, &opened));
+            let (pools, registry) = match opened {
+                Ok(Opened { state, journal, .. }) => {
+                    threads.committers.push(start_committer(&partition, journal)?);
+                    (state.pools, state.registry)
+                }
+                Err(_) => (Vec::new(), Registry::default()),
+            };
             if home.partition == 0 {
-                *directory.api_keys.write().expect("nobody else yet") = state.registry.api_keys.clone();
+                *directory.api_keys.write().expect("nobody else yet") = registry.api_keys.clone();
             }
-            let launch = Launch {
-                partition: Arc::clone(&partition),
+            let (stop, arbiter, (actor, first)) = start_arbiter(Launch {
+                partition,
                 directory: Arc::clone(&directory),
                 home,
-                pools: pools_of(state.pools),
-                registry: state.registry,
+                pools: (0..).map(OrgNumber).zip(pools.into_iter().flatten()).collect(),
+                registry,
                 coordinator: coordinator.clone(),
                 clock: setup.clock.clone(),
                 policy: setup.policy,
                 snapshots: snapshots.clone(),
-            };
-            let (stop, arbiter, (actor, first)) = start_arbiter(launch)?;
+            })?;
             threads.stops.push(stop);
             threads.arbiters.push(arbiter);
             coordinator.get_or_insert(first);
-            partitions.push(partition);
             actors.push(actor);
         }
         let coordinator = coordinator.expect("a directory has at least one partition");
         coordinator.do_send(Recover);
         let (clock, threads) = (setup.clock.clone(), Mutex::new(Some(threads)));
-        Ok(Self { directory, partitions, actors, coordinator, recovery, clock, threads })
+        Ok(Self { directory, actors, coordinator, recovery, clock, threads })
+    }
+}
+
+impl Recovered {
+    /// What all threads know of the partition; a damaged one serves nothing and says why.
+    fn partition(&self) -> Partition {
+        let number = self.home.partition;
+        match &self.opened {
+            Ok(opened) => {
+                Partition::new(number, Staging::new(opened.journal.next_lsn()), opened.base.snapshot.0)
+            }
+            Err(damage) => {
+                let staging = Staging::new(Lsn(1));
+                staging.fail(&damage.to_string());
+                Partition::new(number, staging, 0)
+            }
+        }
     }
 }
 
@@ -214,7 +231,7 @@ impl Drop for Engine {
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine").field("partitions", &self.partitions.len()).finish_non_exhaustive()
+        f.debug_struct("Engine").field("partitions", &self.directory.partitions.len()).finish_non_exhaustive()
     }
 }
 
@@ -238,31 +255,41 @@ fn recover_all(
     })
 }
 
+/// Recovers a partition. Damage stops that partition alone; without partition 0, which knows the keys and the transfers,
+/// nothing can be served.
 fn recover(home: Home, config: JournalConfig) -> crate::storage::Result<Recovered> {
-    let mut state = PartitionState::default();
-    let (journal, report, base) = state.open(&home, config)?;
-    Ok(Recovered { home, state, journal, report, base })
+    let opened = match open(&home, config) {
+        Err(fault) if home.partition == 0 || !fault.is_damage() => return Err(fault),
+        opened => opened,
+    };
+    if let Err(fault) = &opened {
+        tracing::error!(partition = home.partition, %fault, "the partition is damaged and does not serve");
+    }
+    Ok(Recovered { home, opened })
 }
 
-fn describe(
-    partition: u16,
-    state: &PartitionState,
-    journal: RecoveryReport,
-    base: &Base,
-) -> PartitionRecovery {
+fn open(home: &Home, config: JournalConfig) -> Result<Opened, Fault> {
+    let mut state = PartitionState::default();
+    let (journal, report, base) = state.open(home, config)?;
+    if let Some(gap) = state.pools.iter().position(Option::is_none) {
+        let what = format!("organization number {gap}");
+        return Err(Fault::Missing { path: home.layout.journal(home.partition), what });
+    }
+    Ok(Opened { state, journal, report, base })
+}
+
+fn describe(partition: u16, opened: &Result<Opened, Fault>) -> PartitionRecovery {
+    let found = opened.as_ref().ok();
+    let skipped = found.map_or(&[][..], |opened| &opened.base.skipped);
     PartitionRecovery {
         partition,
-        snapshot: base.snapshot,
-        skipped_snapshots: base.skipped.iter().map(|skipped| skipped.why.to_string()).collect(),
-        journal,
-        clean: state.was_closed(),
-        organizations: state.pools.iter().flatten().count(),
+        snapshot: found.map_or(Lsn(0), |opened| opened.base.snapshot),
+        skipped_snapshots: skipped.iter().map(|skipped| skipped.why.to_string()).collect(),
+        journal: found.map(|opened| opened.report.clone()),
+        damage: opened.as_ref().err().map(ToString::to_string),
+        clean: found.is_some_and(|opened| opened.state.was_closed()),
+        organizations: found.map_or(0, |opened| opened.state.pools.len()),
     }
-}
-
-fn pools_of(pools: Vec<Option<Pool>>) -> Vec<(OrgNumber, Pool)> {
-    let numbered = (0..).map(OrgNumber).zip(pools);
-    numbered.map(|(number, pool)| (number, pool.expect("organizations are numbered without gaps"))).collect()
 }
 
 fn start_committer(partition: &Arc<Partition>, journal: Journal) -> std::io::Result<JoinHandle<()>> {
@@ -297,7 +324,7 @@ impl Launch {
             CoordinatorActor::new(self.registry, partition, directory, self.clock.clone()).start()
         });
         let counters = DebitCounters::new(self.partition.number);
-        let last_snapshot_at = self.clock.now();
+        let (last_snapshot_at, partition) = (self.clock.now(), Arc::clone(&self.partition));
         let local = Local { clock: self.clock, counters, coordinator: coordinator.clone(), home: self.home };
         let mut actor = PartitionActor {
             partition: self.partition,
@@ -309,6 +336,7 @@ impl Launch {
             underway: false,
             last_snapshot_at,
             waiting: Vec::new(),
+            guard: EndsInOrder { partition, who: "the partition's actor panicked" },
         };
         self.pools.into_iter().for_each(|(number, pool)| actor.adopt(number, pool));
         (actor.start(), coordinator)

@@ -3,8 +3,8 @@
 //! The arbiter stages frames and replies; the committer takes all of them at once. A reply that needs no write leaves at once
 //! when nothing is staged or being written. Staging after a failure answers every reply with the cause.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::domain::ids::Lsn;
 use crate::storage::frame::{self, FrameMeta};
@@ -26,11 +26,14 @@ pub(crate) struct Staging {
     inner: Mutex<Inner>,
     work: Condvar,
     durable: AtomicU64,
+    failed: AtomicBool,
 }
 
 #[derive(Debug)]
 struct Inner {
     group: Group,
+    /// Bytes of the group that are whole frames: what stands behind them is left of an encoder that panicked.
+    whole: usize,
     /// A group is being written.
     writing: bool,
     /// The committer waits for work.
@@ -68,14 +71,25 @@ impl Group {
 impl Staging {
     /// Begins to gather frames from `next` on.
     pub(crate) fn new(next: Lsn) -> Self {
-        let inner = Inner { group: Group::empty(next), writing: false, idle: false, end: End::Open };
-        Self { inner: Mutex::new(inner), work: Condvar::new(), durable: AtomicU64::new(next.0 - 1) }
+        let inner =
+            Inner { group: Group::empty(next), whole: 0, writing: false, idle: false, end: End::Open };
+        let (durable, failed) = (AtomicU64::new(next.0 - 1), AtomicBool::new(false));
+        Self { inner: Mutex::new(inner), work: Condvar::new(), durable, failed }
     }
 
     /// Locks the gathering group. When the guard goes, the committer is woken if there is work for it.
     pub(crate) fn lock(&self) -> Staged<'_> {
-        let inner = self.inner.lock().expect("staging never panics");
-        Staged { inner, staging: self }
+        Staged { inner: self.inner(), staging: self }
+    }
+
+    /// A panic while the group is locked leaves at most bytes behind its whole frames, which are cut off.
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the partition stopped.
+    pub(crate) fn is_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
     }
 
     /// The last durable frame.
@@ -85,7 +99,10 @@ impl Staging {
 
     /// Why the partition stopped, if it did.
     pub(crate) fn failure(&self) -> Option<Unavailable> {
-        match &self.lock().inner.end {
+        if !self.is_failed() {
+            return None;
+        }
+        match &self.inner().end {
             End::Failed(failure) => Some(failure.clone()),
             End::Open | End::Closing => None,
         }
@@ -94,17 +111,22 @@ impl Staging {
     /// Waits for work and takes all of it, leaving `spare` to gather in; `None` when the partition is closing and nothing
     /// is left.
     pub(crate) fn take(&self, mut spare: Group) -> Option<Group> {
-        let mut inner = self.inner.lock().expect("staging never panics");
+        let mut inner = self.inner();
         inner.writing = false;
-        while inner.group.is_empty() {
-            if !matches!(inner.end, End::Open) {
-                return None;
+        loop {
+            match &inner.end {
+                End::Failed(_) => return None,
+                End::Open | End::Closing if !inner.group.is_empty() => break,
+                End::Closing => return None,
+                End::Open => {}
             }
             inner.idle = true;
-            inner = self.work.wait(inner).expect("staging never panics");
+            inner = self.work.wait(inner).unwrap_or_else(PoisonError::into_inner);
             inner.idle = false;
         }
         inner.writing = true;
+        let whole = std::mem::take(&mut inner.whole);
+        inner.group.bytes.truncate(whole);
         spare.first = inner.group.next_lsn();
         Some(std::mem::replace(&mut inner.group, spare))
     }
@@ -116,7 +138,7 @@ impl Staging {
 
     /// Lets the committer end when everything staged is written.
     pub(crate) fn close(&self) {
-        let mut inner = self.inner.lock().expect("staging never panics");
+        let mut inner = self.inner();
         if matches!(inner.end, End::Open) {
             inner.end = End::Closing;
         }
@@ -125,12 +147,16 @@ impl Staging {
 
     /// Stops the partition: all that waits, and all that comes, is told the cause.
     pub(crate) fn fail(&self, cause: &str) {
-        let failure = Unavailable::Poisoned { cause: Arc::from(cause) };
-        let releases = {
-            let mut inner = self.inner.lock().expect("staging never panics");
+        let (releases, failure) = {
+            let mut inner = self.inner();
+            let failure = match &inner.end {
+                End::Failed(first) => first.clone(),
+                End::Open | End::Closing => Unavailable::Poisoned { cause: Arc::from(cause) },
+            };
             inner.end = End::Failed(failure.clone());
-            inner.group.bytes.clear();
-            std::mem::take(&mut inner.group.releases)
+            inner.group.bytes = Vec::new();
+            self.failed.store(true, Ordering::Release);
+            (std::mem::take(&mut inner.group.releases), failure)
         };
         releases.into_iter().for_each(|release| release.release(Err(failure.clone())));
         self.work.notify_all();
@@ -143,14 +169,19 @@ impl Staged<'_> {
         Lsn(self.inner.group.next_lsn().0 - 1)
     }
 
-    /// Stages one frame, whose body `encode` appends.
+    /// Stages one frame, whose body `encode` appends. After a failure nothing is staged: its replies tell so.
     pub(crate) fn append(&mut self, kind: u8, version: u8, encode: impl FnOnce(&mut Vec<u8>)) -> Lsn {
-        let group = &mut self.inner.group;
+        let Inner { group, whole, end, .. } = &mut *self.inner;
+        if matches!(end, End::Failed(_)) {
+            return Lsn(group.next_lsn().0 - 1);
+        }
+        group.bytes.truncate(*whole);
         let (lsn, index) = (group.next_lsn(), group.frames);
         let start = frame::begin(&mut group.bytes);
         encode(&mut group.bytes);
         frame::finish(&mut group.bytes, start, FrameMeta { lsn, group: index, kind, version });
         group.frames += 1;
+        *whole = group.bytes.len();
         lsn
     }
 

@@ -55,6 +55,8 @@ pub(crate) struct OrgActor {
     local: Rc<Local>,
     /// None while the organization is being rebuilt.
     process: Option<OrgProcess>,
+    /// How often it was rebuilt: only the newest rebuilding counts.
+    rebuilds: u64,
     singles: DebitBatch,
     single_replies: Vec<Single>,
 }
@@ -76,7 +78,7 @@ impl Handler<Drain> for OrgActor {
         self.org.looked();
         if catch_unwind(AssertUnwindSafe(|| self.drain())).is_err() {
             self.discard();
-            supervisor::rebuild(&self.org, &self.local.home, ctx.address());
+            supervisor::rebuild(&self.org, &self.local.home, self.rebuilds, ctx.address());
         }
         if !self.org.ingress.is_empty() {
             self.org.wake();
@@ -87,7 +89,10 @@ impl Handler<Drain> for OrgActor {
 impl Handler<Rebuilt> for OrgActor {
     type Result = ();
 
-    fn handle(&mut self, Rebuilt(pool): Rebuilt, _: &mut Context<Self>) {
+    fn handle(&mut self, Rebuilt { rebuild, pool }: Rebuilt, _: &mut Context<Self>) {
+        if rebuild != self.rebuilds {
+            return;
+        }
         tracing::info!(organization = %self.org.id, "rebuilt the organization from storage; it serves again");
         self.process = Some(OrgProcess::new(*pool));
     }
@@ -100,6 +105,7 @@ impl OrgActor {
             org: Arc::clone(org),
             local: Rc::clone(local),
             process: Some(OrgProcess::new(pool)),
+            rebuilds: 0,
             singles: DebitBatch::default(),
             single_replies: Vec::new(),
         };
@@ -222,6 +228,7 @@ impl OrgActor {
     /// Throws away what a panic may have left half done. Callers whose replies go with it are told to retry.
     fn discard(&mut self) {
         self.process = None;
+        self.rebuilds += 1;
         self.local.counters.rebuilds.increment(1);
         self.discard_singles();
     }

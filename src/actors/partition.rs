@@ -22,7 +22,7 @@ use crate::storage::event_codec;
 use crate::storage::snapshot_codec::PartitionImage;
 
 use super::coordinator::{CoordinatorActor, ReadRegistry};
-use super::directory::{Directory, Org, Partition};
+use super::directory::{Directory, EndsInOrder, Org, Partition};
 use super::messages::{Release, ReplyTo, Request};
 use super::org::{Local, OrgActor};
 use super::snapshotter::Job;
@@ -76,6 +76,8 @@ pub(crate) struct PartitionActor {
     pub(crate) underway: bool,
     pub(crate) last_snapshot_at: Timestamp,
     pub(crate) waiting: Vec<oneshot::Sender<bool>>,
+    #[expect(dead_code, reason = "kept for its end")]
+    pub(crate) guard: EndsInOrder,
 }
 
 impl Actor for PartitionActor {

@@ -13,7 +13,7 @@ use crate::domain::ids::Lsn;
 use crate::storage::layout::Home;
 use crate::storage::snapshot::{SnapshotHeader, write_snapshot};
 use crate::storage::snapshot_codec::{self, PartitionImage};
-use crate::storage::{Result, retention};
+use crate::storage::{Fault, Result, retention};
 use crate::telemetry::{clock, metric};
 
 use super::directory::Partition;
@@ -48,6 +48,16 @@ fn write(home: &Home, partition: &Partition, lsn: Lsn, image: PartitionImage) ->
     let begun = clock::start();
     let body = snapshot_codec::encode(&image);
     drop(image);
+    // Journal segments go when this is written: it must be known to be readable first.
+    if let Err(error) = snapshot_codec::decode(&body) {
+        let path = home.layout.snapshot(home.partition, lsn);
+        return Err(Fault::Corrupt {
+            path,
+            offset: 0,
+            lsn: Some(lsn),
+            what: format!("it was not written: {error}"),
+        });
+    }
     write_snapshot(home, SnapshotHeader { lsn, version: snapshot_codec::SNAPSHOT_VERSION }, &body)?;
     partition.snapshot_lsn.store(lsn.0, Ordering::Release);
     partition.snapshot_bytes.store(u64::try_from(body.len()).unwrap_or(u64::MAX), Ordering::Release);

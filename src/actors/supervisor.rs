@@ -21,24 +21,28 @@ use super::org::OrgActor;
 /// The organization as storage has it.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) struct Rebuilt(pub(crate) Box<Pool>);
+pub(crate) struct Rebuilt {
+    /// Which rebuilding of the organization this is.
+    pub(crate) rebuild: u64,
+    pub(crate) pool: Box<Pool>,
+}
 
 /// Rebuilds `org` and hands it to its actor.
-pub(crate) fn rebuild(org: &Arc<Org>, home: &Home, actor: Addr<OrgActor>) {
+pub(crate) fn rebuild(org: &Arc<Org>, home: &Home, rebuild: u64, actor: Addr<OrgActor>) {
     tracing::error!(organization = %org.id, "the organization's actor panicked; rebuilding it from storage");
     let mut staged = org.partition.staging.lock();
     let target = staged.last_lsn();
     let (org, home) = (Arc::clone(org), home.clone());
     staged.release(Release::Call(Box::new(move |durable| {
         if durable.is_ok() {
-            std::thread::spawn(move || run(&org, &home, target, &actor));
+            std::thread::spawn(move || run(&org, &home, target, (rebuild, &actor)));
         }
     })));
 }
 
-fn run(org: &Org, home: &Home, target: Lsn, actor: &Addr<OrgActor>) {
+fn run(org: &Org, home: &Home, target: Lsn, (rebuild, actor): (u64, &Addr<OrgActor>)) {
     match load(home, org.number, target) {
-        Ok(pool) => actor.do_send(Rebuilt(Box::new(pool))),
+        Ok(pool) => actor.do_send(Rebuilt { rebuild, pool: Box::new(pool) }),
         Err(why) => {
             tracing::error!(organization = %org.id, why, "the organization could not be rebuilt; its partition stops");
             org.partition.staging.fail(&format!("organization {} could not be rebuilt: {why}", org.id));

@@ -9,8 +9,8 @@ use super::hash;
 use super::ids::{ActorId, CameraId, LicenseId, OrgId, Slot, TransferId};
 use super::license::{License, LicenseKey, LicenseStep};
 use super::limits::{
-    CAMERA_BINDINGS_MAX, EVENT_AHEAD_MS_MAX, POOL_CAMERAS_MAX, POOL_LICENSES_MAX, POOL_NETWORKS_MAX,
-    POOL_TOKENS_MAX,
+    CAMERA_BINDINGS_MAX, CARGO_BYTES_MAX, EVENT_AHEAD_MS_MAX, POOL_CAMERAS_MAX, POOL_LICENSES_MAX,
+    POOL_NETWORKS_MAX, POOL_TOKENS_MAX,
 };
 use super::pool::Pool;
 use super::refusal::{Invalid, Limit, Refusal};
@@ -125,7 +125,7 @@ pub fn expand_key(
 /// Judges whether the pool can be moved by this transfer; `None` when it is prepared already.
 ///
 /// # Errors
-/// When the transfer ended, another moves the pool already, or there is nothing to move.
+/// When the transfer ended, another moves the pool already, there is nothing to move, or too much.
 pub fn prepare_out(
     pool: &Pool,
     transfer: &TransferId,
@@ -140,6 +140,9 @@ pub fn prepare_out(
     }
     if pool.balance == Tokens::ZERO && pool.licenses.is_empty() {
         return Err(Refusal::NothingToTransfer);
+    }
+    if pool.licenses.parts().0.iter().map(License::bytes_max).sum::<usize>() > CARGO_BYTES_MAX {
+        return Err(Refusal::LimitReached(Limit::Cargo));
     }
     let (transfer, target, by) = (transfer.clone(), target.clone(), by.clone());
     Ok(Some(Change::TransferOutPrepared { transfer, target, by }))

@@ -87,6 +87,16 @@ impl License {
         self.history.first().map_or(Timestamp::FIRST, |step| step.at)
     }
 
+    /// Most bytes that it takes when it is stored, names of fields included.
+    #[must_use]
+    pub fn bytes_max(&self) -> usize {
+        let step = |step: &LicenseStep| {
+            let transfer = step.transfer.as_ref().map_or(0, |transfer| transfer.as_str().len());
+            64 + step.organization.as_str().len() + step.by.as_str().len() + transfer
+        };
+        96 + self.id.as_str().len() + self.key.as_str().len() + self.history.iter().map(step).sum::<usize>()
+    }
+
     /// Its status.
     #[must_use]
     pub fn status(&self) -> LicenseStatus {

@@ -16,6 +16,7 @@ use super::event_ids::EventIds;
 use super::hash::HashSecret;
 use super::ids::{ActorId, CameraId, KeyId, LicenseId, Lsn, Name, OrgId, TransferId};
 use super::license::{License, LicenseStep, Licenses};
+use super::limits::POOL_TOKENS_MAX;
 use super::time::Timestamp;
 use super::tokens::Tokens;
 use super::transfer::TransferSide;
@@ -76,7 +77,7 @@ pub struct Totals {
     pub transferred_out: Tokens,
     /// Tokens charged.
     pub used: Tokens,
-    /// Tokens that were not charged because of an Unlimited AI License.
+    /// Tokens that were not charged because of an Unlimited AI License; counted up to 2^53 - 1.
     pub exempt: Tokens,
     /// Debits charged.
     pub debits_charged: u64,
@@ -160,8 +161,10 @@ impl Pool {
         }
         let network = &mut self.networks[usize::try_from(camera.network).unwrap_or(usize::MAX)];
         if charge.exempt {
-            network.exempt = network.exempt.plus_up_to_max(tokens);
-            self.totals.exempt = self.totals.exempt.plus_up_to_max(tokens);
+            // What is not paid for has no other bound: counting stops where a total would lose its exactness.
+            let counted = tokens.0.min(POOL_TOKENS_MAX - self.totals.exempt.0);
+            network.exempt.0 += counted;
+            self.totals.exempt.0 += counted;
             self.totals.debits_exempt += 1;
         } else {
             self.balance = self.balance.minus(tokens);

@@ -104,6 +104,8 @@ pub enum Limit {
     PoolTokens,
     /// Licenses of one organization.
     Licenses,
+    /// Bytes that the licenses of a pool take to be moved.
+    Cargo,
     /// Cameras of one organization.
     Cameras,
     /// Networks of one organization.
@@ -264,6 +266,11 @@ impl fmt::Display for Limit {
             Self::Licenses => {
                 write!(f, "an organization holds at most {} licenses", limits::POOL_LICENSES_MAX)
             }
+            Self::Cargo => write!(
+                f,
+                "the licenses and their history take more than {} bytes to be moved at once",
+                limits::CARGO_BYTES_MAX
+            ),
             Self::Cameras => write!(f, "an organization has at most {} cameras", limits::POOL_CAMERAS_MAX),
             Self::Networks => write!(f, "an organization has at most {} networks", limits::POOL_NETWORKS_MAX),
             Self::Bindings => {

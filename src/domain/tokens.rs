@@ -4,8 +4,6 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::limits::POOL_TOKENS_MAX;
-
 /// An amount of AI tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -27,13 +25,7 @@ impl Tokens {
     /// When it does not fit: totals are bounded by `POOL_TOKENS_MAX`, so that is a broken invariant.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
-        self.checked_add(other).expect("I1: token totals stay below 2^53")
-    }
-
-    /// The sum, or the most that a total may show: for what is counted without being paid for.
-    #[must_use]
-    pub fn plus_up_to_max(self, other: Self) -> Self {
-        Self(self.0.saturating_add(other.0).min(POOL_TOKENS_MAX))
+        self.checked_add(other).expect("I1: token totals fit 64 bits")
     }
 
     /// What remains after `other` is taken.

@@ -65,7 +65,7 @@ impl Meter {
     pub async fn create_api_key(&self, who: &Principal, new: NewApiKey) -> Result<(ActorId, String), Error> {
         who.authorize(Action::ManageApiKeys)?;
         for organization in &new.organizations {
-            self.engine.directory.find(organization)?;
+            self.find(organization)?;
         }
         let (mut short, mut long) = ([0; 8], [0; 32]);
         fill_random(&mut short);

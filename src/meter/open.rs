@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 
 use crate::actors::coordinator::{Order, What};
+use crate::actors::directory::{Org, Partition};
 use crate::actors::engine::{Engine, PartitionRecovery, Setup};
 use crate::actors::messages::Unavailable;
 use crate::actors::partition::{Create, Policy};
@@ -127,7 +128,7 @@ impl Meter {
     /// How each partition is doing.
     #[must_use]
     pub fn status(&self) -> Vec<PartitionStatus> {
-        let status = |partition: &Arc<crate::actors::directory::Partition>| PartitionStatus {
+        let status = |partition: &Arc<Partition>| PartitionStatus {
             partition: partition.number,
             durable: partition.staging.durable(),
             snapshot: Lsn(partition.snapshot_lsn.load(Ordering::Acquire)),
@@ -135,7 +136,7 @@ impl Meter {
             bytes: partition.bytes.load(Ordering::Relaxed),
             failure: partition.staging.failure(),
         };
-        self.engine.partitions.iter().map(status).collect()
+        self.engine.directory.partitions.iter().map(status).collect()
     }
 
     /// Takes a snapshot of every partition now; whether all were written. Debits go on meanwhile.
@@ -162,14 +163,11 @@ impl Meter {
         who.authorize(Action::CreateOrganization)?;
         let retention_ms = Config::check_retention(new.retention_ms.unwrap_or(self.retention_ms))?;
         let secret = (random_u64(), random_u64());
-        let at = self.engine.partition_of(&new.id);
+        let partition = self.engine.directory.partition_of(&new.id);
+        partition.check_open()?;
         let created = OrganizationCreated { organization: new.id, name: new.name, secret, retention_ms };
         let (reply, created_at) = oneshot::channel();
-        let partition = &self.engine.partitions[at];
-        if partition.closing.load(Ordering::Acquire) {
-            return Err(Unavailable::Closing.into());
-        }
-        self.engine.actors[at].do_send(Create { created, reply });
+        self.engine.actors[usize::from(partition.number)].do_send(Create { created, reply });
         Ok(Pending::new(created_at, partition).await??)
     }
 
@@ -194,7 +192,13 @@ impl Meter {
         if !(who.may(Action::Read(id)) || who.may(Action::Debit(id)) || who.may(Action::Administer(id))) {
             return Err(Refusal::Forbidden.into());
         }
-        Ok(Organization::new(self.engine.directory.find(id)?, Arc::clone(&self.engine), who))
+        Ok(Organization::new(self.find(id)?, Arc::clone(&self.engine), who))
+    }
+
+    /// # Errors
+    /// When there is no such organization, or its partition stopped so that it cannot be told.
+    pub(super) fn find(&self, id: &OrgId) -> Result<Arc<Org>, Error> {
+        Ok(self.engine.directory.look_up(id)?.ok_or(Refusal::UnknownOrganization)?)
     }
 
     pub(super) async fn order(&self, what: What) -> Result<Answer, Error> {
@@ -226,10 +230,8 @@ impl Meter {
 
 /// Asks the coordinator and waits for its answer.
 pub(super) async fn order(engine: &Engine, what: What) -> Result<Answer, Error> {
-    let partition = &engine.partitions[0];
-    if partition.closing.load(Ordering::Acquire) {
-        return Err(Unavailable::Closing.into());
-    }
+    let partition = &engine.directory.partitions[0];
+    partition.check_open()?;
     let (reply, answer) = oneshot::channel();
     engine.coordinator.do_send(Order { what, reply });
     match Pending::new(answer, partition).await? {

@@ -336,7 +336,7 @@ impl Organization {
             Release::answer(reply, registry.claims.contains_key(&id))
         });
         self.engine.coordinator.do_send(ReadRegistry(question));
-        let claimed = Pending::new(pending, &self.engine.partitions[0]).await?;
+        let claimed = Pending::new(pending, &self.engine.directory.partitions[0]).await?;
         if claimed { Err(Refusal::LicenseKeyClaimed.into()) } else { Ok(()) }
     }
 }

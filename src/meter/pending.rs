@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
@@ -38,9 +37,10 @@ impl<T> Pending<T> {
         Ok(self.reply.blocking_recv().unwrap_or(Err(lost))?)
     }
 
-    /// The reply's sender went away without a word: its organization panicked, or the meter is closing.
+    /// The reply's sender went away without a word: the partition stopped, the meter is closing, or the organization
+    /// panicked.
     fn lost(partition: &Partition) -> Unavailable {
-        if partition.closing.load(Ordering::Acquire) { Unavailable::Closing } else { Unavailable::Rebuilding }
+        partition.check_open().err().unwrap_or(Unavailable::Rebuilding)
     }
 }
 

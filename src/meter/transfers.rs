@@ -67,8 +67,8 @@ impl Meter {
     ) -> Result<TransferView, Error> {
         who.authorize(Action::Administer(&source))?;
         who.authorize(Action::Administer(&target))?;
-        self.engine.directory.find(&source)?;
-        self.engine.directory.find(&target)?;
+        self.find(&source)?;
+        self.find(&target)?;
         let order = TransferOrder { id: id.clone(), source, target, by: who.actor() };
         match self.order(What::Transfer(order, until)).await? {
             Answer::Transfer(transfer) => Ok(TransferView::new(id, transfer)),
@@ -86,7 +86,7 @@ impl Meter {
         let question =
             move |registry: &Registry| Release::answer(reply, registry.transfers.get(&name).cloned());
         self.engine.coordinator.do_send(ReadRegistry(Box::new(question)));
-        let found = Pending::new(pending, &self.engine.partitions[0]).await?;
+        let found = Pending::new(pending, &self.engine.directory.partitions[0]).await?;
         let visible = |transfer: &Transfer| {
             who.may(Action::Read(&transfer.source)) || who.may(Action::Read(&transfer.target))
         };

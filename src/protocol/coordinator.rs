@@ -51,7 +51,7 @@ pub enum Answer {
 pub enum Until {
     /// As soon as it is durable that the transfer began.
     Begun,
-    /// When the transfer ended.
+    /// When the transfer ended, or after ten seconds with where it stands.
     Ended,
 }
 
@@ -174,6 +174,23 @@ impl Coordinator {
             out,
         );
         out.push(Effect::Send(organization, ToOrg::ApplyKey { key, by }));
+    }
+
+    /// Answers a caller that waits no longer: with where its transfer stands, or that its claim is still under way. What was
+    /// asked for goes on.
+    pub fn give_up(&mut self, ticket: Ticket, out: &mut Vec<Effect>) {
+        for tickets in self.claiming.values_mut() {
+            if let Some(at) = tickets.iter().position(|waiting| *waiting == ticket) {
+                tickets.remove(at);
+                out.push(refuse(ticket, Refusal::Busy));
+            }
+        }
+        for (id, tickets) in &mut self.waiting {
+            if let Some(at) = tickets.iter().position(|waiting| *waiting == ticket) {
+                tickets.remove(at);
+                out.push(Effect::Answer(ticket, Answer::Transfer(self.registry.transfers[id].clone())));
+            }
+        }
     }
 
     /// Begins a transfer between organizations that exist. The same transfer again is answered with where it stands.

@@ -37,6 +37,8 @@ pub const ORG_EVENT_VERSION: u8 = 1;
 pub const REGISTRY_EVENT_VERSION: u8 = 1;
 /// Version of the body of [`CLOSED`].
 pub const CLOSED_VERSION: u8 = 1;
+/// The newest version of any frame that this release reads.
+pub const NEWEST_VERSION: u8 = 1;
 
 /// Longest body of an event that is read, in bytes (64 MiB).
 pub const EVENT_BYTES_MAX: usize = 64 << 20;

@@ -6,6 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::event_codec::NEWEST_VERSION;
 use crate::domain::ids::Lsn;
 
 /// The result of every storage operation.
@@ -47,6 +48,15 @@ pub enum Fault {
         lsn: Lsn,
         /// What is wrong with it.
         what: String,
+    },
+    /// A frame was written by a newer release. A reader's callback raises it; the reader adds the place and turns it into
+    /// [`Fault::TooNew`].
+    #[error("the frame of lsn {lsn} has version {found}; start a newer release")]
+    NewerFrame {
+        /// The frame.
+        lsn: Lsn,
+        /// The version it names.
+        found: u8,
     },
     /// A file was written by a newer release.
     #[error(
@@ -104,8 +114,18 @@ impl Fault {
             Self::Undecodable { lsn, what } => {
                 Self::Corrupt { path: path.to_path_buf(), offset, lsn: Some(lsn), what }
             }
+            Self::NewerFrame { found, .. } => {
+                let (found, supported) = (found.into(), NEWEST_VERSION.into());
+                Self::TooNew { path: path.to_path_buf(), found, supported }
+            }
             other => other,
         }
+    }
+
+    /// Whether a part of the directory is damaged, so that what is in other parts can be trusted still.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Corrupt { .. } | Self::Missing { .. })
     }
 
     pub(super) fn corrupt(path: &Path, offset: u64, lsn: Option<Lsn>, what: impl Into<String>) -> Self {

@@ -279,8 +279,10 @@ fn make_segment(disk: &dyn Disk, path: PathBuf, len: u64) -> Result<PreparedSegm
     match disk.create_zeroed(&path, len) {
         Ok(file) => Ok(PreparedSegment { file, path, len }),
         Err(source) => {
-            // Half a segment would only take the space that is perhaps missing.
-            if let Err(error) = disk.remove(&path) {
+            // Half a segment would only take the space that is perhaps missing. A file that was there before is not ours.
+            if source.kind() != std::io::ErrorKind::AlreadyExists
+                && let Err(error) = disk.remove(&path)
+            {
                 tracing::debug!(%error, path = %path.display(), "an unfinished segment stays until the next start");
             }
             Err(Fault::Io { action: "create", path, source })

@@ -9,6 +9,7 @@ use super::fault::{Fault, Result};
 use super::frame::{self, FrameMeta, Next, field};
 use super::layout::{DirectoryId, Layout};
 use crate::domain::ids::Lsn;
+use crate::domain::limits::PARTITIONS_MAX;
 
 /// The newest format of a data directory.
 pub const DIRECTORY_FORMAT: u16 = 1;
@@ -66,7 +67,11 @@ impl Manifest {
             let (found, supported) = (found.into(), DIRECTORY_FORMAT.into());
             return Err(Fault::TooNew { path: path.clone(), found, supported });
         }
-        Ok(Some(Self::decode(body)))
+        let manifest = Self::decode(body);
+        if !(1..=PARTITIONS_MAX).contains(&manifest.partitions) {
+            return Err(corrupt("it names an impossible number of partitions"));
+        }
+        Ok(Some(manifest))
     }
 
     fn encode(&self) -> Vec<u8> {

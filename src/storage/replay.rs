@@ -112,9 +112,10 @@ impl PartitionState {
             (event_codec::CLOSED, event_codec::CLOSED_VERSION) => {
                 event_codec::decode_closed(frame.body).map_err(|error| error.to_string())
             }
-            (kind, version) => {
-                Err(format!("frames of kind {kind}, version {version} are not known to this release"))
+            (_, found) if found > event_codec::NEWEST_VERSION => {
+                return Err(Fault::NewerFrame { lsn, found });
             }
+            (kind, version) => Err(format!("there are no frames of kind {kind}, version {version}")),
         };
         applied.map_err(|what| Fault::Undecodable { lsn, what })
     }
@@ -133,14 +134,20 @@ impl PartitionState {
     }
 
     fn load_newest_snapshot(&mut self, home: &Home) -> Result<Base> {
-        let loaded = snapshot::load_newest(home)?;
-        let Some(snapshot) = loaded.snapshot else {
+        let loaded = snapshot::load_newest_as(home, |snapshot| {
+            let (lsn, path) =
+                (snapshot.header.lsn, home.layout.snapshot(home.partition, snapshot.header.lsn));
+            if snapshot.header.version > snapshot_codec::SNAPSHOT_VERSION {
+                let (found, supported) =
+                    (snapshot.header.version.into(), snapshot_codec::SNAPSHOT_VERSION.into());
+                return Err(Fault::TooNew { path, found, supported });
+            }
+            let decoded = snapshot_codec::decode(&snapshot.body);
+            Ok((lsn, decoded.map_err(|error| Fault::corrupt(&path, 0, Some(lsn), error.to_string()))?))
+        })?;
+        let Some((lsn, decoded)) = loaded.snapshot else {
             return Ok(Base { snapshot: Lsn(0), skipped: loaded.skipped });
         };
-        let lsn = snapshot.header.lsn;
-        let decoded = snapshot_codec::decode(&snapshot.body).map_err(|error| {
-            Fault::corrupt(&home.layout.snapshot(home.partition, lsn), 0, Some(lsn), error.to_string())
-        })?;
         self.registry = decoded.registry.unwrap_or_default();
         for (number, pool) in decoded.pools {
             if self.wants(number) {

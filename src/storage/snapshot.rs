@@ -52,9 +52,9 @@ pub struct Snapshot {
 
 /// The newest readable snapshot, and those that were passed over to find it.
 #[derive(Debug)]
-pub struct Loaded {
-    /// The snapshot; none when there is no readable one.
-    pub snapshot: Option<Snapshot>,
+pub struct Loaded<T = Snapshot> {
+    /// The snapshot, or what was made of it; none when there is no readable one.
+    pub snapshot: Option<T>,
     /// The unreadable ones, newest first.
     pub skipped: Vec<Skipped>,
 }
@@ -117,9 +117,17 @@ pub fn load(home: &Home, lsn: Lsn) -> Result<Snapshot> {
 /// [`Fault::TooNew`] when the newest is of a newer release, [`Fault::Io`] when the directory cannot be listed. A
 /// snapshot that cannot be read is no fault: it is in [`Loaded::skipped`].
 pub fn load_newest(home: &Home) -> Result<Loaded> {
+    load_newest_as(home, Ok)
+}
+
+/// Reads the newest snapshot that can be read and that `decode` accepts.
+///
+/// # Errors
+/// As [`load_newest`]; what `decode` refuses is passed over like what cannot be read.
+pub fn load_newest_as<T>(home: &Home, mut decode: impl FnMut(Snapshot) -> Result<T>) -> Result<Loaded<T>> {
     let mut skipped = Vec::new();
     for lsn in list(home)?.into_iter().rev() {
-        match load(home, lsn) {
+        match load(home, lsn).and_then(&mut decode) {
             Ok(snapshot) => return Ok(Loaded { snapshot: Some(snapshot), skipped }),
             Err(why @ Fault::TooNew { .. }) => return Err(why),
             Err(why) => {

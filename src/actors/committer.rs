@@ -1,10 +1,13 @@
 //! The committer of a partition: a thread that makes one group after the other durable, then releases its replies.
 //!
+//! A request that is alone is written by the arbiter itself: waking another thread costs a good part of what a sync
+//! does, and there is nothing to gather meanwhile.
+//!
 //! The first failed write or sync stops the partition: nothing is tried again, all that waits and all that comes is
-//! told the cause, and what was acknowledged before stays. A panic of this thread stops it likewise.
+//! told the cause, and what was acknowledged before stays. A panic while writing stops it likewise.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
@@ -18,10 +21,11 @@ use crate::telemetry::metric::CommitMeters;
 
 use super::directory::Partition;
 use super::group::Group;
+use super::messages::Unavailable;
 
-/// Writes the groups of a partition.
+/// Writes the groups of a partition: the committer's thread does, or the arbiter's when a request is alone.
 #[derive(Debug)]
-pub(crate) struct Committer {
+pub(crate) struct Writer {
     partition: Arc<Partition>,
     journal: Journal,
     preparer: Preparer,
@@ -36,35 +40,46 @@ struct Preparer {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Stops the partition when the committer's thread ends by a panic.
+/// Stops the partition when writing panics.
 struct StopOnPanic(Arc<Partition>);
 
-impl Committer {
-    /// The committer of `journal`.
+/// Runs the committer until the partition is closed or fails.
+pub(crate) fn run(partition: &Arc<Partition>, writer: &Mutex<Writer>) {
+    let mut spare = Group::default();
+    while let Some(mut group) = partition.staging.take(spare) {
+        lock(writer).write(&mut group);
+        spare = group;
+    }
+    if !partition.staging.is_failed()
+        && let Err(fault) = lock(writer).mark_closed()
+    {
+        tracing::error!(%fault, "the clean close could not be noted; everything acknowledged is kept");
+    }
+}
+
+/// Locks a writer. One that panicked has stopped its partition and is not used again.
+pub(crate) fn lock(writer: &Mutex<Writer>) -> MutexGuard<'_, Writer> {
+    writer.lock().expect("a writer that panicked has stopped its partition")
+}
+
+impl Writer {
+    /// The writer of `journal`.
     pub(crate) fn new(partition: Arc<Partition>, journal: Journal) -> std::io::Result<Self> {
         let (number, preparer) = (partition.number, Preparer::start(partition.number)?);
         Ok(Self { partition, journal, preparer, meters: CommitMeters::new(number) })
     }
 
-    /// Runs until the partition is closed or fails.
-    pub(crate) fn run(mut self) {
+    /// Makes a group durable and releases its replies, or stops the partition. The group is empty afterwards.
+    pub(crate) fn write(&mut self, group: &mut Group) {
         let guard = StopOnPanic(Arc::clone(&self.partition));
-        let mut spare = Group { first: Lsn(0), frames: 0, bytes: Vec::new(), releases: Vec::new() };
-        while let Some(mut group) = self.partition.staging.take(spare) {
-            if let Err(fault) = self.commit(&group) {
-                return self.fail(group, &fault.to_string());
-            }
-            group.releases.drain(..).for_each(|release| release.release(Ok(())));
-            group.bytes.clear();
-            group.frames = 0;
-            spare = group;
-        }
-        if self.partition.staging.failure().is_none()
-            && let Err(fault) = self.mark_closed()
-        {
-            tracing::error!(%fault, "the clean close could not be noted; everything acknowledged is kept");
-        }
+        let durable = match self.commit(group) {
+            Ok(()) => Ok(()),
+            Err(fault) => Err(self.fail(&fault.to_string())),
+        };
         drop(guard);
+        group.releases.drain(..).for_each(|release| release.release(durable.clone()));
+        group.bytes.clear();
+        group.frames = 0;
     }
 
     fn commit(&mut self, group: &Group) -> crate::storage::Result<()> {
@@ -91,16 +106,11 @@ impl Committer {
         Ok(())
     }
 
-    fn fail(&self, group: Group, cause: &str) {
-        tracing::error!(
-            partition = self.partition.number,
-            cause,
-            "the partition stops: a write or sync failed"
-        );
+    fn fail(&self, cause: &str) -> Unavailable {
+        let partition = self.partition.number;
+        tracing::error!(partition, cause, "the partition stops: a write or sync failed");
         self.meters.poisoned.set(1);
-        self.partition.staging.fail(cause);
-        let failure = self.partition.staging.failure().expect("it was just set");
-        group.releases.into_iter().for_each(|release| release.release(Err(failure.clone())));
+        self.partition.staging.fail(cause)
     }
 
     /// The last frame of a clean run: it shows that everything before it had been durable.
@@ -154,7 +164,7 @@ impl Drop for Preparer {
 impl Drop for StopOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.staging.fail("the committer's thread panicked");
+            self.0.staging.fail("the writer panicked");
         }
     }
 }

@@ -4,6 +4,7 @@
 //! arbiters and actors, then let the coordinator take up what a crash interrupted. Stop: admit nothing more, carry
 //! out what is queued, make it durable, note the clean close, stop the arbiters, release the lock.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
@@ -23,7 +24,7 @@ use crate::storage::{DirectoryLock, Disk, Fault, Journal, JournalConfig, Manifes
 use crate::telemetry::clock::Clock;
 use crate::telemetry::metric::DebitCounters;
 
-use super::committer::Committer;
+use super::committer::{self, Writer};
 use super::coordinator::{CoordinatorActor, Recover};
 use super::directory::{Directory, EndsInOrder, Partition};
 use super::group::Staging;
@@ -101,6 +102,7 @@ struct Launch {
     home: Home,
     pools: Vec<(OrgNumber, Pool)>,
     registry: Registry,
+    writer: Option<Arc<Mutex<Writer>>>,
     coordinator: Option<Addr<CoordinatorActor>>,
     clock: Clock,
     policy: Policy,
@@ -173,12 +175,13 @@ impl Engine {
         let (mut actors, mut recovery, mut coordinator) = (Vec::new(), Vec::new(), None);
         for (Recovered { home, opened }, partition) in recovered.into_iter().zip(partitions) {
             recovery.push(describe(home.partition, &opened));
-            let (pools, registry) = match opened {
+            let (pools, registry, writer) = match opened {
                 Ok(Opened { state, journal, .. }) => {
-                    threads.committers.push(start_committer(&partition, journal)?);
-                    (state.pools, state.registry)
+                    let writer = Arc::new(Mutex::new(Writer::new(Arc::clone(&partition), journal)?));
+                    threads.committers.push(start_committer(&partition, &writer)?);
+                    (state.pools, state.registry, Some(writer))
                 }
-                Err(_) => (Vec::new(), Registry::default()),
+                Err(_) => (Vec::new(), Registry::default(), None),
             };
             if home.partition == 0 {
                 *directory.api_keys.write().expect("nobody else yet") = registry.api_keys.clone();
@@ -189,6 +192,7 @@ impl Engine {
                 home,
                 pools: (0..).map(OrgNumber).zip(pools.into_iter().flatten()).collect(),
                 registry,
+                writer,
                 coordinator: coordinator.clone(),
                 clock: setup.clock.clone(),
                 policy: setup.policy,
@@ -292,10 +296,13 @@ fn describe(partition: u16, opened: &Result<Opened, Fault>) -> PartitionRecovery
     }
 }
 
-fn start_committer(partition: &Arc<Partition>, journal: Journal) -> std::io::Result<JoinHandle<()>> {
-    let committer = Committer::new(Arc::clone(partition), journal)?;
+fn start_committer(
+    partition: &Arc<Partition>,
+    writer: &Arc<Mutex<Writer>>,
+) -> std::io::Result<JoinHandle<()>> {
+    let (partition, writer) = (Arc::clone(partition), Arc::clone(writer));
     let name = format!("weir-commit-{}", partition.number);
-    std::thread::Builder::new().name(name).spawn(move || committer.run())
+    std::thread::Builder::new().name(name).spawn(move || committer::run(&partition, &writer))
 }
 
 /// Starts the arbiter thread of a partition: an actix system of its own, on a runtime that waits for work without
@@ -325,7 +332,14 @@ impl Launch {
         });
         let counters = DebitCounters::new(self.partition.number);
         let (last_snapshot_at, partition) = (self.clock.now(), Arc::clone(&self.partition));
-        let local = Local { clock: self.clock, counters, coordinator: coordinator.clone(), home: self.home };
+        let local = Local {
+            clock: self.clock,
+            counters,
+            coordinator: coordinator.clone(),
+            home: self.home,
+            writer: self.writer,
+            spare: Cell::default(),
+        };
         let mut actor = PartitionActor {
             partition: self.partition,
             directory: self.directory,

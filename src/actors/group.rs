@@ -12,7 +12,7 @@ use crate::storage::frame::{self, FrameMeta};
 use super::messages::{Release, Unavailable};
 
 /// Frames that become durable together, and the replies that wait for it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Group {
     pub(crate) first: Lsn,
     pub(crate) frames: u32,
@@ -34,11 +34,18 @@ struct Inner {
     group: Group,
     /// Bytes of the group that are whole frames: what stands behind them is left of an encoder that panicked.
     whole: usize,
-    /// A group is being written.
-    writing: bool,
+    /// Who writes a group.
+    writing: Option<By>,
     /// The committer waits for work.
     idle: bool,
     end: End,
+}
+
+/// Who writes a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    Committer,
+    Arbiter,
 }
 
 #[derive(Clone, Debug)]
@@ -52,11 +59,13 @@ enum End {
 pub(crate) struct Staged<'a> {
     inner: MutexGuard<'a, Inner>,
     staging: &'a Staging,
+    /// Whether the committer is woken when the guard goes.
+    wakes: bool,
 }
 
 impl Group {
     fn empty(first: Lsn) -> Self {
-        Self { first, frames: 0, bytes: Vec::new(), releases: Vec::new() }
+        Self { first, ..Self::default() }
     }
 
     fn next_lsn(&self) -> Lsn {
@@ -71,15 +80,42 @@ impl Group {
 impl Staging {
     /// Begins to gather frames from `next` on.
     pub(crate) fn new(next: Lsn) -> Self {
-        let inner =
-            Inner { group: Group::empty(next), whole: 0, writing: false, idle: false, end: End::Open };
+        let inner = Inner { group: Group::empty(next), whole: 0, writing: None, idle: false, end: End::Open };
         let (durable, failed) = (AtomicU64::new(next.0 - 1), AtomicBool::new(false));
         Self { inner: Mutex::new(inner), work: Condvar::new(), durable, failed }
     }
 
     /// Locks the gathering group. When the guard goes, the committer is woken if there is work for it.
     pub(crate) fn lock(&self) -> Staged<'_> {
-        Staged { inner: self.inner(), staging: self }
+        Staged { inner: self.inner(), staging: self, wakes: true }
+    }
+
+    /// Locks the gathering group for one who will [hand it over](Self::hand_over) in a moment.
+    pub(crate) fn lock_for_now(&self) -> Staged<'_> {
+        Staged { inner: self.inner(), staging: self, wakes: false }
+    }
+
+    /// Wakes the committer, if there is work for it. A request that is alone is not handed over but given back, with
+    /// `spare` left to gather in: the caller writes it and then calls [`Self::written`].
+    pub(crate) fn hand_over(&self, spare: Group) -> Result<Group, Group> {
+        let mut inner = self.inner();
+        let alone = inner.group.releases.len() == 1 && inner.group.frames > 0;
+        if alone && inner.writing.is_none() && matches!(inner.end, End::Open) {
+            return Ok(inner.take(By::Arbiter, spare));
+        }
+        if inner.idle && !inner.group.is_empty() {
+            self.work.notify_one();
+        }
+        Err(spare)
+    }
+
+    /// Ends what [`Self::hand_over`] gave back.
+    pub(crate) fn written(&self) {
+        let mut inner = self.inner();
+        inner.writing = None;
+        if inner.idle {
+            self.work.notify_one();
+        }
     }
 
     /// A panic while the group is locked leaves at most bytes behind its whole frames, which are cut off.
@@ -110,12 +146,15 @@ impl Staging {
 
     /// Waits for work and takes all of it, leaving `spare` to gather in; `None` when the partition is closing and nothing
     /// is left.
-    pub(crate) fn take(&self, mut spare: Group) -> Option<Group> {
+    pub(crate) fn take(&self, spare: Group) -> Option<Group> {
         let mut inner = self.inner();
-        inner.writing = false;
+        if inner.writing == Some(By::Committer) {
+            inner.writing = None;
+        }
         loop {
             match &inner.end {
                 End::Failed(_) => return None,
+                _ if inner.writing.is_some() => {}
                 End::Open | End::Closing if !inner.group.is_empty() => break,
                 End::Closing => return None,
                 End::Open => {}
@@ -124,11 +163,7 @@ impl Staging {
             inner = self.work.wait(inner).unwrap_or_else(PoisonError::into_inner);
             inner.idle = false;
         }
-        inner.writing = true;
-        let whole = std::mem::take(&mut inner.whole);
-        inner.group.bytes.truncate(whole);
-        spare.first = inner.group.next_lsn();
-        Some(std::mem::replace(&mut inner.group, spare))
+        Some(inner.take(By::Committer, spare))
     }
 
     /// Notes that everything up to `lsn` is durable.
@@ -145,8 +180,8 @@ impl Staging {
         self.work.notify_all();
     }
 
-    /// Stops the partition: all that waits, and all that comes, is told the cause.
-    pub(crate) fn fail(&self, cause: &str) {
+    /// Stops the partition: all that waits, and all that comes, is told the first cause.
+    pub(crate) fn fail(&self, cause: &str) -> Unavailable {
         let (releases, failure) = {
             let mut inner = self.inner();
             let failure = match &inner.end {
@@ -160,6 +195,17 @@ impl Staging {
         };
         releases.into_iter().for_each(|release| release.release(Err(failure.clone())));
         self.work.notify_all();
+        failure
+    }
+}
+
+impl Inner {
+    fn take(&mut self, by: By, mut spare: Group) -> Group {
+        self.writing = Some(by);
+        let whole = std::mem::take(&mut self.whole);
+        self.group.bytes.truncate(whole);
+        spare.first = self.group.next_lsn();
+        std::mem::replace(&mut self.group, spare)
     }
 }
 
@@ -190,8 +236,8 @@ impl Staged<'_> {
         let inner = &mut *self.inner;
         match &inner.end {
             End::Failed(failure) => release.release(Err(failure.clone())),
-            End::Open | End::Closing if inner.writing || inner.group.frames > 0 => {
-                inner.group.releases.push(release)
+            End::Open | End::Closing if inner.writing.is_some() || inner.group.frames > 0 => {
+                inner.group.releases.push(release);
             }
             End::Open | End::Closing => release.release(Ok(())),
         }
@@ -210,7 +256,7 @@ impl Staged<'_> {
 
 impl Drop for Staged<'_> {
     fn drop(&mut self) {
-        if self.inner.idle && !self.inner.group.is_empty() {
+        if self.wakes && self.inner.idle && !self.inner.group.is_empty() {
             self.staging.work.notify_one();
         }
     }

@@ -4,9 +4,10 @@
 //! partition have their turn. A panic is caught here: the process is thrown away and rebuilt from storage by the
 //! [`supervisor`](super::supervisor); what was judged but not staged is gone with it, and its callers are told.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use actix::{Actor, Addr, AsyncContext as _, Context, Handler, Message};
 
@@ -24,9 +25,10 @@ use crate::storage::snapshot_codec::PoolImage;
 use crate::telemetry::clock::Clock;
 use crate::telemetry::metric::DebitCounters;
 
+use super::committer::{self, Writer};
 use super::coordinator::{CoordinatorActor, FromOrg};
 use super::directory::{Org, Permit};
-use super::group::Staged;
+use super::group::{Group, Staged, Staging};
 use super::messages::{BatchReply, DebitReply, Durability, Release, ReplyTo, Request, Unavailable};
 use super::supervisor::{self, Rebuilt};
 
@@ -36,12 +38,15 @@ const DRAIN_DEBITS_MAX: usize = 16_384;
 const SINGLES_MAX: usize = 4_096;
 
 /// What the actors of one arbiter share.
-#[derive(Debug)]
 pub(crate) struct Local {
     pub(crate) clock: Clock,
     pub(crate) counters: DebitCounters,
     pub(crate) coordinator: Addr<CoordinatorActor>,
     pub(crate) home: Home,
+    /// None when the partition is damaged.
+    pub(crate) writer: Option<Arc<Mutex<Writer>>>,
+    /// The group that the arbiter gathers in next.
+    pub(crate) spare: Cell<Group>,
 }
 
 /// There is work in the queue.
@@ -83,6 +88,7 @@ impl Handler<Drain> for OrgActor {
         if !self.org.ingress.is_empty() {
             self.org.wake();
         }
+        self.local.hand_over(&self.org.partition.staging);
     }
 }
 
@@ -95,6 +101,21 @@ impl Handler<Rebuilt> for OrgActor {
         }
         tracing::info!(organization = %self.org.id, "rebuilt the organization from storage; it serves again");
         self.process = Some(OrgProcess::new(*pool));
+    }
+}
+
+impl Local {
+    /// Hands what is staged to the committer, or writes it at once when it is one request alone.
+    fn hand_over(&self, staging: &Staging) {
+        let Some(writer) = &self.writer else { return };
+        self.spare.set(match staging.hand_over(self.spare.take()) {
+            Err(spare) => spare,
+            Ok(mut group) => {
+                committer::lock(writer).write(&mut group);
+                staging.written();
+                group
+            }
+        });
     }
 }
 
@@ -251,7 +272,9 @@ fn judge<'a>(
 ) -> (Staged<'a>, Lsn) {
     let used = process.pool().totals.used;
     let charges = process.debits(batch, now);
-    let mut staged = org.partition.staging.lock();
+    // With more to come the committer can begin; else it is decided at the end of this look who writes.
+    let staging = &org.partition.staging;
+    let mut staged = if org.ingress.is_empty() { staging.lock_for_now() } else { staging.lock() };
     let lsn = stage_charges(&mut staged, org, &charges);
     if let Some(lsn) = lsn {
         process.pool_mut().lsn = lsn;

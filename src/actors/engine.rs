@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 
 use actix::{Actor, Addr};
 use crossbeam::channel::{Sender, bounded};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::domain::ids::{Lsn, OrgNumber};
 use crate::domain::pool::Pool;
@@ -339,11 +339,14 @@ impl Launch {
             home: self.home,
             writer: self.writer,
             spare: Cell::default(),
+            answered: Notify::new(),
         };
+        let local = Rc::new(local);
+        actix_rt::spawn(Rc::clone(&local).stay_awake());
         let mut actor = PartitionActor {
             partition: self.partition,
             directory: self.directory,
-            local: Rc::new(local),
+            local,
             orgs: Vec::new(),
             policy: self.policy,
             snapshots: self.snapshots,

@@ -5,6 +5,7 @@
 #![expect(clippy::float_arithmetic, reason = "figures for people")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
+#[expect(dead_code, reason = "the loads on an engine are for another benchmark")]
 mod support;
 
 use std::hint::black_box;
@@ -62,7 +63,10 @@ fn codec(criterion: &mut Criterion) {
             black_box(out.len())
         });
     });
-    println!("bytes a debit in batches of {BATCH}: {:.2}", f64::from(u32::try_from(out.len()).unwrap_or(0)) / 512.0);
+    println!(
+        "bytes a debit in batches of {BATCH}: {:.2}",
+        f64::from(u32::try_from(out.len()).unwrap_or(0)) / 512.0
+    );
     let mut decoded = DecodedDebits::new();
     group.bench_function("decode", |bencher| {
         bencher.iter(|| event_codec::decode_debits(black_box(&out), &mut decoded).expect("decodes"));
@@ -83,7 +87,10 @@ fn config() -> Criterion {
     if std::env::var_os("WEIR_BENCH_SMOKE").is_none() {
         return criterion.measurement_time(Duration::from_secs(3));
     }
-    criterion.sample_size(10).warm_up_time(Duration::from_millis(50)).measurement_time(Duration::from_millis(100))
+    criterion
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(50))
+        .measurement_time(Duration::from_millis(100))
 }
 
 criterion_group! { name = benches; config = config(); targets = judge, codec }

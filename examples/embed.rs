@@ -4,8 +4,8 @@
 //! Run it with `cargo run --example embed --no-default-features`.
 
 use tokenweir::meter::{
-    CameraId, CameraRef, CameraSpec, Config, Debit, DebitBatch, Error, Identity, Meter, Name, NewOrganization, OrgId,
-    Organization, Outcome, Principal, Tokens, UsageKind,
+    CameraId, CameraRef, CameraSpec, Config, Debit, DebitBatch, Error, Identity, Meter, Name,
+    NewOrganization, OrgId, Organization, Outcome, Principal, Tokens, UsageKind,
 };
 
 #[tokio::main(flavor = "current_thread")]
@@ -45,7 +45,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 async fn set_up(meter: &Meter) -> Result<Organization, Box<dyn std::error::Error>> {
     let acme = OrgId::new("acme")?;
-    meter.create_organization(&Principal::Host, NewOrganization::new(acme.clone(), Name::new("Acme Ltd")?)).await?;
+    meter
+        .create_organization(&Principal::Host, NewOrganization::new(acme.clone(), Name::new("Acme Ltd")?))
+        .await?;
     let organization = meter.organization(&Principal::Host, &acme)?;
     organization.grant(vec![Tokens(1_000_000), Tokens(500_000)]).await?;
     for camera in ["gate", "yard"] {

@@ -20,19 +20,19 @@ use tokenweir::protocol::org::OrgProcess;
 use tokenweir::storage::event_codec;
 
 /// Cameras of the one hot organization.
-pub const CAMERAS: u32 = 10_000;
+pub(crate) const CAMERAS: u32 = 10_000;
 /// Debits of a batch.
-pub const BATCH: u32 = 512;
+pub(crate) const BATCH: u32 = 512;
 
 /// How many rounds, and how long each load runs in one.
 #[derive(Clone, Copy, Debug)]
-pub struct Rounds {
-    pub count: usize,
-    pub length: Duration,
+pub(crate) struct Rounds {
+    pub(crate) count: usize,
+    pub(crate) length: Duration,
 }
 
 impl Rounds {
-    pub fn from_environment() -> Self {
+    pub(crate) fn from_environment() -> Self {
         if std::env::var_os("WEIR_BENCH_SMOKE").is_some() {
             Self { count: 1, length: Duration::from_millis(100) }
         } else {
@@ -43,20 +43,20 @@ impl Rounds {
 
 /// Figures by name, in the order of their first round.
 #[derive(Debug, Default)]
-pub struct Table {
+pub(crate) struct Table {
     names: Vec<&'static str>,
     figures: BTreeMap<&'static str, Vec<f64>>,
 }
 
 impl Table {
-    pub fn add(&mut self, name: &'static str, figure: f64) {
+    pub(crate) fn add(&mut self, name: &'static str, figure: f64) {
         if !self.names.contains(&name) {
             self.names.push(name);
         }
         self.figures.entry(name).or_default().push(figure);
     }
 
-    pub fn print(&self) {
+    pub(crate) fn print(&self) {
         println!("{:<50} {:>10} {:>10} {:>10}", "", "median", "least", "most");
         for name in &self.names {
             let sorted = self.sorted(name);
@@ -65,11 +65,11 @@ impl Table {
         }
     }
 
-    pub fn ratio(&self, ours: &'static str, floor: &'static str) {
+    pub(crate) fn ratio(&self, ours: &'static str, floor: &'static str) {
         println!("ratio {:.2}: {ours} / {floor}", self.median(ours) / self.median(floor));
     }
 
-    pub fn median(&self, name: &'static str) -> f64 {
+    pub(crate) fn median(&self, name: &'static str) -> f64 {
         let sorted = self.sorted(name);
         sorted[sorted.len() / 2]
     }
@@ -83,27 +83,26 @@ impl Table {
 
 /// A meter with one organization that can pay everything.
 #[derive(Debug)]
-pub struct Setup {
-    pub meter: Meter,
-    pub organization: Organization,
-    pub runtime: tokio::runtime::Runtime,
+pub(crate) struct Setup {
+    pub(crate) organization: Organization,
+    pub(crate) runtime: tokio::runtime::Runtime,
     next: std::cell::Cell<u64>,
     #[expect(dead_code, reason = "kept for its end: the directory goes with it")]
     directory: TempDir,
 }
 
 impl Setup {
-    pub fn new(threads: usize) -> Self {
+    pub(crate) fn new(threads: usize) -> Self {
         let directory = tempfile::tempdir_in(".").expect("a directory");
         let meter = Meter::open(Config::new(directory.path())).expect("a fresh directory opens");
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(threads).build().expect("a runtime");
         let organization = runtime.block_on(fill(&meter));
-        Self { meter, organization, runtime, next: std::cell::Cell::new(0), directory }
+        Self { organization, runtime, next: std::cell::Cell::new(0), directory }
     }
 
     /// Debits one event after the other.
-    pub fn debit_serially(&self, count: u64) -> Vec<Duration> {
+    pub(crate) fn debit_serially(&self, count: u64) -> Vec<Duration> {
         let first = self.next.replace(self.next.get() + count);
         (first..first + count)
             .map(|n| {
@@ -117,7 +116,7 @@ impl Setup {
     }
 
     /// Debits `batches` of 512, up to 64 in flight, within `length`; how many debits were charged.
-    pub fn debit_in_batches(&self, batches: u64, length: Duration) -> u64 {
+    pub(crate) fn debit_in_batches(&self, batches: u64, length: Duration) -> u64 {
         let first = self.next.replace(self.next.get() + batches * u64::from(BATCH));
         let (_, charged) = produce_batches(&self.organization, first, 1, batches, length * 1_000);
         charged
@@ -154,7 +153,7 @@ async fn fill(meter: &Meter) -> Organization {
 }
 
 /// Debit number `n`: cameras in a scattered order, each with a rising sequence number.
-pub fn debit(n: u64) -> Debit<'static> {
+pub(crate) fn debit(n: u64) -> Debit<'static> {
     let (round, place) = (n / u64::from(CAMERAS), n % u64::from(CAMERAS));
     let slot = u32::try_from(place * 7_919 % u64::from(CAMERAS)).expect("below the cameras");
     Debit {
@@ -167,7 +166,7 @@ pub fn debit(n: u64) -> Debit<'static> {
 }
 
 /// p50 of a bare write and fdatasync of 4 KiB into a preallocated and zeroed file, in microseconds.
-pub fn fdatasync_floor(length: Duration) -> f64 {
+pub(crate) fn fdatasync_floor(length: Duration) -> f64 {
     let directory = tempfile::tempdir_in(".").expect("a directory");
     let path = directory.path().join("floor");
     let file = OpenOptions::new().create_new(true).write(true).open(path).expect("a file");
@@ -186,7 +185,7 @@ pub fn fdatasync_floor(length: Duration) -> f64 {
 }
 
 /// Debits a second, in millions, of one core that judges, applies, encodes and checksums batches of 512.
-pub fn plain_loop_floor(length: Duration) -> f64 {
+pub(crate) fn plain_loop_floor(length: Duration) -> f64 {
     let mut process = OrgProcess::new(plain_pool());
     let (mut batch, mut out) = (DebitBatch::with_capacity(512), Vec::new());
     let at = Timestamp::from_ms(1_800_000_000_000).expect("in range");
@@ -210,7 +209,7 @@ pub fn plain_loop_floor(length: Duration) -> f64 {
 }
 
 /// p50 of one debit at a time, in microseconds.
-pub fn serial_load(setup: &Setup, length: Duration) -> f64 {
+pub(crate) fn serial_load(setup: &Setup, length: Duration) -> f64 {
     setup.debit_serially(200);
     let (begun, mut laps) = (Instant::now(), Vec::new());
     while begun.elapsed() < length {
@@ -220,7 +219,7 @@ pub fn serial_load(setup: &Setup, length: Duration) -> f64 {
 }
 
 /// Single debits a second, in millions, with 1,024 in flight.
-pub fn in_flight_load(setup: &Setup, length: Duration) -> f64 {
+pub(crate) fn in_flight_load(setup: &Setup, length: Duration) -> f64 {
     let organization = setup.organization.clone();
     let (charged, took) = setup.runtime.block_on(async move {
         tokio::spawn(async move {
@@ -249,7 +248,7 @@ pub fn in_flight_load(setup: &Setup, length: Duration) -> f64 {
 }
 
 /// Debits a second, in millions, of two producers, each with up to 64 batches of 512 in flight.
-pub fn batch_load(setup: &Setup, length: Duration) -> f64 {
+pub(crate) fn batch_load(setup: &Setup, length: Duration) -> f64 {
     let begun = Instant::now();
     let produced = std::thread::scope(|scope| {
         let producers: Vec<_> = (0..2)
@@ -310,7 +309,7 @@ async fn settle_one(pending: Pending<tokenweir::meter::DebitReply>) -> bool {
 }
 
 /// A pool like that of [`Setup`], without an engine around it.
-pub fn plain_pool() -> Pool {
+pub(crate) fn plain_pool() -> Pool {
     let at = Timestamp::from_ms(1_800_000_000_000).expect("in range");
     let organization = OrgId::new("hot").expect("valid");
     let name = Name::new("Hot").expect("valid");

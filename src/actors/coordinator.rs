@@ -88,7 +88,7 @@ impl Handler<Order> for CoordinatorActor {
         let (coordinator, out) = (&mut self.coordinator, &mut self.effects);
         match what {
             What::Claim(key, organization, by) => {
-                coordinator.claim((key, organization, by), ticket, now, out)
+                coordinator.claim((key, organization, by), ticket, now, out);
             }
             What::Transfer(order, until) => coordinator.transfer(order, until, ticket, now, out),
             What::CreateApiKey(order) => coordinator.create_api_key(order, ticket, now, out),

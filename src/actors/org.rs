@@ -10,8 +10,6 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-
-
 use actix::{Actor, Addr, AsyncContext as _, Context, Handler, Message};
 use tokio::sync::Notify;
 
@@ -182,7 +180,7 @@ impl OrgActor {
         match request {
             Request::One { .. } => unreachable!("single debits are gathered"),
             Request::Batch { batch, durability, permit, reply } => {
-                self.judge_batch(batch, durability, permit, reply, now)
+                self.judge_batch(batch, durability, permit, reply, now);
             }
             Request::Command { command, permit, reply } => self.command(command, permit, reply, now),
             Request::Read { read, permit } => {

@@ -1,6 +1,6 @@
 //! Identifiers: text that people choose, and numbers that the meter assigns.
 //!
-//! Textual identifiers are 1 to [`ID_BYTES_MAX`] bytes of ASCII letters, digits and `. _ : -`, so that each is
+//! Textual identifiers are 1 to [`ID_BYTES_MAX`] bytes of ASCII letters, digits and `. _ : -`, but neither `.` nor `..`, so that each is
 //! one path segment of a URL and safe in any log.
 
 use std::fmt;
@@ -168,7 +168,8 @@ impl fmt::Display for Lsn {
 
 fn is_id(text: &[u8]) -> bool {
     let allowed = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-');
-    !text.is_empty() && text.len() <= ID_BYTES_MAX && text.iter().all(allowed)
+    let is_path_step = matches!(text, b"." | b"..");
+    !text.is_empty() && text.len() <= ID_BYTES_MAX && text.iter().all(allowed) && !is_path_step
 }
 
 #[cfg(test)]
@@ -180,7 +181,7 @@ mod tests {
         for good in ["a", "cam-1", "00:1b:63:84:45:e6", "A.b_c", &"x".repeat(64)] {
             assert_eq!(OrgId::new(good).expect(good).as_str(), good);
         }
-        for bad in ["", "a b", "a/b", "é", "a\n", &"x".repeat(65)] {
+        for bad in ["", ".", "..", "a b", "a/b", "é", "a\n", &"x".repeat(65)] {
             assert_eq!(OrgId::new(bad), Err(Invalid::OrganizationId), "{bad:?}");
         }
     }

@@ -1,3 +1,5 @@
+//! Tests of the events' codec: round trips, bounds, and damage.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of the snapshot's codec: round trips, bounds, and damage.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -51,7 +51,8 @@ impl DebitCounters {
     #[must_use]
     pub fn new(partition: u16) -> Self {
         let partition = partition.to_string();
-        let debits = |outcome: &'static str| counter!(DEBITS, "partition" => partition.clone(), "outcome" => outcome);
+        let debits =
+            |outcome: &'static str| counter!(DEBITS, "partition" => partition.clone(), "outcome" => outcome);
         Self {
             charged: debits("charged"),
             exempt: debits("exempt"),
@@ -73,7 +74,9 @@ impl DebitCounters {
                 Outcome::Refused(_) => 3,
             }] += 1;
         }
-        for (counter, n) in [&self.charged, &self.exempt, &self.duplicate, &self.refused].into_iter().zip(tally) {
+        for (counter, n) in
+            [&self.charged, &self.exempt, &self.duplicate, &self.refused].into_iter().zip(tally)
+        {
             if n > 0 {
                 counter.increment(n);
             }

@@ -129,7 +129,8 @@ pub(super) fn for_each(
 ) -> Result<(), Failure> {
     let mut first = Some(0);
     while let Some(from) = first {
-        let page = client.get(&format!("/v1/organizations/{organization}/cameras?first={from}&limit={PAGE}"))?;
+        let page =
+            client.get(&format!("/v1/organizations/{organization}/cameras?first={from}&limit={PAGE}"))?;
         rows(&page, "cameras").iter().for_each(&mut on_camera);
         first = page["next"].as_u64();
     }
@@ -159,13 +160,17 @@ fn remove(args: &CameraArgs) -> Result<(), Failure> {
     args.server.client()?.delete(&args.path())?;
     let removed = json!({ "organization": args.organization, "camera": args.camera, "removed": true });
     answer(args.server.json, &removed, |_| {
-        format!("removed {}; its debits are refused from now on, what was charged for it stays known", args.camera)
+        format!(
+            "removed {}; its debits are refused from now on, what was charged for it stays known",
+            args.camera
+        )
     });
     Ok(())
 }
 
 fn bind(args: &BindArgs) -> Result<(), Failure> {
-    let body = json!({ "kind": args.kind.name(), "from": args.from, "until": args.until });
+    let body =
+        json!({ "kind": args.kind.name(), "from": args.from.to_string(), "until": args.until.to_string() });
     let server = &args.camera.server;
     let path = format!("{}/unlimited/{}", args.camera.path(), args.license);
     show(server, &server.client()?.put(&path, &body)?);

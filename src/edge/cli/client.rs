@@ -96,11 +96,6 @@ impl Client {
         Ok(Self { agent: Agent::new_with_config(config), base: base.to_owned(), authorization })
     }
 
-    /// The server's URL.
-    pub(super) fn base(&self) -> &str {
-        &self.base
-    }
-
     /// Reads `path`.
     ///
     /// # Errors
@@ -115,7 +110,8 @@ impl Client {
     /// # Errors
     /// [`CallError`].
     pub(super) fn delete(&self, path: &str) -> Result<Value, CallError> {
-        let request = self.request("DELETE", path).body(()).expect("method, url and key are valid header text");
+        let request =
+            self.request("DELETE", path).body(()).expect("method, url and key are valid header text");
         self.finish(self.agent.run(request))
     }
 
@@ -138,7 +134,9 @@ impl Client {
     fn send(&self, method: &str, path: &str, body: &impl Serialize) -> Result<Value, CallError> {
         let body = serde_json::to_vec(body).expect("bodies of this program have text keys");
         let request = self.request(method, path).header("content-type", "application/json");
-        self.finish(self.agent.run(request.body(&body[..]).expect("method, url and key are valid header text")))
+        self.finish(
+            self.agent.run(request.body(&body[..]).expect("method, url and key are valid header text")),
+        )
     }
 
     fn request(&self, method: &str, path: &str) -> ureq::http::request::Builder {
@@ -215,7 +213,7 @@ mod tests {
         for url in ["", "127.0.0.1:8080", "https://host", "http://"] {
             assert!(Client::new(url, None).is_err(), "{url}");
         }
-        assert_eq!(Client::new("http://host:1/", None).expect("an url").base(), "http://host:1");
+        assert_eq!(Client::new("http://host:1/", None).expect("an url").base, "http://host:1");
     }
 
     #[test]

@@ -79,7 +79,8 @@ fn add(args: &AddArgs) -> Result<(), Failure> {
     let added = args.server.client()?.post(&path, &body)?;
     answer(args.server.json, &added, |value| {
         let outcome = if args.dry_run {
-            let (before, after) = (number_field(value, "available_before"), number_field(value, "available_after"));
+            let (before, after) =
+                (number_field(value, "available_before"), number_field(value, "available_after"));
             format!("nothing was changed; available is {before} tokens and would be {after}")
         } else {
             format!("available: {} tokens", number_field(value, "available"))

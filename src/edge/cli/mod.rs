@@ -51,7 +51,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the server on a data directory.
-    Serve(serve::ServeArgs),
+    Serve(Box<serve::ServeArgs>),
     /// Show everything once: server, licenses, a real trace, a crash in its middle, recovery, a transfer.
     Demo(demo::DemoArgs),
     /// Create and list organizations.
@@ -79,13 +79,20 @@ pub enum Command {
     Replay(replay::ReplayArgs),
 }
 
+/// Tells people why a command failed.
+pub fn tell(failure: &Failure) {
+    output::note(&format!("weir: {failure}"));
+}
+
 /// Runs a command other than `serve`.
 ///
 /// # Errors
 /// Whatever kept the command from its end, with the exit code that says what kind it is.
 pub fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Serve(_) => Err(Failure::usage("the server is started by the program's root, not from here")),
+        Command::Serve(_) => {
+            Err(Failure::usage("the server is started by the program's root, not from here"))
+        }
         Command::Demo(args) => demo::run(&args),
         Command::Orgs(command) => organizations::run(&command),
         Command::Camera(command) => cameras::run(&command),

@@ -63,7 +63,11 @@ fn create(args: &CreateArgs) -> Result<(), Failure> {
     }
     let created = args.server.client()?.post("/v1/organizations", &body)?;
     answer(args.server.json, &created, |value| {
-        format!("created {} ({}); its pool is empty: add a license key to it", field(value, "id"), field(value, "name"))
+        format!(
+            "created {} ({}); its pool is empty: add a license key to it",
+            field(value, "id"),
+            field(value, "name")
+        )
     });
     Ok(())
 }

@@ -127,6 +127,9 @@ mod tests {
     #[test]
     fn a_table_aligns_numbers_to_the_right_and_text_to_the_left() {
         let rows = [["north".into(), "1,000".into()], ["s".into(), "7".into()]];
-        assert_eq!(table(["organization", "used"], &rows), "organization   used\nnorth         1,000\ns                 7");
+        assert_eq!(
+            table(["organization", "used"], &rows),
+            "organization   used\nnorth         1,000\ns                 7"
+        );
     }
 }

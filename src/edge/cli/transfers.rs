@@ -62,7 +62,9 @@ pub(super) fn run(command: &TransferCommand) -> Result<(), Failure> {
     answer(server.json, &transfer, text);
     if transfer["state"] == "aborted" {
         let why = field(&transfer, "refusal");
-        return Err(Failure::new(format!("the transfer was aborted ({why}); the source kept its tokens and licenses")));
+        return Err(Failure::new(format!(
+            "the transfer was aborted ({why}); the source kept its tokens and licenses"
+        )));
     }
     Ok(())
 }

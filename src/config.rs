@@ -1,0 +1,253 @@
+//! The whole configuration of the server.
+//!
+//! A setting comes from the flags of the command line, else from the environment (`WEIR_` and its name in capitals), else from a
+//! TOML file, else it has its default. An unknown name and a value that does not fit are errors that name the setting and
+//! where it stands: a misspelt bound must not silently be the default.
+
+mod settings;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use crate::domain::limits::{BATCH_DEBITS_MAX, PARTITIONS_MAX, RETENTION_MS_MAX, RETENTION_MS_MIN};
+use crate::meter;
+
+use settings::Settings;
+
+/// Where the server listens unless configured.
+pub const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
+
+/// The names of all settings, in files and in the environment.
+pub const NAMES: [&str; 21] = [
+    "data_dir",
+    "listen",
+    "workers",
+    "partitions",
+    "retention_ms",
+    "snapshot_bytes",
+    "snapshot_period_ms",
+    "segment_bytes_min",
+    "segment_bytes_max",
+    "in_flight_max",
+    "body_bytes_max",
+    "bodies_bytes_max",
+    "batch_debits_max",
+    "connections_max",
+    "request_timeout_ms",
+    "keep_alive_ms",
+    "transfer_wait_ms",
+    "stop_timeout_ms",
+    "log",
+    "log_format",
+    "operator_key_file",
+];
+
+/// How the server is set up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `data_dir`: the data directory; made when it is not there. Default: `weir-data`.
+    pub data_dir: PathBuf,
+    /// `listen`: address and port of the HTTP server; port 0 takes a free one. Default: `127.0.0.1:8080`.
+    pub listen: SocketAddr,
+    /// `workers`: threads that serve HTTP, 1 to 256. Default: 2.
+    pub workers: usize,
+    /// `partitions`: partitions of a new data directory, 1 to 64. Default: the cores.
+    pub partitions: u16,
+    /// `retention_ms`: how long event ids of new organizations are remembered, 1 minute to 35 days. Default: 24 hours.
+    pub retention_ms: u64,
+    /// `snapshot_bytes`: journal growth after which a partition is snapshotted. Default: 64 MiB.
+    pub snapshot_bytes: u64,
+    /// `snapshot_period_ms`: time after which a partition is snapshotted when anything was journaled. Default: 15 minutes.
+    pub snapshot_period_ms: u64,
+    /// `segment_bytes_min`: length of a partition's first journal segment, from 64 KiB. Default: 4 MiB.
+    pub segment_bytes_min: u64,
+    /// `segment_bytes_max`: length of the largest journal segments, up to 1 GiB. Default: 64 MiB.
+    pub segment_bytes_max: u64,
+    /// `in_flight_max`: debits that one organization may have in flight, at least a whole batch. Default: 65,536.
+    pub in_flight_max: u64,
+    /// `body_bytes_max`: longest request body, 1 KiB to 256 MiB. Default: 8 MiB.
+    pub body_bytes_max: u64,
+    /// `bodies_bytes_max`: most bytes of request bodies held at once, at least one body. Default: 256 MiB.
+    pub bodies_bytes_max: u64,
+    /// `batch_debits_max`: most debits of one body, 1 to 10,000. Default: 10,000.
+    pub batch_debits_max: usize,
+    /// `connections_max`: most open connections. Default: 1,024.
+    pub connections_max: usize,
+    /// `request_timeout_ms`: longest time that a request head, and then its body, may take to arrive, from 1 second. Default: 15 seconds.
+    pub request_timeout_ms: u64,
+    /// `keep_alive_ms`: how long an idle connection is kept, from 1 second. Default: 60 seconds.
+    pub keep_alive_ms: u64,
+    /// `transfer_wait_ms`: longest time that a caller of a transfer may wait for its end. Default: 10 seconds.
+    pub transfer_wait_ms: u64,
+    /// `stop_timeout_ms`: time that requests in flight get when the server stops, in whole seconds. Default: 10 seconds.
+    pub stop_timeout_ms: u64,
+    /// `log`: what is logged, as a filter of `tracing`. Default: `info,actix_server=warn`.
+    pub log: String,
+    /// `log_format`: `text` or `json`. Default: `text`.
+    pub log_format: LogFormat,
+    /// `operator_key_file`: where the first operator key is written, readable by its owner alone. Default: it is printed.
+    pub operator_key_file: Option<PathBuf>,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file cannot be read as TOML.
+    #[error("the configuration cannot be read: {0}")]
+    Unreadable(#[from] config::ConfigError),
+    /// There is no such setting.
+    #[error("{place}: there is no setting `{name}`; the settings are {}", NAMES.join(", "))]
+    Unknown {
+        /// Its name.
+        name: String,
+        /// Where it stands.
+        place: String,
+    },
+    /// A value does not fit its setting.
+    #[error("{place}: `{name}` is {expected}, not {found}")]
+    Value {
+        /// The setting.
+        name: &'static str,
+        /// Where it stands.
+        place: String,
+        /// What fits.
+        expected: String,
+        /// What was found.
+        found: String,
+    },
+}
+
+impl Config {
+    /// The defaults, on this data directory.
+    #[must_use]
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        let meter = meter::Config::new(data_dir);
+        Self {
+            data_dir: meter.directory,
+            listen: LISTEN_DEFAULT.parse().expect("a valid address"),
+            workers: 2,
+            partitions: meter.partitions,
+            retention_ms: meter.retention_ms,
+            snapshot_bytes: meter.snapshot_bytes,
+            snapshot_period_ms: meter.snapshot_period_ms,
+            segment_bytes_min: meter.segment_bytes_min,
+            segment_bytes_max: meter.segment_bytes_max,
+            in_flight_max: meter.in_flight_max,
+            body_bytes_max: 8 << 20,
+            bodies_bytes_max: 256 << 20,
+            batch_debits_max: BATCH_DEBITS_MAX,
+            connections_max: 1_024,
+            request_timeout_ms: 15_000,
+            keep_alive_ms: 60_000,
+            transfer_wait_ms: 10_000,
+            stop_timeout_ms: 10_000,
+            log: "info,actix_server=warn".to_owned(),
+            log_format: LogFormat::Text,
+            operator_key_file: None,
+        }
+    }
+
+    /// Loads the configuration: from a file if there is one, from the environment of the process, and from
+    /// what the flags of the command line say, by name.
+    ///
+    /// # Errors
+    /// When the file cannot be read, when a setting is unknown, or when a value does not fit.
+    pub fn load(file: Option<&Path>, flags: &[(&'static str, String)]) -> Result<Self, ConfigError> {
+        let mut settings = Settings::default();
+        if let Some(file) = file {
+            settings.add_file(file)?;
+        }
+        settings.add_environment(std::env::vars_os())?;
+        settings.add_flags(flags);
+        Self::from_settings(&settings)
+    }
+
+    /// What the meter needs of it.
+    #[must_use]
+    pub fn meter(&self) -> meter::Config {
+        meter::Config {
+            partitions: self.partitions,
+            retention_ms: self.retention_ms,
+            snapshot_bytes: self.snapshot_bytes,
+            snapshot_period_ms: self.snapshot_period_ms,
+            segment_bytes_min: self.segment_bytes_min,
+            segment_bytes_max: self.segment_bytes_max,
+            in_flight_max: self.in_flight_max,
+            ..meter::Config::new(&self.data_dir)
+        }
+    }
+
+    fn from_settings(settings: &Settings) -> Result<Self, ConfigError> {
+        const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+        let d = Self::new("weir-data");
+        let workers = settings.number("workers", d.workers, 1, 256)?;
+        let partitions = settings.number("partitions", d.partitions, 1, PARTITIONS_MAX)?;
+        let batch_debits_max =
+            settings.number("batch_debits_max", d.batch_debits_max, 1, BATCH_DEBITS_MAX)?;
+        let segment_bytes_min =
+            settings.number("segment_bytes_min", d.segment_bytes_min, 64 << 10, 1 << 30)?;
+        let segment_max = d.segment_bytes_max.max(segment_bytes_min);
+        let body_bytes_max = settings.number("body_bytes_max", d.body_bytes_max, 1 << 10, 256 << 20)?;
+        let batch = u64::try_from(batch_debits_max).unwrap_or(u64::MAX);
+        Ok(Self {
+            data_dir: settings.text("data_dir")?.map_or(d.data_dir, PathBuf::from),
+            listen: settings.parsed("listen", "an address and port like 127.0.0.1:8080")?.unwrap_or(d.listen),
+            workers,
+            partitions,
+            retention_ms: settings.number(
+                "retention_ms",
+                d.retention_ms,
+                RETENTION_MS_MIN,
+                RETENTION_MS_MAX,
+            )?,
+            snapshot_bytes: settings.number("snapshot_bytes", d.snapshot_bytes, 64 << 10, 1 << 40)?,
+            snapshot_period_ms: settings.number("snapshot_period_ms", d.snapshot_period_ms, 1_000, DAY_MS)?,
+            segment_bytes_min,
+            segment_bytes_max: settings.number(
+                "segment_bytes_max",
+                segment_max,
+                segment_bytes_min,
+                1 << 30,
+            )?,
+            in_flight_max: settings.number("in_flight_max", d.in_flight_max, batch, 1 << 24)?,
+            body_bytes_max,
+            bodies_bytes_max: settings.number(
+                "bodies_bytes_max",
+                d.bodies_bytes_max,
+                body_bytes_max,
+                1 << 40,
+            )?,
+            batch_debits_max,
+            connections_max: settings.number("connections_max", d.connections_max, 1, 1 << 20)?,
+            request_timeout_ms: settings.number("request_timeout_ms", d.request_timeout_ms, 1_000, DAY_MS)?,
+            keep_alive_ms: settings.number("keep_alive_ms", d.keep_alive_ms, 1_000, DAY_MS)?,
+            transfer_wait_ms: settings.number("transfer_wait_ms", d.transfer_wait_ms, 1, DAY_MS)?,
+            stop_timeout_ms: settings.number("stop_timeout_ms", d.stop_timeout_ms, 1_000, DAY_MS)?,
+            log: settings.text("log")?.unwrap_or(d.log),
+            log_format: settings.parsed("log_format", "text or json")?.unwrap_or_default(),
+            operator_key_file: settings.text("operator_key_file")?.map(PathBuf::from),
+        })
+    }
+}
+
+impl std::str::FromStr for LogFormat {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(()),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Who calls: nothing under `/v1` is reached without an API key that is known and not revoked.
+//!
+//! What the caller may do is decided in [`crate::meter::access`], not here.
+
+use std::future::{Ready, ready};
+use std::str::FromStr;
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::http::header::AUTHORIZATION;
+use actix_web::middleware::Next;
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, ResponseError as _, web};
+
+use crate::meter::{Invalid, Meter, OrgId, Organization, Principal};
+
+use super::problem::Problem;
+use super::state::{Seat, State};
+
+/// Who calls, and the meter that it calls. Only [`guard`] makes one.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    pub(super) meter: Meter,
+    pub(super) principal: Principal,
+}
+
+/// The organization that the path names, with the caller's rights in it.
+#[derive(Debug)]
+pub(super) struct InOrganization(pub(super) Organization);
+
+/// Lets a request pass when the meter is open and the caller is known.
+pub(super) async fn guard(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    match identify(request.request()) {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            Ok(next.call(request).await?.map_into_left_body())
+        }
+        Err(problem) => Ok(request.into_response(problem.error_response()).map_into_right_body()),
+    }
+}
+
+/// What the path names at the place `name`.
+pub(super) fn path_id<T: FromStr<Err = Invalid>>(request: &HttpRequest, name: &str) -> Result<T, Problem> {
+    Ok(request.match_info().get(name).unwrap_or_default().parse()?)
+}
+
+impl FromRequest for Caller {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(request.extensions().get::<Self>().cloned().ok_or_else(Problem::unauthenticated))
+    }
+}
+
+impl FromRequest for InOrganization {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(organization(request))
+    }
+}
+
+fn organization(request: &HttpRequest) -> Result<InOrganization, Problem> {
+    let extensions = request.extensions();
+    let caller = extensions.get::<Caller>().ok_or_else(Problem::unauthenticated)?;
+    let id: OrgId = path_id(request, "org")?;
+    Ok(InOrganization(caller.meter.organization(&caller.principal, &id)?))
+}
+
+fn identify(request: &HttpRequest) -> Result<Caller, Problem> {
+    let state = request.app_data::<web::Data<State>>().expect("the routes are set up with their state");
+    if request.conn_data::<Seat>().is_some_and(|seat| seat.is_over) {
+        let most = u64::try_from(state.limits.connections_max).unwrap_or(u64::MAX);
+        return Err(Problem::too_many_connections(most));
+    }
+    let meter = state.meter().ok_or_else(Problem::recovering)?;
+    let principal =
+        bearer(request).and_then(|key| meter.authenticate(key)).ok_or_else(Problem::unauthenticated)?;
+    Ok(Caller { meter: meter.clone(), principal })
+}
+
+/// The API key that the request bears. Of several, none is taken.
+fn bearer(request: &HttpRequest) -> Option<&str> {
+    let mut headers = request.headers().get_all(AUTHORIZATION);
+    let (Some(header), None) = (headers.next(), headers.next()) else { return None };
+    let (scheme, key) = header.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+}

@@ -1,0 +1,152 @@
+//! Cameras, and the Unlimited AI Licenses bound to them.
+
+use actix_web::{HttpRequest, HttpResponse};
+use serde::{Deserialize, Serialize};
+
+use crate::meter::{
+    CameraId, CameraSpec, CameraView, LicenseId, Name, Organization, Tokens, UnlimitedLicense, UsageKind,
+};
+
+use super::auth::{InOrganization, path_id};
+use super::body::{Json, Query, ok};
+use super::organizations::page_rows;
+use super::problem::Problem;
+use super::time_text::TimeText;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ToRegister {
+    network: Name,
+    cloud_ai: bool,
+    #[serde(default)]
+    pro_license: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ToBind {
+    #[serde(default)]
+    kind: UsageKind,
+    from: TimeText,
+    until: TimeText,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Page {
+    first: Option<u32>,
+    limit: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct CameraBody {
+    id: String,
+    network: Name,
+    cloud_ai: bool,
+    pro_license: bool,
+    used: Tokens,
+    newest: Option<Newest>,
+    unlimited: Vec<Unlimited>,
+}
+
+#[derive(Serialize)]
+struct Newest {
+    epoch: u32,
+    seq: u64,
+}
+
+#[derive(Serialize)]
+struct Unlimited {
+    id: LicenseId,
+    kind: UsageKind,
+    from: TimeText,
+    until: TimeText,
+}
+
+#[derive(Serialize)]
+struct List {
+    cameras: Vec<CameraBody>,
+    next: Option<u32>,
+}
+
+pub(super) async fn register(
+    request: HttpRequest,
+    organization: InOrganization,
+    body: Json<ToRegister>,
+) -> Result<HttpResponse, Problem> {
+    let id: CameraId = path_id(&request, "camera")?;
+    let ToRegister { network, cloud_ai, pro_license } = body.0;
+    organization.0.register_camera(CameraSpec { id: id.clone(), network, cloud_ai, pro_license }).await?;
+    show(&organization.0, id).await
+}
+
+pub(super) async fn list(organization: InOrganization, page: Query<Page>) -> Result<HttpResponse, Problem> {
+    let page = organization.0.cameras(page.0.first.unwrap_or(0), page_rows(page.0.limit)?).await?;
+    Ok(ok(List { cameras: page.cameras.into_iter().map(CameraBody::from).collect(), next: page.next }))
+}
+
+pub(super) async fn get(request: HttpRequest, organization: InOrganization) -> Result<HttpResponse, Problem> {
+    show(&organization.0, path_id(&request, "camera")?).await
+}
+
+pub(super) async fn remove(
+    request: HttpRequest,
+    organization: InOrganization,
+) -> Result<HttpResponse, Problem> {
+    organization.0.remove_camera(path_id(&request, "camera")?).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+pub(super) async fn bind(
+    request: HttpRequest,
+    organization: InOrganization,
+    body: Json<ToBind>,
+) -> Result<HttpResponse, Problem> {
+    let camera: CameraId = path_id(&request, "camera")?;
+    let ToBind { kind, from: TimeText(from), until: TimeText(until) } = body.0;
+    let license = UnlimitedLicense { id: path_id(&request, "license")?, kind, from, until };
+    organization.0.bind_unlimited(camera.clone(), license).await?;
+    show(&organization.0, camera).await
+}
+
+/// Unbinds an Unlimited AI License from the camera that it is bound to. A Shared AI Token License gets its own clear
+/// refusal (R4).
+pub(super) async fn unbind(
+    request: HttpRequest,
+    organization: InOrganization,
+) -> Result<HttpResponse, Problem> {
+    let organization = organization.0;
+    let license: LicenseId = path_id(&request, "license")?;
+    let camera = organization.camera(path_id(&request, "camera")?).await?;
+    if camera.unlimited.iter().any(|bound| bound.id == license) {
+        organization.unbind_unlimited(license).await?;
+        return Ok(HttpResponse::NoContent().finish());
+    }
+    let Err(refusal) = organization.remove_license(license).await;
+    Err(refusal.into())
+}
+
+async fn show(organization: &Organization, camera: CameraId) -> Result<HttpResponse, Problem> {
+    Ok(ok(CameraBody::from(organization.camera(camera).await?)))
+}
+
+impl From<CameraView> for CameraBody {
+    fn from(camera: CameraView) -> Self {
+        Self {
+            id: camera.id,
+            network: camera.network,
+            cloud_ai: camera.cloud_ai,
+            pro_license: camera.pro_license,
+            used: camera.used,
+            newest: camera.newest.map(|newest| Newest { epoch: newest.epoch, seq: newest.seq }),
+            unlimited: camera.unlimited.into_iter().map(Unlimited::from).collect(),
+        }
+    }
+}
+
+impl From<UnlimitedLicense> for Unlimited {
+    fn from(license: UnlimitedLicense) -> Self {
+        let UnlimitedLicense { id, kind, from, until } = license;
+        Self { id, kind, from: from.into(), until: until.into() }
+    }
+}

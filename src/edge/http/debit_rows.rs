@@ -1,0 +1,308 @@
+//! From the bytes of a body to the rows of a batch.
+//!
+//! Each debit goes straight into the batch, text and all, without a structure of its own. A value out of its bounds makes
+//! its own row `invalid`; only a body that cannot be read at all is an error, and then nothing of it is judged.
+//! Numbers are taken as they come: a fraction, a negative number or 2^64 is a bad value, not a broken body.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use crate::meter::{CameraRef, Debit, DebitBatch, Identity, Invalid, Timestamp, UsageKind};
+
+use super::problem::Problem;
+use super::scalar::Scalar;
+use super::time_text::TimeText;
+
+/// Deepest nesting of MessagePack that is read; a debit needs two.
+const DEPTH_MAX: usize = 16;
+/// Most characters of an unknown field's name that a detail repeats.
+const NAME_CHARS_MAX: usize = 32;
+
+/// The media types of a body of debits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    /// An array of debits, or one debit.
+    Json,
+    /// One debit a line.
+    Lines,
+    /// An array of named maps.
+    MessagePack,
+}
+
+/// A batch that is read from bodies. Its buffers are reused.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    /// The debits.
+    pub(super) batch: DebitBatch,
+    /// What is to be said of an invalid row beyond its refusal, by row, in order.
+    pub(super) details: Vec<(usize, Cow<'static, str>)>,
+    most: usize,
+    is_over: bool,
+}
+
+type Flaw = (Invalid, Option<Cow<'static, str>>);
+
+impl Format {
+    /// The format of a media type.
+    pub(super) fn of(media_type: &str) -> Option<Self> {
+        match media_type {
+            "application/json" => Some(Self::Json),
+            "application/x-ndjson" => Some(Self::Lines),
+            "application/msgpack" | "application/vnd.msgpack" | "application/x-msgpack" => {
+                Some(Self::MessagePack)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Rows {
+    /// Reads a body of at most `most` debits; what the rows held before is gone.
+    ///
+    /// # Errors
+    /// When the body cannot be read at all, or holds too many debits.
+    pub(super) fn read(&mut self, format: Format, body: &[u8], most: usize) -> Result<(), Problem> {
+        self.batch.clear();
+        self.details.clear();
+        (self.most, self.is_over) = (most, false);
+        let read = match format {
+            Format::Json => self.read_json(body),
+            Format::Lines => self.read_lines(body),
+            Format::MessagePack => self.read_message_pack(body),
+        };
+        if self.is_over { Err(Problem::batch_too_large(most)) } else { read }
+    }
+
+    fn read_json(&mut self, body: &[u8]) -> Result<(), Problem> {
+        let mut from = serde_json::Deserializer::from_slice(body);
+        from.deserialize_any(Body { rows: self }).and_then(|()| from.end()).map_err(Problem::malformed_body)
+    }
+
+    fn read_lines(&mut self, body: &[u8]) -> Result<(), Problem> {
+        for (number, line) in body.split(|byte| *byte == b'\n').enumerate() {
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            let mut from = serde_json::Deserializer::from_slice(line);
+            let read = Row { rows: self }.deserialize(&mut from).and_then(|()| from.end());
+            let place =
+                |error| Problem::malformed_body(format_args!("line {} of the body: {error}", number + 1));
+            read.map_err(place)?;
+        }
+        Ok(())
+    }
+
+    fn read_message_pack(&mut self, body: &[u8]) -> Result<(), Problem> {
+        let mut from = rmp_serde::Deserializer::from_read_ref(body);
+        from.set_max_depth(DEPTH_MAX);
+        from.deserialize_any(Body { rows: self }).map_err(Problem::malformed_body)?;
+        match from.deserialize_any(IgnoredAny) {
+            Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => Ok(()),
+            _ => Err(Problem::malformed_body("something follows the array of debits")),
+        }
+    }
+
+    fn push(&mut self, fields: &Fields<'_>) {
+        match fields.debit() {
+            Ok(debit) => self.batch.push(debit),
+            Err(flaw) => self.push_flaw(flaw),
+        }
+    }
+
+    fn push_flaw(&mut self, (invalid, detail): Flaw) {
+        self.details.extend(detail.map(|detail| (self.batch.len(), detail)));
+        self.batch.push_invalid(invalid);
+    }
+}
+
+/// A whole body: an array of debits, or one debit.
+struct Body<'a> {
+    rows: &'a mut Rows,
+}
+
+impl<'de> Visitor<'de> for Body<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of debits, or one debit")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut debits: A) -> Result<(), A::Error> {
+        while debits.next_element_seed(Row { rows: self.rows })?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, debit: A) -> Result<(), A::Error> {
+        Row { rows: self.rows }.visit_map(debit)
+    }
+}
+
+/// One debit; whatever it is, it becomes one row.
+struct Row<'a> {
+    rows: &'a mut Rows,
+}
+
+impl<'de> DeserializeSeed<'de> for Row<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        if self.rows.batch.len() == self.rows.most {
+            self.rows.is_over = true;
+            return Err(D::Error::custom("too many debits"));
+        }
+        from.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Row<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a debit")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut debit: A) -> Result<(), A::Error> {
+        let mut fields = Fields::default();
+        while let Some(name) = debit.next_key::<Scalar<'de>>()? {
+            let value = debit.next_value::<Scalar<'de>>()?;
+            fields.set(&name, value);
+        }
+        self.rows.push(&fields);
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<(), A::Error> {
+        while values.next_element::<IgnoredAny>()?.is_some() {}
+        self.unreadable()
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, value: D) -> Result<(), D::Error> {
+        value.deserialize_any(IgnoredAny)?;
+        self.unreadable()
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        self.unreadable()
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
+        self.unreadable()
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
+        self.unreadable()
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
+        self.unreadable()
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
+        self.unreadable()
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<(), E> {
+        self.unreadable()
+    }
+
+    fn visit_bytes<E: Error>(self, _: &[u8]) -> Result<(), E> {
+        self.unreadable()
+    }
+}
+
+impl Row<'_> {
+    fn unreadable<E>(self) -> Result<(), E> {
+        self.rows.push_flaw((Invalid::Syntax, Some("a debit is an object with named fields".into())));
+        Ok(())
+    }
+}
+
+/// The fields of one debit, as they were found.
+#[derive(Debug, Default)]
+struct Fields<'de> {
+    camera: Option<Scalar<'de>>,
+    epoch: Option<Scalar<'de>>,
+    seq: Option<Scalar<'de>>,
+    event_id: Option<Scalar<'de>>,
+    tokens: Option<Scalar<'de>>,
+    kind: Option<Scalar<'de>>,
+    time: Option<Scalar<'de>>,
+    flaw: Option<Cow<'static, str>>,
+}
+
+impl<'de> Fields<'de> {
+    fn set(&mut self, name: &Scalar<'de>, value: Scalar<'de>) {
+        let name = name.text().unwrap_or("(not text)");
+        let field = match name {
+            "camera" => &mut self.camera,
+            "epoch" => &mut self.epoch,
+            "seq" => &mut self.seq,
+            "event_id" => &mut self.event_id,
+            "tokens" => &mut self.tokens,
+            "kind" => &mut self.kind,
+            "time" => &mut self.time,
+            unknown => {
+                let shown: String = unknown.chars().take(NAME_CHARS_MAX).collect();
+                self.flaw = Some(format!("a debit has no field `{shown}`").into());
+                return;
+            }
+        };
+        if field.is_some() {
+            self.flaw = Some(format!("the field `{name}` stands twice").into());
+        }
+        *field = Some(value);
+    }
+
+    /// The debit; a field that is null counts as absent.
+    fn debit(&self) -> Result<Debit<'_>, Flaw> {
+        if let Some(flaw) = &self.flaw {
+            return Err((Invalid::Syntax, Some(flaw.clone())));
+        }
+        let camera = present(&self.camera).and_then(Scalar::text);
+        Ok(Debit {
+            camera: CameraRef::Id(camera.ok_or((Invalid::CameraId, None))?),
+            identity: self.identity()?,
+            tokens: present(&self.tokens).and_then(Scalar::number).ok_or((Invalid::Tokens, None))?,
+            kind: self.kind()?,
+            time: self.time()?,
+        })
+    }
+
+    fn identity(&self) -> Result<Identity<'_>, Flaw> {
+        let flaw = |detail: &'static str| (Invalid::Identity, Some(detail.into()));
+        match (present(&self.epoch), present(&self.seq), present(&self.event_id)) {
+            (Some(epoch), Some(seq), None) => {
+                let epoch = epoch.number().and_then(|epoch| u32::try_from(epoch).ok());
+                let epoch = epoch.ok_or(flaw("an epoch is a whole number from 0 to 2^32 - 1"))?;
+                let seq = seq.number().ok_or(flaw("a seq is a whole number from 0 to 2^64 - 1"))?;
+                Ok(Identity::Seq { epoch, seq })
+            }
+            (None, None, Some(id)) => {
+                Ok(Identity::EventId(id.text().ok_or((Invalid::EventId, None))?.as_bytes()))
+            }
+            _ => Err((Invalid::Identity, None)),
+        }
+    }
+
+    fn kind(&self) -> Result<UsageKind, Flaw> {
+        let Some(kind) = present(&self.kind) else { return Ok(UsageKind::default()) };
+        kind.text().and_then(|name| UsageKind::from_name(name).ok()).ok_or((Invalid::UsageKind, None))
+    }
+
+    fn time(&self) -> Result<Option<Timestamp>, Flaw> {
+        let time = match present(&self.time) {
+            None => return Ok(None),
+            Some(Scalar::Number(ms)) => Timestamp::from_ms(*ms).ok(),
+            Some(other) => {
+                other.text().and_then(|text| TimeText::parse(text).ok()).map(|TimeText(time)| time)
+            }
+        };
+        time.map(Some).ok_or((Invalid::Time, None))
+    }
+}
+
+fn present<'a, 'de>(field: &'a Option<Scalar<'de>>) -> Option<&'a Scalar<'de>> {
+    field.as_ref().filter(|value| !matches!(value, Scalar::Null))
+}

@@ -1,0 +1,132 @@
+//! The main job: a body of debits in, an outcome for each out.
+//!
+//! The batches are reused by each worker thread, and the answer is written into one buffer: a debit on its way allocates
+//! nothing of its own.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::fmt::Write as _;
+
+use actix_web::http::header::ContentType;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
+
+use crate::meter::{BatchReply, Durability, FirstOutcome, Outcome, Refusal};
+
+use super::auth::InOrganization;
+use super::body::{Query, is_encoded, media_type, with_body};
+use super::debit_rows::{Format, Rows};
+use super::problem::Problem;
+use super::state::State;
+
+const MEDIA_TYPES: &str = "application/json, application/x-ndjson or application/msgpack";
+/// Batches that each worker thread keeps for reuse.
+const KEPT_BATCHES: usize = 16;
+/// Bytes of an answer for each debit that was charged.
+const CHARGED_BYTES: usize = r#"{"outcome":"charged"},"#.len();
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Options {
+    #[serde(default)]
+    durability: DurabilityName,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum DurabilityName {
+    #[default]
+    Durable,
+    Applied,
+}
+
+thread_local! {
+    static KEPT: RefCell<Vec<Rows>> = const { RefCell::new(Vec::new()) };
+}
+
+pub(super) async fn debit(
+    request: HttpRequest,
+    state: web::Data<State>,
+    organization: InOrganization,
+    options: Query<Options>,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let unsupported = || Problem::unsupported_media_type(MEDIA_TYPES);
+    let format = Format::of(&media_type(request.headers())).ok_or_else(unsupported)?;
+    if is_encoded(request.headers()) {
+        return Err(unsupported());
+    }
+    let durability = match options.0.durability {
+        DurabilityName::Durable => Durability::Durable,
+        DurabilityName::Applied => Durability::Applied,
+    };
+    let most = state.limits.batch_debits_max;
+    let judge = |body: web::Bytes| async move {
+        let mut rows = take_rows();
+        let judged = match rows.read(format, &body, most) {
+            Ok(()) => organization.0.send_batch(&mut rows.batch, durability).map_err(Problem::from),
+            Err(problem) => Err(problem),
+        };
+        drop(body);
+        let judged = match judged {
+            Ok(pending) => pending.await.map_err(Problem::from),
+            Err(problem) => Err(problem),
+        };
+        let answered = judged.map(|reply| answer(&mut rows, reply));
+        keep_rows(rows);
+        answered
+    };
+    with_body(&state, request.headers(), payload, judge).await
+}
+
+/// Writes the answer, and takes the batch back.
+fn answer(rows: &mut Rows, reply: BatchReply) -> HttpResponse {
+    let BatchReply { batch, available, lsn, durability } = reply;
+    let mut json = String::with_capacity(batch.len() * CHARGED_BYTES + 128);
+    json.push_str(r#"{"results":["#);
+    let mut details = rows.details.iter().peekable();
+    for (row, outcome) in batch.outcomes().iter().enumerate() {
+        if row > 0 {
+            json.push(',');
+        }
+        let detail = details.next_if(|(flawed, _)| *flawed == row).map(|(_, detail)| detail.clone());
+        write_outcome(&mut json, *outcome, detail);
+    }
+    let durability = match durability {
+        Durability::Durable => "durable",
+        Durability::Applied => "applied",
+    };
+    write!(json, r#"],"available":{available},"lsn":{lsn},"durability":"{durability}"}}"#)
+        .expect("a string grows");
+    rows.batch = batch;
+    HttpResponse::Ok().content_type(ContentType::json()).body(json)
+}
+
+fn write_outcome(json: &mut String, outcome: Outcome, detail: Option<Cow<'static, str>>) {
+    json.push_str(match outcome {
+        Outcome::Charged => r#"{"outcome":"charged"}"#,
+        Outcome::Exempt => r#"{"outcome":"exempt"}"#,
+        Outcome::Duplicate(FirstOutcome::Charged) => r#"{"outcome":"duplicate","first":"charged"}"#,
+        Outcome::Duplicate(FirstOutcome::Exempt) => r#"{"outcome":"duplicate","first":"exempt"}"#,
+        Outcome::Refused(refusal) => return write_refusal(json, refusal, detail),
+    });
+}
+
+fn write_refusal(json: &mut String, refusal: Refusal, detail: Option<Cow<'static, str>>) {
+    let detail = detail.unwrap_or_else(|| refusal.to_string().into());
+    let detail = serde_json::to_string(&detail).expect("text is JSON");
+    let code = refusal.code();
+    write!(json, r#"{{"outcome":"refused","code":"{code}","detail":{detail}}}"#).expect("a string grows");
+}
+
+fn take_rows() -> Rows {
+    KEPT.with_borrow_mut(Vec::pop).unwrap_or_default()
+}
+
+fn keep_rows(rows: Rows) {
+    KEPT.with_borrow_mut(|kept| {
+        if kept.len() < KEPT_BATCHES {
+            kept.push(rows);
+        }
+    });
+}

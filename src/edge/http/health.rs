@@ -1,0 +1,69 @@
+//! How the server is doing. Asked without a key, by what keeps it running and what watches it.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::RETRY_AFTER;
+use actix_web::{HttpResponse, web};
+use serde::Serialize;
+
+use crate::meter::{Lsn, PartitionStatus};
+
+use super::body::ok;
+use super::state::State;
+
+const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+#[derive(Serialize)]
+struct Health {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partitions: Option<Vec<Partition>>,
+}
+
+#[derive(Serialize)]
+struct Partition {
+    partition: u16,
+    durable_lsn: Lsn,
+    snapshot_lsn: Lsn,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<String>,
+}
+
+/// The process answers.
+pub(super) async fn alive() -> HttpResponse {
+    ok(Health { status: "alive", partitions: None })
+}
+
+/// Whether requests are served: not while the meter is being opened, and not all of them when a partition stopped.
+pub(super) async fn ready(state: web::Data<State>) -> HttpResponse {
+    let Some(meter) = state.meter() else {
+        return unready(Health { status: "recovering", partitions: None });
+    };
+    let partitions: Vec<_> = meter.status().into_iter().map(Partition::from).collect();
+    let is_poisoned = partitions.iter().any(|partition| partition.failure.is_some());
+    let partitions = Some(partitions);
+    if is_poisoned {
+        unready(Health { status: "poisoned", partitions })
+    } else {
+        ok(Health { status: "ready", partitions })
+    }
+}
+
+/// The metrics as Prometheus text.
+pub(super) async fn metrics(state: web::Data<State>) -> HttpResponse {
+    HttpResponse::Ok().content_type(PROMETHEUS_TEXT).body((state.render_metrics)())
+}
+
+fn unready(health: Health) -> HttpResponse {
+    HttpResponse::build(StatusCode::SERVICE_UNAVAILABLE).insert_header((RETRY_AFTER, "1")).json(health)
+}
+
+impl From<PartitionStatus> for Partition {
+    fn from(status: PartitionStatus) -> Self {
+        Self {
+            partition: status.partition,
+            durable_lsn: status.durable,
+            snapshot_lsn: status.snapshot,
+            failure: status.failure.map(|failure| failure.to_string()),
+        }
+    }
+}

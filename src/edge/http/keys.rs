@@ -1,0 +1,70 @@
+//! API keys: made, listed and revoked by an operator.
+
+use actix_web::{HttpRequest, HttpResponse};
+use serde::{Deserialize, Serialize};
+
+use crate::meter::{ActorId, ApiKeyView, Name, NewApiKey, OrgId, Role};
+
+use super::auth::{Caller, path_id};
+use super::body::{Json, created, ok};
+use super::problem::Problem;
+use super::time_text::TimeText;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ToMake {
+    label: Name,
+    role: Role,
+    #[serde(default)]
+    organizations: Vec<OrgId>,
+}
+
+#[derive(Serialize)]
+struct Made {
+    id: ActorId,
+    key: String,
+    label: Name,
+    role: Role,
+    organizations: Vec<OrgId>,
+}
+
+#[derive(Serialize)]
+struct List {
+    keys: Vec<KeyBody>,
+}
+
+#[derive(Serialize)]
+struct KeyBody {
+    id: ActorId,
+    label: Name,
+    role: Role,
+    organizations: Vec<OrgId>,
+    by: ActorId,
+    created_at: TimeText,
+    revoked_at: Option<TimeText>,
+}
+
+pub(super) async fn make(caller: Caller, body: Json<ToMake>) -> Result<HttpResponse, Problem> {
+    let ToMake { label, role, organizations } = body.0;
+    let new = NewApiKey { label: label.clone(), role, organizations: organizations.clone() };
+    let (id, key) = caller.meter.create_api_key(&caller.principal, new).await?;
+    Ok(created(Made { id, key, label, role, organizations }))
+}
+
+pub(super) async fn list(caller: Caller) -> Result<HttpResponse, Problem> {
+    let keys = caller.meter.api_keys(&caller.principal)?;
+    Ok(ok(List { keys: keys.into_iter().map(KeyBody::from).collect() }))
+}
+
+pub(super) async fn revoke(request: HttpRequest, caller: Caller) -> Result<HttpResponse, Problem> {
+    caller.meter.revoke_api_key(&caller.principal, path_id(&request, "key")?).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+impl From<ApiKeyView> for KeyBody {
+    fn from(key: ApiKeyView) -> Self {
+        let ApiKeyView { id, label, role, organizations, by, created_at, revoked_at } = key;
+        let (created_at, revoked_at) = (created_at.into(), revoked_at.map(TimeText::from));
+        Self { id, label, role, organizations, by, created_at, revoked_at }
+    }
+}

@@ -1,0 +1,100 @@
+//! The listening socket and the threads behind it.
+//!
+//! actix runs in a thread of its own, with its own workers: the program's main runtime stays free of it. Signals
+//! are not handled here; whoever started the listener stops it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::middleware::from_fn;
+use actix_web::{App, HttpServer, web};
+
+use crate::config::Config;
+
+use super::state::{Seat, State};
+
+/// Connections that each worker accepts beyond the bound, to tell them so. The others wait in the backlog.
+const REFUSED_CONNECTIONS: usize = 64;
+
+/// A listening HTTP server.
+#[derive(Debug)]
+pub struct Listener {
+    address: SocketAddr,
+    handle: ServerHandle,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+impl Listener {
+    /// Binds the configured address and serves.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub fn start(config: &Config, state: &Arc<State>) -> io::Result<Self> {
+        let (bound, started) = sync_channel(1);
+        let (config, state) = (config.clone(), Arc::clone(state));
+        let thread = std::thread::Builder::new()
+            .name("weir-http".to_owned())
+            .spawn(move || run(&config, &state, &bound))?;
+        let (address, handle) =
+            started.recv().unwrap_or_else(|_| Err(io::Error::other("the http thread ended early")))?;
+        Ok(Self { address, handle, thread })
+    }
+
+    /// The address that it listens on.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Accepts nothing more, finishes the requests in flight as long as the configuration grants, and ends.
+    ///
+    /// # Errors
+    /// When the server failed before it was stopped.
+    pub async fn stop(self) -> io::Result<()> {
+        self.handle.stop(true).await;
+        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the http thread panicked")))
+    }
+}
+
+type Started = io::Result<(SocketAddr, ServerHandle)>;
+
+fn run(config: &Config, state: &Arc<State>, bound: &SyncSender<Started>) -> io::Result<()> {
+    actix_rt::System::new().block_on(async {
+        let (address, server) = match bind(config, state) {
+            Ok(both) => both,
+            Err(error) => {
+                drop(bound.send(Err(error)));
+                return Ok(());
+            }
+        };
+        drop(bound.send(Ok((address, server.handle()))));
+        server.await
+    })
+}
+
+fn bind(config: &Config, state: &Arc<State>) -> io::Result<(SocketAddr, Server)> {
+    let (for_apps, for_seats) = (Arc::clone(state), Arc::clone(state));
+    let app = move || {
+        let state = web::Data::from(Arc::clone(&for_apps));
+        App::new().app_data(state).wrap(from_fn(super::unread::close)).configure(super::routes)
+    };
+    let request_timeout = Duration::from_millis(config.request_timeout_ms);
+    let server = HttpServer::new(app)
+        .on_connect(move |_, connection| drop(connection.insert(Seat::take(&for_seats))))
+        .workers(config.workers)
+        .max_connections(config.connections_max.div_ceil(config.workers) + REFUSED_CONNECTIONS)
+        .keep_alive(Duration::from_millis(config.keep_alive_ms))
+        .client_request_timeout(request_timeout)
+        .client_disconnect_timeout(request_timeout)
+        .shutdown_timeout(config.stop_timeout_ms.div_ceil(1_000))
+        .tcp_nodelay(true)
+        .disable_signals()
+        .bind(config.listen)?;
+    let address = server.addrs().first().copied().ok_or_else(|| io::Error::other("nothing was bound"))?;
+    Ok((address, server.run()))
+}

@@ -1,0 +1,139 @@
+//! Organizations and their AI Token Summary.
+
+use actix_web::HttpResponse;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::limits::PAGE_ROWS_MAX;
+use crate::meter::{Name, NewOrganization, OrgId, Summary, Tokens};
+
+use super::auth::{Caller, InOrganization};
+use super::body::{Json, Query, created, ok};
+use super::problem::Problem;
+use super::time_text::TimeText;
+
+const PAGE_ROWS_DEFAULT: usize = 100;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ToCreate {
+    id: OrgId,
+    name: Name,
+    retention_ms: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Created {
+    id: OrgId,
+    name: Name,
+    created_at: TimeText,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Page {
+    after: Option<OrgId>,
+    limit: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct List {
+    organizations: Vec<OrgId>,
+    next: Option<OrgId>,
+}
+
+#[derive(Serialize)]
+struct SummaryBody<'a> {
+    organization: &'a OrgId,
+    name: &'a Name,
+    available: Tokens,
+    in_transit: Tokens,
+    granted: Tokens,
+    used: Tokens,
+    exempt: Tokens,
+    transferred_in: Tokens,
+    transferred_out: Tokens,
+    debits_charged: u64,
+    debits_exempt: u64,
+    licenses: usize,
+    estimated_analytics_ms: Option<u64>,
+    burn_rate: Burn,
+    cloud_ai_enabled: u32,
+    cameras: u32,
+    networks: Vec<Network<'a>>,
+}
+
+#[derive(Serialize)]
+struct Burn {
+    tokens: Tokens,
+    window_ms: u64,
+}
+
+#[derive(Serialize)]
+struct Network<'a> {
+    name: &'a Name,
+    used: Tokens,
+    exempt: Tokens,
+}
+
+pub(super) async fn create(caller: Caller, body: Json<ToCreate>) -> Result<HttpResponse, Problem> {
+    let ToCreate { id, name, retention_ms } = body.0;
+    let new = NewOrganization { id: id.clone(), name: name.clone(), retention_ms };
+    let created_at = caller.meter.create_organization(&caller.principal, new).await?;
+    Ok(created(Created { id, name, created_at: created_at.into() }))
+}
+
+/// The organizations that the caller may know of. One row more than asked for tells whether another page follows.
+pub(super) async fn list(caller: Caller, page: Query<Page>) -> Result<HttpResponse, Problem> {
+    let rows = page_rows(page.0.limit)?;
+    let mut organizations = caller.meter.organizations(&caller.principal, page.0.after.as_ref(), rows + 1);
+    let is_last = organizations.len() <= rows;
+    organizations.truncate(rows);
+    let next = if is_last { None } else { organizations.last().cloned() };
+    Ok(ok(List { organizations, next }))
+}
+
+pub(super) async fn summary(organization: InOrganization) -> Result<HttpResponse, Problem> {
+    let summary = organization.0.summary().await?;
+    Ok(ok(SummaryBody::from(&summary)))
+}
+
+/// How many rows a page gets.
+///
+/// # Errors
+/// When more are asked for than a page may hold, or none.
+pub(super) fn page_rows(asked: Option<usize>) -> Result<usize, Problem> {
+    let rows = asked.unwrap_or(PAGE_ROWS_DEFAULT);
+    if (1..=PAGE_ROWS_MAX).contains(&rows) {
+        return Ok(rows);
+    }
+    let problem = Problem::invalid(format!("`limit` is 1 to {PAGE_ROWS_MAX} rows"));
+    Err(problem.with_limit(u64::try_from(PAGE_ROWS_MAX).unwrap_or(u64::MAX)))
+}
+
+impl<'a> From<&'a Summary> for SummaryBody<'a> {
+    fn from(summary: &'a Summary) -> Self {
+        let networks = summary.networks.iter();
+        let totals = &summary.totals;
+        Self {
+            organization: &summary.organization,
+            name: &summary.name,
+            available: summary.available,
+            in_transit: summary.in_transit,
+            granted: totals.granted,
+            used: totals.used,
+            exempt: totals.exempt,
+            transferred_in: totals.transferred_in,
+            transferred_out: totals.transferred_out,
+            debits_charged: totals.debits_charged,
+            debits_exempt: totals.debits_exempt,
+            licenses: summary.licenses,
+            estimated_analytics_ms: summary.estimated_analytics_ms,
+            burn_rate: Burn { tokens: summary.burn_rate.tokens, window_ms: summary.burn_rate.window_ms },
+            cloud_ai_enabled: summary.cloud_ai_enabled,
+            cameras: summary.cameras,
+            networks: networks
+                .map(|usage| Network { name: &usage.name, used: usage.used, exempt: usage.exempt })
+                .collect(),
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! What an answer that is no success looks like: a problem document (RFC 9457) with a stable code.
+//!
+//! Codes and statuses of the meter's answers come from [`crate::meter::status`]; only what the meter never sees
+//! (an unreadable body, an unknown route, a missing key) gets its code here.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::{HttpResponse, ResponseError};
+use serde::Serialize;
+
+use crate::domain::limits;
+use crate::meter::{Error, Invalid, Limit, Refusal, status};
+
+/// How long a caller waits before it repeats a request that may succeed later, in seconds.
+const RETRY_AFTER_SECONDS: &str = "1";
+
+/// An answer that is no success.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    detail: Cow<'static, str>,
+    limit: Option<u64>,
+    header: Option<Header>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Header {
+    RetryLater,
+    Bearer,
+    Allow(&'static str),
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    r#type: String,
+    title: String,
+    status: u16,
+    detail: &'a str,
+    code: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<u64>,
+}
+
+impl Problem {
+    /// A value that a request holds is out of its bounds, and the edge knows more than which one.
+    pub(super) fn invalid(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { detail: detail.into(), ..Self::from(Refusal::Invalid(Invalid::Syntax)) }
+    }
+
+    /// No API key, or none that is known.
+    pub(super) fn unauthenticated() -> Self {
+        let detail = "this needs an api key that is known and not revoked; send it as `Authorization: Bearer weir_...`";
+        let header = Some(Header::Bearer);
+        Self { header, ..Self::of_edge(StatusCode::UNAUTHORIZED, "unauthenticated", detail) }
+    }
+
+    /// There is nothing under this path.
+    pub(super) fn not_found() -> Self {
+        Self::of_edge(StatusCode::NOT_FOUND, "not_found", "there is nothing under this path")
+    }
+
+    /// The path has no such method; `allow` lists those that it has.
+    pub(super) fn method_not_allowed(allow: &'static str) -> Self {
+        let detail = format!("this path allows {allow}");
+        let header = Some(Header::Allow(allow));
+        Self { header, ..Self::of_edge(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail) }
+    }
+
+    /// The body is longer than `limit` bytes.
+    pub(super) fn body_too_large(limit: u64) -> Self {
+        let detail = format!("a body has at most {limit} bytes; nothing was done, send less at a time");
+        Self::of_edge(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail).with_limit(limit)
+    }
+
+    /// The body is of a kind that this path does not read; `expected` lists those that it does.
+    pub(super) fn unsupported_media_type(expected: &'static str) -> Self {
+        let detail = format!("this path reads {expected}, without a content encoding");
+        Self::of_edge(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
+    }
+
+    /// The body is not what its content type says; `place` says what is wrong, and where.
+    pub(super) fn malformed_body(place: impl fmt::Display) -> Self {
+        let detail = format!("the body cannot be read, nothing was done: {place}");
+        Self::of_edge(StatusCode::BAD_REQUEST, "malformed_body", detail)
+    }
+
+    /// The body did not arrive in time.
+    pub(super) fn request_timeout(limit_ms: u64) -> Self {
+        let detail = format!("the body did not arrive within {limit_ms} ms; nothing was done");
+        Self::of_edge(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail).with_limit(limit_ms)
+    }
+
+    /// The meter is still being opened.
+    pub(super) fn recovering() -> Self {
+        let detail = "the meter is recovering what its directory holds; nothing was done, retry shortly";
+        let header = Some(Header::RetryLater);
+        Self { header, ..Self::of_edge(StatusCode::SERVICE_UNAVAILABLE, "recovering", detail) }
+    }
+
+    /// More connections are open than `limit`.
+    pub(super) fn too_many_connections(limit: u64) -> Self {
+        let detail =
+            format!("{limit} connections are open, which is the most; nothing was done, retry shortly");
+        let problem = Self::of_edge(StatusCode::SERVICE_UNAVAILABLE, "too_many_connections", detail);
+        Self { header: Some(Header::RetryLater), ..problem }.with_limit(limit)
+    }
+
+    /// The batch holds more than `limit` debits.
+    pub(super) fn batch_too_large(limit: usize) -> Self {
+        let detail =
+            format!("a batch holds at most {limit} debits; nothing was charged, send less at a time");
+        let problem = Self::from(Refusal::Invalid(Invalid::BatchSize));
+        Self { detail: detail.into(), ..problem }.with_limit(count(limit))
+    }
+
+    /// The same problem, of which this bound is the reason.
+    pub(super) fn with_limit(self, limit: u64) -> Self {
+        Self { limit: Some(limit), ..self }
+    }
+
+    fn of_edge(status: StatusCode, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, code, detail: detail.into(), limit: None, header: None }
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let limit = if let Error::Refused(refusal) = &error { limit_of(*refusal) } else { None };
+        Self {
+            status: StatusCode::from_u16(status::http(&error)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            code: error.code(),
+            detail: error.to_string().into(),
+            limit,
+            header: error.is_retryable().then_some(Header::RetryLater),
+        }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        Self::from(Error::Refused(refusal))
+    }
+}
+
+impl From<Invalid> for Problem {
+    fn from(invalid: Invalid) -> Self {
+        Self::from(Refusal::Invalid(invalid))
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.detail)
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status);
+        match self.header {
+            Some(Header::RetryLater) => response.insert_header((RETRY_AFTER, RETRY_AFTER_SECONDS)),
+            Some(Header::Bearer) => response.insert_header((WWW_AUTHENTICATE, "Bearer")),
+            Some(Header::Allow(methods)) => response.insert_header((ALLOW, methods)),
+            None => &mut response,
+        };
+        let document = Document {
+            r#type: format!("urn:tokenweir:problem:{}", self.code),
+            title: self.code.replace('_', " "),
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            code: self.code,
+            limit: self.limit,
+        };
+        let body = serde_json::to_vec(&document).expect("text and numbers are JSON");
+        response.content_type("application/problem+json").body(body)
+    }
+}
+
+/// The bound that a refusal reports.
+fn limit_of(refusal: Refusal) -> Option<u64> {
+    match refusal {
+        Refusal::Invalid(invalid) => limit_of_value(invalid),
+        Refusal::LimitReached(limit) => Some(limit_of_total(limit)),
+        _ => None,
+    }
+}
+
+fn limit_of_value(invalid: Invalid) -> Option<u64> {
+    Some(match invalid {
+        Invalid::OrganizationId
+        | Invalid::CameraId
+        | Invalid::LicenseId
+        | Invalid::KeyId
+        | Invalid::TransferId
+        | Invalid::ActorId => count(limits::ID_BYTES_MAX),
+        Invalid::Name => count(limits::NAME_BYTES_MAX),
+        Invalid::Tokens => u64::from(limits::DEBIT_TOKENS_MAX),
+        Invalid::EventId => count(limits::EVENT_ID_BYTES_MAX),
+        Invalid::TimeAhead => limits::EVENT_AHEAD_MS_MAX,
+        Invalid::Role => count(limits::API_KEY_ORGANIZATIONS_MAX),
+        Invalid::Retention => limits::RETENTION_MS_MAX,
+        Invalid::BatchSize => count(limits::BATCH_DEBITS_MAX),
+        _ => return None,
+    })
+}
+
+fn limit_of_total(limit: Limit) -> u64 {
+    match limit {
+        Limit::PoolTokens => limits::POOL_TOKENS_MAX,
+        Limit::Licenses => count(limits::POOL_LICENSES_MAX),
+        Limit::Cargo => count(limits::CARGO_BYTES_MAX),
+        Limit::Cameras => u64::from(limits::POOL_CAMERAS_MAX),
+        Limit::Networks => count(limits::POOL_NETWORKS_MAX),
+        Limit::Bindings => count(limits::CAMERA_BINDINGS_MAX),
+        Limit::Organizations => u64::from(limits::PARTITION_ORGANIZATIONS_MAX),
+        Limit::ApiKeys => count(limits::API_KEYS_MAX),
+    }
+}
+
+fn count(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_keeps_its_code_its_status_and_its_bound() {
+        for (refusal, status, code, limit) in [
+            (Refusal::InsufficientTokens, 402, "insufficient_tokens", None),
+            (Refusal::LicenseIsPermanent, 409, "license_is_permanent", None),
+            (Refusal::Invalid(Invalid::Name), 400, "invalid", Some(128)),
+            (Refusal::LimitReached(Limit::Bindings), 422, "limit_reached", Some(16)),
+        ] {
+            let problem = Problem::from(refusal);
+            assert_eq!((problem.status.as_u16(), problem.code, problem.limit), (status, code, limit));
+            assert_eq!(problem.header, None, "{code}");
+        }
+        assert_eq!(Problem::from(Refusal::Busy).header, Some(Header::RetryLater));
+    }
+}

@@ -1,0 +1,90 @@
+//! Transfers of whole pools (R11): begun under a caller's id, then polled or waited for.
+
+use std::time::Duration;
+
+use actix_web::http::header::LOCATION;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
+
+use crate::meter::{ActorId, OrgId, Tokens, TransferId, TransferState, TransferView, Until};
+
+use super::auth::{Caller, path_id};
+use super::body::{Json, Query, ok};
+use super::problem::Problem;
+use super::state::State;
+use super::time_text::TimeText;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ToBegin {
+    id: TransferId,
+    source: OrgId,
+    target: OrgId,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wait {
+    #[serde(default)]
+    wait: bool,
+}
+
+#[derive(Serialize)]
+struct TransferBody {
+    id: TransferId,
+    source: OrgId,
+    target: OrgId,
+    by: ActorId,
+    state: TransferState,
+    tokens: Tokens,
+    licenses: u32,
+    refusal: Option<String>,
+    begun_at: TimeText,
+    ended_at: Option<TimeText>,
+}
+
+pub(super) async fn begin(
+    state: web::Data<State>,
+    caller: Caller,
+    wait: Query<Wait>,
+    body: Json<ToBegin>,
+) -> Result<HttpResponse, Problem> {
+    let ToBegin { id, source, target } = body.0;
+    let until = if wait.0.wait { Until::Ended } else { Until::Begun };
+    let transfer = caller.meter.transfer(&caller.principal, id.clone(), (source, target), until);
+    // What is stuck stays unknown until it is resolved: a caller that waits is then told where it stands.
+    match actix_rt::time::timeout(Duration::from_millis(state.limits.transfer_wait_ms), transfer).await {
+        Ok(transfer) => Ok(answer(transfer?)),
+        Err(_) => Ok(answer(caller.meter.transfer_status(&caller.principal, id).await?)),
+    }
+}
+
+pub(super) async fn get(request: HttpRequest, caller: Caller) -> Result<HttpResponse, Problem> {
+    let id: TransferId = path_id(&request, "transfer")?;
+    Ok(ok(TransferBody::from(caller.meter.transfer_status(&caller.principal, id).await?)))
+}
+
+fn answer(transfer: TransferView) -> HttpResponse {
+    if transfer.state.is_ended() {
+        return ok(TransferBody::from(transfer));
+    }
+    let location = format!("/v1/transfers/{}", transfer.id);
+    HttpResponse::Accepted().insert_header((LOCATION, location)).json(TransferBody::from(transfer))
+}
+
+impl From<TransferView> for TransferBody {
+    fn from(transfer: TransferView) -> Self {
+        Self {
+            id: transfer.id,
+            source: transfer.source,
+            target: transfer.target,
+            by: transfer.by,
+            state: transfer.state,
+            tokens: transfer.tokens,
+            licenses: transfer.licenses,
+            refusal: transfer.refusal,
+            begun_at: transfer.begun_at.into(),
+            ended_at: transfer.ended_at.map(TimeText::from),
+        }
+    }
+}

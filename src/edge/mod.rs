@@ -1,0 +1,7 @@
+//! What the outside speaks to: HTTP, and the command line.
+//!
+//! An edge translates and bounds; what a caller may do, and what becomes of a request, the meter decides. No edge names
+//! storage, actors or protocol, except the commands that read a data directory with no engine running.
+
+pub mod cli;
+pub mod http;

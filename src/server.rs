@@ -1,0 +1,246 @@
+//! Puts the server together: configuration, telemetry, HTTP, and the meter behind it.
+//!
+//! HTTP is bound first, so that a probe can tell recovery from absence: until the meter is open, `/readyz` says
+//! `recovering` and every call under `/v1` is refused with that code. Stop is the reverse: no new connections, requests in flight
+//! finish, then the meter closes in order. Nothing that was acknowledged depends on either.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::oneshot;
+
+use crate::config::Config;
+use crate::edge::http::{Limits, Listener, State};
+use crate::meter::{self, Meter, Name, NewApiKey, Principal, Role};
+use crate::storage::Fault;
+
+mod signals;
+mod telemetry;
+
+use signals::Signals;
+use telemetry::Metrics;
+
+/// Why the server ended before it was told to, or could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address cannot be listened on.
+    #[error(
+        "cannot listen on {address}: {source}; nothing was started, choose another address with --listen"
+    )]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The answer of the operating system.
+        source: io::Error,
+    },
+    /// The meter cannot be opened.
+    #[error("cannot open the data directory: {0}")]
+    Open(#[from] Fault),
+    /// The meter could not do what the start needs.
+    #[error("cannot make the first operator key: {0}")]
+    Meter(#[from] meter::Error),
+    /// The file for the first operator key cannot be written.
+    #[error("cannot write the operator key to {}: {source}; no key was made, name a file that is not there yet", path.display())]
+    KeyFile {
+        /// The file.
+        path: PathBuf,
+        /// The answer of the operating system.
+        source: io::Error,
+    },
+    /// The filter of log lines cannot be read.
+    #[error("the setting `log` cannot be read: {0}")]
+    Log(String),
+    /// The operating system refused what every server needs.
+    #[error("cannot {action}: {source}")]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// The answer of the operating system.
+        source: io::Error,
+    },
+    /// A second signal ended the server before all requests were finished.
+    #[error("ended by a second signal before all requests were finished; what was acknowledged is kept")]
+    Interrupted,
+}
+
+/// The operator key of a new data directory, and where it was put.
+#[derive(Debug, PartialEq, Eq)]
+pub enum FirstKey {
+    /// It is to be shown, this once.
+    ToShow(String),
+    /// It was written to this file.
+    Written(PathBuf),
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    config: Config,
+    state: Arc<State>,
+    listener: Listener,
+    meter: Mutex<Option<Meter>>,
+}
+
+/// Serves until SIGTERM or SIGINT. Writes to `out`: `listening on http://ADDRESS` once bound, the operator key of a new
+/// data directory, and `ready` once requests are served.
+///
+/// # Errors
+/// When the server cannot start, or was ended by force.
+pub fn serve(config: &Config, out: &mut impl Write) -> Result<(), ServeError> {
+    telemetry::log(config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.map_err(system("start the runtime"))?;
+    let served = runtime.block_on(run(config, out));
+    // A recovery that a signal interrupted may still be reading; it holds nothing that an exit could hurt.
+    runtime.shutdown_background();
+    served
+}
+
+impl Server {
+    /// Listens. Until [`Self::open`] is done, every request is told that the meter is recovering.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub fn bind(config: &Config) -> Result<Self, ServeError> {
+        let metrics = Metrics::install().map_err(system("start the metrics"))?;
+        let state = Arc::new(State::new(Limits::from(config), Box::new(move || metrics.render())));
+        let listener = Listener::start(config, &state);
+        let listener = listener.map_err(|source| ServeError::Listen { address: config.listen, source })?;
+        Ok(Self { config: config.clone(), state, listener, meter: Mutex::default() })
+    }
+
+    /// The address that it listens on.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.listener.address()
+    }
+
+    /// Opens the meter and serves it; answers with the operator key when the data directory has no API key yet.
+    ///
+    /// # Errors
+    /// When the meter cannot be opened, or the key not be made or written.
+    pub async fn open(&self) -> Result<Option<FirstKey>, ServeError> {
+        let (opened, opening) = oneshot::channel();
+        let config = self.config.meter();
+        let open = move || drop(opened.send(Meter::open(config)));
+        let thread = std::thread::Builder::new().name("weir-open".to_owned()).spawn(open);
+        drop(thread.map_err(system("start a thread"))?);
+        let meter = opening
+            .await
+            .map_err(|_| system("open the meter")(io::Error::other("its thread panicked")))??;
+        report(&meter);
+        let key = match first_key(&meter, self.config.operator_key_file.as_deref()).await {
+            Ok(key) => key,
+            Err(error) => {
+                meter.close().await;
+                return Err(error);
+            }
+        };
+        *self.meter.lock().unwrap_or_else(PoisonError::into_inner) = Some(meter.clone());
+        self.state.serve(meter);
+        Ok(key)
+    }
+
+    /// Stops in order: no new connections, requests in flight finish, then the meter makes everything durable and closes.
+    ///
+    /// # Errors
+    /// When the HTTP server had failed before.
+    pub async fn stop(self) -> Result<(), ServeError> {
+        let stopped = self.listener.stop().await;
+        let meter = self.meter.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(meter) = meter {
+            meter.close().await;
+        }
+        stopped.map_err(system("go on serving"))
+    }
+}
+
+async fn run(config: &Config, out: &mut impl Write) -> Result<(), ServeError> {
+    let mut signals = Signals::new().map_err(system("listen for signals"))?;
+    let server = Server::bind(config)?;
+    say(out, &format!("listening on http://{}", server.address()));
+    let opened = tokio::select! {
+        opened = server.open() => opened,
+        () = signals.next() => return stop(server, signals).await,
+    };
+    match opened {
+        Ok(Some(key)) => show(out, &key),
+        Ok(None) => {}
+        Err(error) => {
+            drop(stop(server, signals).await);
+            return Err(error);
+        }
+    }
+    say(out, "ready");
+    signals.next().await;
+    stop(server, signals).await
+}
+
+/// Stops, unless a second signal comes first.
+async fn stop(server: Server, mut signals: Signals) -> Result<(), ServeError> {
+    tracing::info!("stopping: requests in flight finish, then the meter closes");
+    tokio::select! {
+        stopped = server.stop() => stopped,
+        () = signals.next() => Err(ServeError::Interrupted),
+    }
+}
+
+/// Makes an operator key when there is no API key at all. The file is there before the key is, so that no key is made that
+/// cannot be kept.
+async fn first_key(meter: &Meter, file: Option<&Path>) -> Result<Option<FirstKey>, ServeError> {
+    if !meter.api_keys(&Principal::Host)?.is_empty() {
+        return Ok(None);
+    }
+    let Some(path) = file else { return Ok(Some(FirstKey::ToShow(operator_key(meter).await?))) };
+    let fault = |source| ServeError::KeyFile { path: path.to_owned(), source };
+    let mut options = File::options();
+    let mut file = options.write(true).create_new(true).mode(0o600).open(path).map_err(fault)?;
+    let key = operator_key(meter).await?;
+    writeln!(file, "{key}").and_then(|()| file.sync_all()).map_err(fault)?;
+    Ok(Some(FirstKey::Written(path.to_owned())))
+}
+
+async fn operator_key(meter: &Meter) -> Result<String, ServeError> {
+    let label = Name::new("first operator").expect("a valid name");
+    let new = NewApiKey { label, role: Role::Operator, organizations: Vec::new() };
+    let (_, key) = meter.create_api_key(&Principal::Host, new).await?;
+    Ok(key)
+}
+
+fn show(out: &mut impl Write, key: &FirstKey) {
+    match key {
+        FirstKey::ToShow(key) => {
+            say(out, &format!("operator key: {key}"));
+            say(
+                out,
+                "keep it: it is shown this once, and makes organizations and the keys of everybody else",
+            );
+        }
+        FirstKey::Written(path) => say(out, &format!("operator key written to {}", path.display())),
+    }
+}
+
+/// Writes a line for whoever started the server. That nobody reads it is no reason to stop.
+fn say(out: &mut impl Write, line: &str) {
+    if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush()) {
+        tracing::warn!(%error, "nobody reads what the server says");
+    }
+}
+
+fn report(meter: &Meter) {
+    for recovery in meter.recovery() {
+        let meter::PartitionRecovery { partition, snapshot, clean, organizations, .. } = recovery;
+        tracing::info!(partition, %snapshot, clean, organizations, journal = ?recovery.journal, "recovered");
+        for skipped in &recovery.skipped_snapshots {
+            tracing::warn!(partition, "a snapshot could not be read and was passed over: {skipped}");
+        }
+    }
+}
+
+fn system(action: &'static str) -> impl Fn(io::Error) -> ServeError {
+    move |source| ServeError::System { action, source }
+}

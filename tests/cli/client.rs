@@ -1,0 +1,97 @@
+//! The client commands against a real server: what they print, and how they tell a refusal.
+
+use crate::process::{text, weir};
+use crate::scene::Scene;
+
+#[test]
+fn r9_an_unlimited_license_is_bound_shown_and_unbound() {
+    let scene = Scene::new();
+    let (server, keys) = scene.server();
+    let admin = |args: &[&str]| server.weir(&keys.admin, args);
+    assert_eq!(admin(&["camera", "set", "acme", "cam-1", "--network", "gate"]).code, 0);
+    let terms =
+        ["--license", "U-1", "--from", "2026-01-01T00:00:00Z", "--until", "2027-01-01T01:00:00+01:00"];
+    let bound = admin(&[&["camera", "bind", "acme", "cam-1", "--json"], &terms[..]].concat()).json();
+    assert_eq!(bound["unlimited"][0]["id"], "U-1");
+    assert_eq!(bound["unlimited"][0]["until"], "2027-01-01T00:00:00.000Z");
+    assert!(admin(&["camera", "show", "acme", "cam-1"]).stdout.contains("unlimited: U-1"));
+    assert_eq!(admin(&["camera", "unbind", "acme", "cam-1", "--license", "U-1"]).code, 0);
+    let listed = admin(&["camera", "list", "acme", "--json"]).json();
+    assert_eq!(listed["cameras"][0]["unlimited"].as_array().map(Vec::len), Some(0));
+    assert_eq!(admin(&["camera", "remove", "acme", "cam-1"]).code, 0);
+    let gone = admin(&["camera", "show", "acme", "cam-1"]);
+    assert!(gone.code == 1 && gone.stderr.contains("unknown_camera"), "{gone:?}");
+}
+
+#[test]
+fn r6_a_license_key_is_previewed_and_then_added() {
+    let scene = Scene::new();
+    let (server, keys) = scene.server();
+    let add = ["license", "add", "acme", "--license-key", "K-2", "--tokens", "500", "--tokens", "700"];
+    let preview = server.weir(&keys.admin, &[&add[..], &["--dry-run"]].concat());
+    assert!(preview.stdout.contains("available is 50,001,000 tokens and would be 50,002,200"), "{preview:?}");
+    let added = server.weir(&keys.admin, &[&add[..], &["--json"]].concat()).json();
+    assert_eq!(added["available"], 50_002_200);
+    let listed = server.weir(&keys.admin, &["license", "list", "acme"]);
+    assert!(listed.stdout.contains("K-2.2") && listed.stdout.contains("50,002,200"), "{listed:?}");
+}
+
+#[test]
+fn r4_removing_a_license_is_refused_and_says_why() {
+    let scene = Scene::new();
+    let (server, keys) = scene.server();
+    let refused = server.weir(&keys.admin, &["license", "remove", "acme", "K-1.1"]);
+    assert_eq!(refused.code, 1);
+    assert!(
+        refused.stderr.contains("permanent") && refused.stderr.contains("license_is_permanent"),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn r11_a_pool_is_transferred_and_the_transfer_can_be_asked_for() {
+    let scene = Scene::new();
+    let (server, keys) = scene.server();
+    let start = ["transfer", "start", "T-1", "--from", "acme", "--to", "other", "--wait"];
+    let moved = server.weir(&keys.admin, &start);
+    assert!(
+        moved.code == 0 && moved.stdout.contains("50,001,000 tokens and 2 licenses were moved"),
+        "{moved:?}"
+    );
+    let status = server.weir(&keys.admin, &["transfer", "status", "T-1", "--json"]).json();
+    assert_eq!(status["state"], "finished");
+    let summary = server.weir(&keys.admin, &["summary", "other"]);
+    assert!(
+        summary.stdout.contains("Current Available") && summary.stdout.contains("50,001,000"),
+        "{summary:?}"
+    );
+    let empty =
+        server.weir(&keys.admin, &["transfer", "start", "T-2", "--from", "acme", "--to", "other", "--wait"]);
+    assert!(empty.code == 1 && empty.stderr.contains("the source kept"), "{empty:?}");
+}
+
+#[test]
+fn organizations_are_listed_for_their_operator() {
+    let scene = Scene::new();
+    let (server, keys) = scene.server();
+    let listed = server.weir(&keys.operator, &["orgs", "list"]);
+    assert_eq!(listed.stdout, "acme\nother\n");
+    let again = server.weir(&keys.operator, &["orgs", "create", "acme"]);
+    assert!(again.code == 1 && again.stderr.contains("organization_exists"), "{again:?}");
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_told_with_what_to_do() {
+    let ended = weir(&["summary", "acme", "--server", "http://127.0.0.1:1", "--key", "weir_a_b"]);
+    assert_eq!(ended.code, 1);
+    assert!(ended.stderr.contains("no answer from http://127.0.0.1:1"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("check that the server runs"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_setting_that_does_not_fit_is_a_usage_error_of_serve() {
+    let scene = Scene::new();
+    let ended = weir(&["serve", "--data", text(&scene.data()), "--partitions", "0"]);
+    assert!(ended.code == 2 && ended.stderr.contains("--partitions"), "{ended:?}");
+    assert!(!scene.data().exists(), "nothing was started");
+}

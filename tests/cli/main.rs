@@ -1,0 +1,9 @@
+//! The `weir` program as its users run it.
+
+mod client;
+mod demo;
+mod keys;
+mod offline;
+mod process;
+mod replay;
+mod scene;

@@ -1,0 +1,116 @@
+//! Admission, and when a debit is acknowledged.
+
+use std::future::Future as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+
+use tokenweir::meter::{Config, DebitBatch, DebitReply, Durability, Meter, Outcome, Pending};
+use tokenweir::storage::sim_disk::CrashPlan;
+
+use crate::gate::GatedDisk;
+use crate::support::{
+    available, code, code_of, config, debit, handle, open_on, organization, outcome, summary,
+};
+
+fn is_there(pending: &mut Pending<DebitReply>) -> bool {
+    Pin::new(pending).poll(&mut Context::from_waker(Waker::noop())).is_ready()
+}
+
+#[tokio::test]
+async fn what_is_over_the_bound_in_flight_is_busy_and_leaves_no_trace() {
+    let disk = GatedDisk::default();
+    let config = Config { in_flight_max: 64, ..config("d".as_ref()) };
+    let meter = Meter::open_on(Arc::new(disk.clone()), config).expect("new");
+    let (acme, other) =
+        (organization(&meter, "acme", 1_000).await, organization(&meter, "other", 1_000).await);
+    disk.shut();
+    let send = |seq| acme.send_debit(debit(seq), Durability::Durable);
+    let admitted: Vec<_> = (1..=64).map(|seq| send(seq).expect("admitted")).collect();
+    for seq in [65, 66] {
+        assert_eq!(code(send(seq)), "busy");
+    }
+    let mut batch = DebitBatch::default();
+    batch.push(debit(67));
+    assert_eq!(code(acme.send_batch(&mut batch, Durability::Durable)), "busy");
+    assert_eq!(batch.len(), 1, "it was left as it is");
+    assert_eq!(code(acme.summary().await), "busy");
+    let elsewhere =
+        other.send_debit(debit(1), Durability::Durable).expect("the bound is the organization's own");
+    disk.open_again();
+    for reply in admitted {
+        assert_eq!(reply.await.expect("served").outcome, Outcome::Charged);
+    }
+    elsewhere.await.expect("served");
+    assert_eq!(available(&acme).await, 1_000 - 64);
+    for seq in [65, 66, 67] {
+        assert_eq!(outcome(&acme, debit(seq)).await, Outcome::Charged, "it was not recorded");
+    }
+    meter.close().await;
+}
+
+#[tokio::test]
+async fn a_batch_over_the_bound_is_admitted_when_nothing_is_in_flight() {
+    let config = Config { in_flight_max: 16, ..config("d".as_ref()) };
+    let meter = Meter::open_on(Arc::new(GatedDisk::default()), config).expect("new");
+    let acme = organization(&meter, "acme", 1_000).await;
+    assert_eq!(outcome(&acme, debit(0)).await, Outcome::Charged, "answered, so it is no longer in flight");
+    let mut batch = DebitBatch::default();
+    (1..=100).for_each(|seq| batch.push(debit(seq)));
+    let reply = acme.debit_batch(batch).await.expect("admitted");
+    assert!(reply.batch.outcomes().iter().all(|outcome| *outcome == Outcome::Charged));
+    meter.close().await;
+}
+
+#[tokio::test]
+async fn an_applied_reply_comes_at_once_and_a_durable_one_when_it_is_on_the_disk() {
+    let disk = GatedDisk::default();
+    let meter = open_on(disk.clone());
+    let acme = organization(&meter, "acme", 1_000).await;
+    disk.shut();
+    let applied = acme.send_debit(debit(1), Durability::Applied).expect("admitted").await.expect("served");
+    assert_eq!((applied.outcome, applied.durability), (Outcome::Charged, Durability::Applied));
+    disk.wait_until_held();
+    let mut durable = acme.send_debit(debit(2), Durability::Durable).expect("admitted");
+    let later = acme.send_debit(debit(3), Durability::Applied).expect("admitted").await.expect("served");
+    assert!(
+        later.lsn > applied.lsn && !is_there(&mut durable),
+        "the durable one was judged between, and waits"
+    );
+    let cut = disk.disk.crash(CrashPlan::LoseUnsynced);
+    disk.open_again();
+    let durable = durable.await.expect("served");
+    assert_eq!((durable.outcome, durable.durability), (Outcome::Charged, Durability::Durable));
+    assert_eq!(code_of(&acme, debit(1)).await, "duplicate");
+    meter.close().await;
+    for (disk, used) in [(cut, 0), (disk.disk.crash(CrashPlan::LoseUnsynced), 3)] {
+        let meter = open_on(disk);
+        assert_eq!(summary(&handle(&meter, acme.id())).await.totals.used.0, used);
+        meter.close().await;
+    }
+}
+
+#[tokio::test]
+async fn i3_an_answer_waits_for_what_it_is_based_on() {
+    let disk = GatedDisk::default();
+    let meter = open_on(disk.clone());
+    let acme = organization(&meter, "acme", 1_000).await;
+    disk.shut();
+    acme.send_debit(debit(0), Durability::Applied).expect("admitted").await.expect("served");
+    disk.wait_until_held();
+    let mut first = acme.send_debit(debit(1), Durability::Durable).expect("admitted");
+    let mut again = acme.send_debit(debit(1), Durability::Durable).expect("admitted");
+    let judged = acme.send_debit(debit(2), Durability::Applied).expect("admitted").await.expect("served");
+    assert_eq!(judged.outcome, Outcome::Charged, "those before it are judged too");
+    assert!(
+        !is_there(&mut first) && !is_there(&mut again),
+        "a duplicate of what is not durable is not told as one"
+    );
+    let mut reading = Box::pin(acme.summary());
+    assert!(reading.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    disk.open_again();
+    assert_eq!(first.await.expect("served").outcome, Outcome::Charged);
+    assert!(matches!(again.await.expect("served").outcome, Outcome::Duplicate(_)));
+    assert_eq!(reading.await.expect("served").totals.used.0, 3);
+    meter.close().await;
+}

@@ -1,0 +1,216 @@
+//! A running server, and how the tests talk to it.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokenweir::config::Config;
+use tokenweir::server::{FirstKey, Server};
+use tokio::runtime::Runtime;
+
+pub(crate) const JSON: &str = "application/json";
+pub(crate) const NORTH: &str = "/v1/organizations/north";
+pub(crate) const DEBITS: &str = "/v1/organizations/north/debits";
+
+/// A server that listens, and the keys to it.
+pub(crate) struct Fixture {
+    runtime: Runtime,
+    server: Option<Server>,
+    agent: ureq::Agent,
+    directory: Option<TempDir>,
+    pub(crate) operator: String,
+    pub(crate) admin: String,
+    pub(crate) viewer: String,
+    pub(crate) gateway: String,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: ureq::http::HeaderMap,
+    pub(crate) text: String,
+}
+
+/// A body with its media type.
+pub(crate) type Body<'a> = Option<(&'a str, &'a [u8])>;
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// Checks that this is a problem document with this status and code.
+    pub(crate) fn check_problem(&self, status: u16, code: &str) {
+        assert_eq!(
+            (self.status, self.header("content-type")),
+            (status, "application/problem+json"),
+            "{self:?}"
+        );
+        let problem = self.json();
+        assert_eq!(problem["code"], code, "{problem}");
+        assert_eq!(problem["type"], format!("urn:tokenweir:problem:{code}"));
+        assert_eq!(problem["status"], status);
+        assert!(problem["title"].is_string() && problem["detail"].is_string(), "{problem}");
+    }
+
+    /// Checks the status and answers with the body.
+    pub(crate) fn expect(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{self:?}");
+        if self.text.is_empty() { Value::Null } else { self.json() }
+    }
+}
+
+impl Fixture {
+    /// A server that listens and does not serve yet.
+    pub(crate) fn bound(change: impl FnOnce(&mut Config)) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut config = Config::new(directory.path().join("data"));
+        config.listen = "127.0.0.1:0".parse().expect("an address");
+        config.partitions = 2;
+        config.segment_bytes_min = 64 << 10;
+        config.keep_alive_ms = 2_000;
+        change(&mut config);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let server = Server::bind(&config).expect("a free port");
+        let agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let none = String::new;
+        Self {
+            runtime: runtime.expect("a runtime"),
+            server: Some(server),
+            agent,
+            directory: Some(directory),
+            operator: none(),
+            admin: none(),
+            viewer: none(),
+            gateway: none(),
+        }
+    }
+
+    /// Opens the meter and keeps the first operator key.
+    pub(crate) fn open(&mut self) {
+        let opening = self.server().open();
+        let key = self.runtime.block_on(opening).expect("the directory is sound");
+        if let Some(FirstKey::ToShow(key)) = key {
+            self.operator = key;
+        }
+    }
+
+    /// A server with organizations `north`, `south` and `other`, and a key of each role for the first two.
+    pub(crate) fn start() -> Self {
+        Self::start_with(|_| {})
+    }
+
+    pub(crate) fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        let mut fixture = Self::bound(change);
+        fixture.open();
+        for id in ["north", "south", "other"] {
+            let body = json!({"id": id, "name": format!("Organization {id}")});
+            fixture.post("/v1/organizations", &fixture.operator, &body).expect(201);
+        }
+        fixture.admin = fixture.key("admin", &["north", "south"]);
+        fixture.viewer = fixture.key("viewer", &["north"]);
+        fixture.gateway = fixture.key("gateway", &["north"]);
+        fixture
+    }
+
+    /// The same with cameras `cam` (Cloud AI on) and `off` (off) in `north`, and 1,500 tokens in two licenses.
+    pub(crate) fn populated() -> Self {
+        Self::start().populate()
+    }
+
+    pub(crate) fn populate(self) -> Self {
+        for (camera, cloud_ai) in [("cam", true), ("off", false)] {
+            let body = json!({"network": "lobby", "cloud_ai": cloud_ai});
+            self.put(&format!("{NORTH}/cameras/{camera}"), &self.admin, &body).expect(200);
+        }
+        let body = json!({"key": "KEY-1", "licenses": [1000, 500]});
+        self.post(&format!("{NORTH}/licenses"), &self.admin, &body).expect(201);
+        self
+    }
+
+    /// Stops the server and keeps its directory.
+    pub(crate) fn stop(mut self) -> TempDir {
+        self.directory.take().expect("it is given away once")
+    }
+
+    /// Makes an API key.
+    pub(crate) fn key(&self, role: &str, organizations: &[&str]) -> String {
+        let body = json!({"label": role, "role": role, "organizations": organizations});
+        let made = self.post("/v1/keys", &self.operator, &body).expect(201);
+        made["key"].as_str().expect("the key is shown").to_owned()
+    }
+
+    pub(crate) fn get(&self, path: &str, key: &str) -> Answer {
+        self.call("GET", path, key, None)
+    }
+
+    pub(crate) fn delete(&self, path: &str, key: &str) -> Answer {
+        self.call("DELETE", path, key, None)
+    }
+
+    pub(crate) fn post(&self, path: &str, key: &str, body: &Value) -> Answer {
+        self.call("POST", path, key, Some((JSON, body.to_string().as_bytes())))
+    }
+
+    pub(crate) fn put(&self, path: &str, key: &str, body: &Value) -> Answer {
+        self.call("PUT", path, key, Some((JSON, body.to_string().as_bytes())))
+    }
+
+    /// One request; no key where `key` is empty.
+    pub(crate) fn call(&self, method: &str, path: &str, key: &str, body: Body<'_>) -> Answer {
+        let mut request = ureq::http::Request::builder().method(method).uri(self.url(path));
+        if !key.is_empty() {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        let answer = match body {
+            None => self.agent.run(request.body(()).expect("a request")),
+            Some((media, bytes)) => {
+                self.agent.run(request.header("content-type", media).body(bytes).expect("a request"))
+            }
+        };
+        let mut answer = answer.expect("the server answers");
+        let text = answer.body_mut().read_to_string().expect("text");
+        Answer { status: answer.status().as_u16(), headers: answer.headers().clone(), text }
+    }
+
+    /// Sends bytes as they are, and reads until the server closes.
+    pub(crate) fn raw(&self, bytes: &[u8]) -> String {
+        let mut stream = self.connect();
+        stream.write_all(bytes).expect("sent");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("an answer");
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    pub(crate) fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.server().address()).expect("the server listens")
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.server().address()
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.server().address())
+    }
+
+    fn server(&self) -> &Server {
+        self.server.as_ref().expect("the server runs")
+    }
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        // Idle connections go first, so that the stop has none to wait for.
+        self.agent = ureq::Agent::new_with_defaults();
+        if let Some(server) = self.server.take() {
+            drop(self.runtime.block_on(server.stop()));
+        }
+    }
+}

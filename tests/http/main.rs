@@ -1,0 +1,10 @@
+//! The HTTP edge, tested from outside: a real server on a free port, a real client, a real data directory.
+
+mod access;
+mod debits;
+mod fixture;
+mod lifecycle;
+mod limits;
+mod problems;
+mod routes;
+mod transfers;

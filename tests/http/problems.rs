@@ -1,0 +1,108 @@
+//! What is refused before the meter is asked.
+
+use serde_json::json;
+
+use crate::fixture::{DEBITS, Fixture, JSON, NORTH};
+
+#[test]
+fn unknown_paths_and_methods_are_problems_too() {
+    let server = Fixture::start();
+    server.get("/", "").check_problem(404, "not_found");
+    server.get("/v1/nothing", &server.operator).check_problem(404, "not_found");
+    server.get(&format!("{NORTH}/nothing"), &server.viewer).check_problem(404, "not_found");
+    for (method, path, allow) in [
+        ("DELETE", "/v1/organizations", "GET, POST"),
+        ("GET", DEBITS, "POST"),
+        ("PUT", "/v1/organizations/north/licenses/x", "DELETE"),
+        ("POST", "/v1/organizations/north/cameras/x", "GET, PUT, DELETE"),
+        ("DELETE", "/readyz", "GET"),
+    ] {
+        let answer = server.call(method, path, &server.admin, None);
+        answer.check_problem(405, "method_not_allowed");
+        assert_eq!(answer.header("allow"), allow);
+    }
+}
+
+#[test]
+fn a_body_of_another_media_type_is_refused() {
+    let server = Fixture::start();
+    for media in ["text/plain", "application/x-www-form-urlencoded", ""] {
+        let answer = server.call("POST", "/v1/organizations", &server.operator, Some((media, b"{}")));
+        answer.check_problem(415, "unsupported_media_type");
+        server
+            .call("POST", DEBITS, &server.gateway, Some((media, b"[]")))
+            .check_problem(415, "unsupported_media_type");
+    }
+    let head = format!(
+        "POST {DEBITS} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: {JSON}\r\n",
+        server.gateway
+    );
+    let encoded = format!("{head}Content-Encoding: gzip\r\nContent-Length: 2\r\nConnection: close\r\n\r\n[]");
+    assert!(server.raw(encoded.as_bytes()).starts_with("HTTP/1.1 415"));
+}
+
+#[test]
+fn a_body_that_is_no_json_is_malformed_and_json_of_the_wrong_shape_is_invalid() {
+    let server = Fixture::start();
+    let call = |body: &str| {
+        server.call("POST", "/v1/organizations", &server.operator, Some((JSON, body.as_bytes())))
+    };
+    for body in ["", "{", r#"{"id":"a""#, "{'id':1}", r#"{"id":"a","name":"A"} x"#] {
+        call(body).check_problem(400, "malformed_body");
+    }
+    for (body, part) in [
+        (r#"{"id":"a","name":"A","nmae":"A"}"#, "unknown field `nmae`"),
+        (r#"{"id":"a"}"#, "missing field `name`"),
+        (r#"{"id":"a b","name":"A"}"#, "organization id"),
+        (r#"{"id":"a","name":"A","retention_ms":1.5}"#, "line 1 column"),
+        ("[]", "line 1 column"),
+    ] {
+        let answer = call(body);
+        answer.check_problem(400, "invalid");
+        assert!(answer.text.contains(part), "{answer:?}");
+    }
+}
+
+#[test]
+fn tokens_of_a_license_are_whole_numbers() {
+    let server = Fixture::start();
+    for licenses in [
+        json!([1.5]),
+        json!(["10"]),
+        json!([-1]),
+        json!([0]),
+        json!([]),
+        json!([18_446_744_073_709_551_615u64]),
+    ] {
+        let body = json!({"key": "K", "licenses": licenses});
+        server.post(&format!("{NORTH}/licenses"), &server.admin, &body).check_problem(400, "invalid");
+    }
+    assert_eq!(server.get(&format!("{NORTH}/licenses"), &server.viewer).expect(200)["available"], 0);
+}
+
+#[test]
+fn queries_hold_what_they_may_hold_and_nothing_else() {
+    let server = Fixture::start();
+    for query in ["limit=x", "limit=0", "limit=-1", "after=a%20b", "page=2"] {
+        server.get(&format!("/v1/organizations?{query}"), &server.operator).check_problem(400, "invalid");
+    }
+}
+
+#[test]
+fn refusals_of_the_meter_keep_their_status_and_their_code() {
+    let server = Fixture::populated();
+    let taken = json!({"id": "north", "name": "Again"});
+    server.post("/v1/organizations", &server.operator, &taken).check_problem(409, "organization_exists");
+    let claimed = json!({"key": "KEY-1", "licenses": [1000, 500]});
+    let path = "/v1/organizations/south/licenses";
+    server.post(path, &server.admin, &claimed).check_problem(409, "license_key_claimed");
+    let backwards = json!({"from": "2026-01-02T00:00:00Z", "until": "2026-01-01T00:00:00Z"});
+    server
+        .put(&format!("{NORTH}/cameras/cam/unlimited/u"), &server.admin, &backwards)
+        .check_problem(400, "invalid");
+    let nowhere = json!({"label": "x", "role": "viewer", "organizations": ["nowhere"]});
+    server.post("/v1/keys", &server.operator, &nowhere).check_problem(404, "unknown_organization");
+    let misfit = json!({"label": "x", "role": "operator", "organizations": ["north"]});
+    server.post("/v1/keys", &server.operator, &misfit).check_problem(400, "invalid");
+    server.get(&format!("{NORTH}/cameras/none"), &server.viewer).check_problem(404, "unknown_camera");
+}

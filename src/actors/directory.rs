@@ -56,6 +56,7 @@ pub(crate) struct Org {
     pub(crate) partition: Arc<Partition>,
     pub(crate) ingress: SegQueue<Request>,
     scheduled: AtomicBool,
+    abandoned: AtomicBool,
     in_flight: AtomicU64,
     in_flight_max: u64,
     actor: OnceLock<Addr<OrgActor>>,
@@ -133,6 +134,7 @@ impl Org {
             partition,
             ingress: SegQueue::new(),
             scheduled: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
             in_flight: AtomicU64::new(0),
             in_flight_max,
             actor: OnceLock::new(),
@@ -164,6 +166,9 @@ impl Org {
     pub(crate) fn submit(&self, request: Request) -> Result<(), Unavailable> {
         self.partition.check_open()?;
         self.queue(request);
+        if self.abandoned.load(Ordering::Acquire) {
+            self.abandon();
+        }
         Ok(())
     }
 
@@ -171,6 +176,14 @@ impl Org {
     pub(crate) fn queue(&self, request: Request) {
         self.ingress.push(request);
         self.wake();
+    }
+
+    /// Nobody comes to look any more: whoever still waits is told by the end of its reply.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
+        while let Some(request) = self.ingress.pop() {
+            drop(request);
+        }
     }
 
     /// Makes sure that the actor comes to look.

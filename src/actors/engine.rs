@@ -146,6 +146,9 @@ impl Engine {
         threads.committers.into_iter().for_each(|thread| drop(thread.join()));
         threads.stops.into_iter().for_each(|stop| _ = stop.send(()));
         threads.arbiters.into_iter().for_each(|thread| drop(thread.join()));
+        for org in &self.directory.organizations {
+            org.abandon();
+        }
         drop(threads.snapshots.join());
         drop(threads.lock);
     }
@@ -228,8 +231,9 @@ impl Recovered {
 }
 
 impl Drop for Engine {
+    /// Waits on a thread of its own: the last clone may be dropped where blocking is not allowed.
     fn drop(&mut self) {
-        self.shut_down();
+        std::thread::scope(|scope| drop(scope.spawn(|| self.shut_down()).join()));
     }
 }
 

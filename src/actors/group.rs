@@ -52,7 +52,7 @@ enum By {
 enum End {
     Open,
     Closing,
-    Failed(Unavailable),
+    Ended(Unavailable),
 }
 
 /// The gathering group, locked.
@@ -139,7 +139,7 @@ impl Staging {
             return None;
         }
         match &self.inner().end {
-            End::Failed(failure) => Some(failure.clone()),
+            End::Ended(failure) => Some(failure.clone()),
             End::Open | End::Closing => None,
         }
     }
@@ -153,10 +153,13 @@ impl Staging {
         }
         loop {
             match &inner.end {
-                End::Failed(_) => return None,
+                End::Ended(_) => return None,
                 _ if inner.writing.is_some() => {}
                 End::Open | End::Closing if !inner.group.is_empty() => break,
-                End::Closing => return None,
+                End::Closing => {
+                    inner.end = End::Ended(Unavailable::Closing);
+                    return None;
+                }
                 End::Open => {}
             }
             inner.idle = true;
@@ -185,10 +188,10 @@ impl Staging {
         let (releases, failure) = {
             let mut inner = self.inner();
             let failure = match &inner.end {
-                End::Failed(first) => first.clone(),
+                End::Ended(first) => first.clone(),
                 End::Open | End::Closing => Unavailable::Poisoned { cause: Arc::from(cause) },
             };
-            inner.end = End::Failed(failure.clone());
+            inner.end = End::Ended(failure.clone());
             inner.group.bytes = Vec::new();
             self.failed.store(true, Ordering::Release);
             (std::mem::take(&mut inner.group.releases), failure)
@@ -218,7 +221,7 @@ impl Staged<'_> {
     /// Stages one frame, whose body `encode` appends. After a failure nothing is staged: its replies tell so.
     pub(crate) fn append(&mut self, kind: u8, version: u8, encode: impl FnOnce(&mut Vec<u8>)) -> Lsn {
         let Inner { group, whole, end, .. } = &mut *self.inner;
-        if matches!(end, End::Failed(_)) {
+        if matches!(end, End::Ended(_)) {
             return Lsn(group.next_lsn().0 - 1);
         }
         group.bytes.truncate(*whole);
@@ -235,7 +238,7 @@ impl Staged<'_> {
     pub(crate) fn release(&mut self, release: Release) {
         let inner = &mut *self.inner;
         match &inner.end {
-            End::Failed(failure) => release.release(Err(failure.clone())),
+            End::Ended(failure) => release.release(Err(failure.clone())),
             End::Open | End::Closing if inner.writing.is_some() || inner.group.frames > 0 => {
                 inner.group.releases.push(release);
             }
@@ -248,7 +251,7 @@ impl Staged<'_> {
     /// Lets a reply go whose caller does not wait for the disk; a failed partition answers with the cause.
     pub(crate) fn release_at_once(&mut self, release: Release) {
         match &self.inner.end {
-            End::Failed(failure) => release.release(Err(failure.clone())),
+            End::Ended(failure) => release.release(Err(failure.clone())),
             End::Open | End::Closing => release.release(Ok(())),
         }
     }

@@ -164,7 +164,7 @@ pub(crate) enum Request {
 /// A question about a pool. Its answer leaves when what it is based on is durable.
 pub(crate) trait Read: Send {
     /// Reads the pool, and gives what releases the answer.
-    fn read(self: Box<Self>, pool: &Pool, now: Timestamp) -> Release;
+    fn read(self: Box<Self>, pool: &Pool, now: Timestamp, permit: Permit) -> Release;
 }
 
 /// What leaves when a group is durable.
@@ -218,7 +218,11 @@ where
     F: FnOnce(&Pool, Timestamp) -> T + Send,
     T: Send + 'static,
 {
-    fn read(self: Box<Self>, pool: &Pool, now: Timestamp) -> Release {
-        Release::answer(self.reply, (self.question)(pool, now))
+    fn read(self: Box<Self>, pool: &Pool, now: Timestamp, permit: Permit) -> Release {
+        let (reply, answer) = (self.reply, (self.question)(pool, now));
+        Release::Call(Box::new(move |durable| {
+            drop(permit);
+            _ = reply.send(durable.map(|()| answer));
+        }))
     }
 }

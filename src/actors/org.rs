@@ -184,8 +184,8 @@ impl OrgActor {
             }
             Request::Command { command, permit, reply } => self.command(command, permit, reply, now),
             Request::Read { read, permit } => {
-                let Some(process) = &self.process else { return drop(permit) };
-                let release = read.read(process.pool(), process.now(now));
+                let Some(process) = &self.process else { return };
+                let release = read.read(process.pool(), process.now(now), permit);
                 self.org.partition.staging.lock().release(release);
             }
             Request::Message(message) => self.message(message, now),

@@ -1,12 +1,15 @@
 //! A disk that fails: the partition stops, says so, loses nothing that was acknowledged; the other one goes on.
 
-use tokenweir::meter::{Durability, Meter, OrgId, Organization, Outcome, TransferState, Until};
-use tokenweir::storage::SimDisk;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokenweir::meter::{Durability, Fault, Lsn, Meter, OrgId, Organization, Outcome, TransferState, Until};
 use tokenweir::storage::sim_disk::CrashPlan;
+use tokenweir::storage::{Disk as _, Layout, SimDisk};
 
 use crate::support::{
-    HOST, aftermaths, answered, code, code_of, debit, handle, name_in, open_on, organization, outcome,
-    summary, transfer_id,
+    HOST, aftermaths, answered, code, code_of, config, debit, handle, name_in, open_on, organization,
+    outcome, summary, transfer_id,
 };
 
 /// What became of the debits 0, 1, 2 and so on: acknowledged, or told as poisoned.
@@ -130,4 +133,43 @@ async fn i10_a_transfer_from_a_stopped_partition_blocks_no_other_and_ends_after_
     assert_eq!(answered("a transfer", ended).await.expect("served").state, TransferState::Aborted);
     assert_eq!(summary(&handle(&meter, &other)).await.available.0, 200);
     meter.close().await;
+}
+
+/// Closes a meter with an organization in each partition, then changes a byte in the middle of the journal of one.
+async fn damaged(partition: u16) -> (SimDisk, PathBuf, Vec<u8>) {
+    let disk = SimDisk::new();
+    let meter = open_on(disk.clone());
+    let touched = organization(&meter, name_in(partition, 0).as_str(), 100).await;
+    organization(&meter, name_in(1 - partition, 0).as_str(), 100).await;
+    for seq in 1..=5 {
+        assert_eq!(code_of(&touched, debit(seq)).await, "charged");
+    }
+    meter.close().await;
+    let path = Layout::new("d").segment(partition, Lsn(1));
+    let mut bytes = disk.read(&path).expect("there");
+    bytes[64 + 24 + 3] ^= 1;
+    disk.tamper(&path, &bytes);
+    (disk, path, bytes)
+}
+
+#[tokio::test]
+async fn a_damaged_partition_names_file_and_offset_and_the_other_one_serves() {
+    let (disk, path, bytes) = damaged(1).await;
+    let meter = open_on(disk.clone());
+    let told = meter.recovery()[1].damage.clone().expect("reported");
+    assert!(told.contains(&*path.to_string_lossy()) && told.contains("byte 64"), "{told}");
+    assert!(meter.status()[1].failure.is_some() && meter.status()[0].failure.is_none());
+    assert_eq!(code(meter.organization(HOST, &name_in(1, 0))), "poisoned");
+    assert_eq!(code_of(&handle(&meter, &name_in(0, 0)), debit(1)).await, "charged");
+    answered("close", meter.close()).await;
+    assert!(disk.read(&path).expect("still there") == bytes, "nothing was mended");
+}
+
+/// The first partition also holds the coordinator, without which no license and no transfer can be told.
+#[tokio::test]
+async fn a_meter_whose_first_partition_is_damaged_is_not_opened_and_nothing_is_deleted() {
+    let (disk, path, bytes) = damaged(0).await;
+    let fault = Meter::open_on(Arc::new(disk.clone()), config(Path::new("d"))).expect_err("damaged");
+    assert!(matches!(&fault, Fault::Corrupt { path: at, offset: 64, .. } if *at == path), "{fault}");
+    assert!(disk.read(&path).expect("still there") == bytes, "nothing was mended");
 }

@@ -51,7 +51,7 @@ async fn what_is_over_the_bound_in_flight_is_busy_and_leaves_no_trace() {
 
 #[tokio::test]
 async fn a_batch_over_the_bound_is_admitted_when_nothing_is_in_flight() {
-    let config = Config { in_flight_max: 16, ..config("d".as_ref()) };
+    let config = Config { in_flight_max: 64, ..config("d".as_ref()) };
     let meter = Meter::open_on(Arc::new(GatedDisk::default()), config).expect("new");
     let acme = organization(&meter, "acme", 1_000).await;
     assert_eq!(outcome(&acme, debit(0)).await, Outcome::Charged, "answered, so it is no longer in flight");

@@ -15,7 +15,7 @@ use tokenweir::meter::{
 use tokenweir::storage::{Disk, SimDisk};
 
 /// A request that takes longer than this is never answered.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) const HOST: &Principal = &Principal::Host;
 pub(crate) const START_MS: u64 = 1_750_000_000_000;

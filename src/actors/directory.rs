@@ -73,6 +73,8 @@ pub(crate) struct EndsInOrder {
 pub(crate) struct Permit {
     org: Arc<Org>,
     debits: u64,
+    /// Nothing else was in flight when it was given.
+    pub(crate) alone: bool,
 }
 
 impl Partition {
@@ -156,7 +158,7 @@ impl Org {
             metric::refused_busy();
             return Err(Refusal::Busy);
         }
-        Ok(Permit { org: Arc::clone(self), debits })
+        Ok(Permit { org: Arc::clone(self), debits, alone: before == 0 })
     }
 
     /// Queues a request of a caller.

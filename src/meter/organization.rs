@@ -134,9 +134,10 @@ impl Organization {
     pub fn send_debit(&self, debit: Debit<'_>, durability: Durability) -> Result<Pending<DebitReply>, Error> {
         allow(self.rights.debit)?;
         let permit = self.org.admit(1)?;
+        let alone = permit.alone;
         let (reply, pending) = oneshot::channel();
         self.org.submit(Request::One { debit: OwnedDebit::from(debit), durability, permit, reply })?;
-        Ok(Pending::new(pending, &self.org.partition))
+        Ok(Pending::new(pending, &self.org.partition).alone(alone))
     }
 
     /// Sends a batch; its reply can be awaited while others are sent. The batch is taken when it is admitted, and left

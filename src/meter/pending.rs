@@ -4,11 +4,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use crate::actors::directory::Partition;
 use crate::actors::messages::Unavailable;
+use crate::telemetry::clock;
 
 use super::error::Error;
 
@@ -18,11 +20,20 @@ use super::error::Error;
 pub struct Pending<T> {
     reply: oneshot::Receiver<Result<T, Unavailable>>,
     partition: Arc<Partition>,
+    /// Nothing else of its organization was in flight when it was sent.
+    alone: bool,
 }
+
+/// How long a thread watches for the reply to a lone request before it sleeps.
+const WATCH: Duration = Duration::from_micros(200);
 
 impl<T> Pending<T> {
     pub(crate) fn new(reply: oneshot::Receiver<Result<T, Unavailable>>, partition: &Arc<Partition>) -> Self {
-        Self { reply, partition: Arc::clone(partition) }
+        Self { reply, partition: Arc::clone(partition), alone: false }
+    }
+
+    pub(crate) fn alone(self, alone: bool) -> Self {
+        Self { alone, ..self }
     }
 
     /// Blocks the thread until the reply is there.
@@ -32,9 +43,21 @@ impl<T> Pending<T> {
     ///
     /// # Panics
     /// When called within an asynchronous context.
-    pub fn wait(self) -> Result<T, Error> {
-        let lost = Self::lost(&self.partition);
-        Ok(self.reply.blocking_recv().unwrap_or(Err(lost))?)
+    pub fn wait(mut self) -> Result<T, Error> {
+        if self.alone {
+            self.watch();
+        }
+        let partition = self.partition;
+        Ok(self.reply.blocking_recv().unwrap_or_else(|_| Err(Self::lost(&partition)))?)
+    }
+
+    /// Watches for the reply for about as long as a sync takes, others going first: to be woken would take a good part
+    /// of that again.
+    fn watch(&mut self) {
+        let begun = clock::start();
+        while self.reply.is_empty() && begun.elapsed() < WATCH {
+            std::thread::yield_now();
+        }
     }
 
     /// The reply's sender went away without a word: the partition stopped, the meter is closing, or the organization

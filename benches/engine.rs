@@ -16,7 +16,9 @@ use support::{Rounds, Setup, batch_load, fdatasync_floor, in_flight_load, plain_
 
 fn main() {
     let rounds = Rounds::from_environment();
-    let mut criterion = Criterion::default().without_plots().sample_size(10).configure_from_args();
+    let criterion = Criterion::default().without_plots().sample_size(10).configure_from_args();
+    let (warm_up, measured) = (rounds.length, rounds.length * 2);
+    let mut criterion = criterion.warm_up_time(warm_up).measurement_time(measured);
     let mut table = support::Table::default();
     for _ in 0..rounds.count {
         table.add("bare fdatasync, p50 us", fdatasync_floor(rounds.length));

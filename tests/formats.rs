@@ -3,6 +3,7 @@
 //! `WEIR_WRITE_GOLDEN=1 cargo test --test formats` writes the files that are missing; it never changes one that is there.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use tokenweir::domain::bindings::UnlimitedLicense;
 use tokenweir::domain::debit::{Charge, ChargeIdentity, Charges, Span, UsageKind};
@@ -17,7 +18,11 @@ use tokenweir::domain::registry::{Registry, RegistryChange, RegistryEvent, Role}
 use tokenweir::domain::time::Timestamp;
 use tokenweir::domain::tokens::Tokens;
 use tokenweir::storage::event_codec::{self, DecodedDebits};
+use tokenweir::storage::snapshot::{SnapshotHeader, write_snapshot};
 use tokenweir::storage::snapshot_codec::{self, PartitionImage, PoolImage};
+use tokenweir::storage::{
+    DirectoryId, FrameMeta, Home, JournalConfig, Layout, Manifest, RealDisk, frame, recovery,
+};
 
 const NUMBER: OrgNumber = OrgNumber(300);
 const SECRET: (u64, u64) = (0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210);
@@ -313,4 +318,51 @@ fn a_snapshot_keeps_its_bytes() {
     let mut decoded = snapshot_codec::decode(&golden).expect("golden bytes are read");
     assert_eq!(decoded.registry, Some(registry()));
     assert!(image(&mut decoded.pools, decoded.registry) == golden, "I8: equal pools give equal bytes");
+}
+
+/// A data directory of known identity on the real disk.
+fn directory(root: &Path) -> Home {
+    let directory = DirectoryId(*b"golden directory");
+    Home { disk: Arc::new(RealDisk), layout: Layout::new(root), partition: 3, directory }
+}
+
+#[test]
+fn a_journal_segment_keeps_its_bytes() {
+    let root = tempfile::tempdir().expect("a directory");
+    let home = directory(root.path());
+    let config = JournalConfig { segment_bytes_min: 512, segment_bytes_max: 512 };
+    let opened = recovery::open_partition(&home, config, Lsn(0), &mut |_| Ok(()));
+    let (mut journal, _) = opened.expect("a new partition opens");
+    let mut group = Vec::new();
+    for (index, body) in [&b"one"[..], b"another body"].into_iter().enumerate() {
+        let start = frame::begin(&mut group);
+        group.extend_from_slice(body);
+        let index = u32::try_from(index).expect("small");
+        let meta = FrameMeta { lsn: Lsn(1 + u64::from(index)), group: index, kind: 2, version: 1 };
+        frame::finish(&mut group, start, meta);
+    }
+    journal.append_group(Lsn(1), 2, &group).expect("it is written");
+    let bytes = std::fs::read(home.layout.segment(3, Lsn(1))).expect("the segment is there");
+    check("file_segment", &bytes);
+}
+
+#[test]
+fn a_snapshot_file_keeps_its_bytes() {
+    let root = tempfile::tempdir().expect("a directory");
+    let home = directory(root.path());
+    std::fs::create_dir_all(home.layout.snapshots(3)).expect("a directory");
+    let header = SnapshotHeader { lsn: Lsn(77), version: 1 };
+    let path = write_snapshot(&home, header, b"an opaque body").expect("it is written");
+    check("file_snapshot", &std::fs::read(path).expect("the snapshot is there"));
+}
+
+#[test]
+fn a_manifest_keeps_its_bytes() {
+    let root = tempfile::tempdir().expect("a directory");
+    let Home { layout, directory, .. } = directory(root.path());
+    let manifest = Manifest { partitions: 3, directory, created_at_ms: 1_700_000_000_000 };
+    manifest.write(&RealDisk, &layout).expect("it is written");
+    check("file_manifest", &std::fs::read(layout.manifest()).expect("the manifest is there"));
+    let read = Manifest::read(&RealDisk, &layout).expect("it reads").expect("it is there");
+    assert_eq!(read.created_at_ms, manifest.created_at_ms);
 }

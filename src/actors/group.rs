@@ -245,9 +245,7 @@ impl Staged<'_> {
             End::Open | End::Closing => release.release(Ok(())),
         }
     }
-}
 
-impl Staged<'_> {
     /// Lets a reply go whose caller does not wait for the disk; a failed partition answers with the cause.
     pub(crate) fn release_at_once(&mut self, release: Release) {
         match &self.inner.end {

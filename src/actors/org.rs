@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 
 use crate::domain::command::Command;
 use crate::domain::debit::{Charges, DebitBatch};
+use crate::domain::event::Event;
 use crate::domain::ids::Lsn;
 use crate::domain::pool::Pool;
 use crate::domain::refusal::Refusal;
@@ -312,12 +313,7 @@ fn stage_charges(staged: &mut Staged<'_>, org: &Org, charges: &Charges<'_>) -> O
     Some(staged.append(event_codec::DEBITS, event_codec::DEBITS_VERSION, encode))
 }
 
-fn stage_event(
-    staged: &mut Staged<'_>,
-    process: &mut OrgProcess,
-    org: &Org,
-    event: &crate::domain::event::Event,
-) -> Lsn {
+fn stage_event(staged: &mut Staged<'_>, process: &mut OrgProcess, org: &Org, event: &Event) -> Lsn {
     let encode = |out: &mut Vec<u8>| event_codec::encode_org_event(out, org.number, event);
     let lsn = staged.append(event_codec::ORG_EVENT, event_codec::ORG_EVENT_VERSION, encode);
     process.pool_mut().lsn = lsn;

@@ -41,7 +41,9 @@ pub(crate) fn rebuild(org: &Arc<Org>, home: &Home, rebuild: u64, actor: Addr<Org
 }
 
 fn run(org: &Org, home: &Home, target: Lsn, (rebuild, actor): (u64, &Addr<OrgActor>)) {
-    match load(home, org.number, target) {
+    // A snapshot that is being replaced meanwhile, with the segments that it made superfluous, is no fault.
+    let loaded = load(home, org.number, target).or_else(|_| load(home, org.number, target));
+    match loaded {
         Ok(pool) => actor.do_send(Rebuilt { rebuild, pool: Box::new(pool) }),
         Err(why) => {
             tracing::error!(organization = %org.id, why, "the organization could not be rebuilt; its partition stops");

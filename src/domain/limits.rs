@@ -17,7 +17,7 @@ pub const KEY_LICENSES_MAX: usize = 1_000;
 /// Most licenses one organization may hold at once.
 pub const POOL_LICENSES_MAX: usize = 20_000;
 /// Most bytes that the licenses of a pool, with their history, may take to be moved at once.
-pub const CARGO_BYTES_MAX: usize = 8 << 20;
+pub const CARGO_BYTES_MAX: usize = 15 << 20;
 /// Most cameras of one organization.
 pub const POOL_CAMERAS_MAX: u32 = 4_000_000;
 /// Most networks of one organization.

@@ -185,7 +185,7 @@ impl fmt::Display for Refusal {
             Self::LicenseIsPermanent => "a shared ai token license is permanent; it cannot be unbound",
             Self::OrganizationExists => "there is an organization of that id already",
             Self::LicenseKeyClaimed => {
-                "the license key was claimed before, by another organization or with other licenses"
+                "the license key was claimed before; a key is claimed once over all organizations"
             }
             Self::LicenseInUse => {
                 "the unlimited ai license is bound to another camera; unbind it there first"

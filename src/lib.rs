@@ -8,11 +8,11 @@
 //! - [`domain`]: the rules, pure.
 //! - [`protocol`]: the org process and the transfer coordinator, pure.
 //! - [`storage`]: journal, snapshots, recovery, over a small disk trait.
-//! - [`actors`]: actix shells, committers, supervision, ordered start and stop.
+//! - `actors`: actix shells, committers, supervision, ordered start and stop.
 //! - [`meter`]: the library's face, and who may do what.
 //! - `edge`, `config`, `server` (feature `server`): HTTP, the command line, the composition root.
 
-pub mod actors;
+mod actors;
 #[cfg(feature = "server")]
 pub mod config;
 pub mod domain;

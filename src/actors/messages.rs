@@ -78,7 +78,7 @@ pub struct BatchReply {
 
 /// A debit that owns its text.
 #[derive(Clone, Debug)]
-pub struct OwnedDebit {
+pub(crate) struct OwnedDebit {
     camera: OwnedCamera,
     identity: OwnedIdentity,
     tokens: u64,
@@ -115,7 +115,7 @@ impl From<Debit<'_>> for OwnedDebit {
 impl OwnedDebit {
     /// The debit, borrowed.
     #[must_use]
-    pub fn as_debit(&self) -> Debit<'_> {
+    pub(crate) fn as_debit(&self) -> Debit<'_> {
         let camera = match &self.camera {
             OwnedCamera::Slot(slot) => CameraRef::Slot(*slot),
             OwnedCamera::Id(id) => CameraRef::Id(id),

@@ -10,13 +10,13 @@
 //!
 //! Absent on purpose: rules. Nothing here decides what is charged.
 
-pub mod committer;
-pub mod coordinator;
-pub mod directory;
-pub mod engine;
-pub mod group;
-pub mod messages;
-pub mod org;
-pub mod partition;
-pub mod snapshotter;
-pub mod supervisor;
+pub(crate) mod committer;
+pub(crate) mod coordinator;
+pub(crate) mod directory;
+pub(crate) mod engine;
+pub(crate) mod group;
+pub(crate) mod messages;
+pub(crate) mod org;
+pub(crate) mod partition;
+pub(crate) mod snapshotter;
+pub(crate) mod supervisor;

@@ -60,7 +60,7 @@ impl Meter {
     /// Makes an API key; answers, when it is durable, with its id and the key itself, which is shown this once.
     ///
     /// # Errors
-    /// [`Refusal::Forbidden`] unless `who` is an operator or the host, [`Refusal::UnknownOrganization`], or a role whose
+    /// [`Refusal::Forbidden`](super::Refusal::Forbidden) unless `who` is an operator or the host, [`Refusal::UnknownOrganization`](super::Refusal::UnknownOrganization), or a role whose
     /// organizations do not fit it.
     pub async fn create_api_key(&self, who: &Principal, new: NewApiKey) -> Result<(ActorId, String), Error> {
         who.authorize(Action::ManageApiKeys)?;
@@ -82,7 +82,7 @@ impl Meter {
     /// Revokes an API key; it is refused from the answer on.
     ///
     /// # Errors
-    /// [`Refusal::Forbidden`] unless `who` is an operator or the host, [`Refusal::UnknownKey`].
+    /// [`Refusal::Forbidden`](super::Refusal::Forbidden) unless `who` is an operator or the host, [`Refusal::UnknownKey`](super::Refusal::UnknownKey).
     pub async fn revoke_api_key(&self, who: &Principal, id: ActorId) -> Result<(), Error> {
         who.authorize(Action::ManageApiKeys)?;
         self.order(What::RevokeApiKey(id)).await?;
@@ -92,7 +92,7 @@ impl Meter {
     /// All API keys, revoked ones included.
     ///
     /// # Errors
-    /// [`Refusal::Forbidden`] unless `who` is an operator or the host.
+    /// [`Refusal::Forbidden`](super::Refusal::Forbidden) unless `who` is an operator or the host.
     pub fn api_keys(&self, who: &Principal) -> Result<Vec<ApiKeyView>, Error> {
         who.authorize(Action::ManageApiKeys)?;
         let keys = self.engine.directory.api_keys.read().expect("api keys never panic");

@@ -2,10 +2,10 @@
 //!
 //! Layout: organization number, time of admission (ms), count (varints); flags (`u8`); then
 //! - all identified by sequence numbers: rows of slot, tokens, kind, epoch, seq;
-//! - otherwise ([`EVENT_IDS`]): rows of slot, tokens, kind; a bitmap of the rows that bear event ids; rows of epoch and seq
+//! - otherwise (`EVENT_IDS`): rows of slot, tokens, kind; a bitmap of the rows that bear event ids; rows of epoch and seq
 //!   for those that do not; the lengths of the event ids; their bytes end to end;
-//! - [`TIMES`]: a column of 0 for a row without a time, else one more than the zigzag of admission minus event time;
-//! - [`EXEMPT`]: a bitmap of the exempt rows.
+//! - `TIMES`: a column of 0 for a row without a time, else one more than the zigzag of admission minus event time;
+//! - `EXEMPT`: a bitmap of the exempt rows.
 //!
 //! Neither content prints nor hashes of event ids are stored: the first follow from the content, the second from the id under
 //! the secret of the pool ([`DecodedDebits::resolve`]).

@@ -18,6 +18,7 @@ use tokenweir::domain::registry::{Registry, RegistryChange, RegistryEvent, Role}
 use tokenweir::domain::time::Timestamp;
 use tokenweir::domain::tokens::Tokens;
 use tokenweir::storage::event_codec::{self, DecodedDebits};
+use tokenweir::storage::manifest::Stage;
 use tokenweir::storage::snapshot::{SnapshotHeader, write_snapshot};
 use tokenweir::storage::snapshot_codec::{self, PartitionImage, PoolImage};
 use tokenweir::storage::{
@@ -360,7 +361,8 @@ fn a_snapshot_file_keeps_its_bytes() {
 fn a_manifest_keeps_its_bytes() {
     let root = tempfile::tempdir().expect("a directory");
     let Home { layout, directory, .. } = directory(root.path());
-    let manifest = Manifest { partitions: 3, directory, created_at_ms: 1_700_000_000_000 };
+    let manifest =
+        Manifest { partitions: 3, directory, created_at_ms: 1_700_000_000_000, stage: Stage::Made };
     manifest.write(&RealDisk, &layout).expect("it is written");
     check("file_manifest", &std::fs::read(layout.manifest()).expect("the manifest is there"));
     let read = Manifest::read(&RealDisk, &layout).expect("it reads").expect("it is there");

@@ -4,6 +4,7 @@
 
 use tokenweir::domain::ids::Lsn;
 use tokenweir::storage::fixture::{append, body, home, open};
+use tokenweir::storage::manifest::Stage;
 use tokenweir::storage::retention::{Retired, retire};
 use tokenweir::storage::sim_disk::{CrashPlan, SimDisk};
 use tokenweir::storage::snapshot::{SnapshotHeader, load_newest, write_snapshot};
@@ -22,7 +23,8 @@ struct Progress {
 }
 
 fn run(disk: &SimDisk, progress: &mut Progress) -> Result<()> {
-    let manifest = Manifest { partitions: 1, directory: DirectoryId([0xD1; 16]), created_at_ms: 1 };
+    let manifest =
+        Manifest { partitions: 1, directory: DirectoryId([0xD1; 16]), created_at_ms: 1, stage: Stage::Made };
     manifest.write(disk, &Layout::new("d"))?;
     let home = home(disk.clone());
     let (mut journal, _) = open(&home, Lsn(0))?;

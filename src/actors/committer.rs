@@ -12,7 +12,6 @@ use std::thread::JoinHandle;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 
-use crate::domain::ids::Lsn;
 use crate::storage::event_codec;
 use crate::storage::frame::{self, FrameMeta};
 use crate::storage::journal::{Journal, Preparation, PreparedSegment};
@@ -51,10 +50,21 @@ pub(crate) fn run(partition: &Arc<Partition>, writer: &Mutex<Writer>) {
         spare = group;
     }
     if !partition.staging.is_failed()
-        && let Err(fault) = lock(writer).mark_closed()
+        && let Err(fault) = mark(&mut lock(writer).journal)
     {
         tracing::error!(%fault, "the clean close could not be noted; everything acknowledged is kept");
     }
+}
+
+/// Writes a frame that holds nothing. As the first frame it shows that the partition was made, as the last of a run that
+/// everything before it had been durable.
+pub(crate) fn mark(journal: &mut Journal) -> crate::storage::Result<()> {
+    let lsn = journal.next_lsn();
+    let mut bytes = Vec::new();
+    let start = frame::begin(&mut bytes);
+    let meta = FrameMeta { lsn, group: 0, kind: event_codec::CLOSED, version: event_codec::CLOSED_VERSION };
+    frame::finish(&mut bytes, start, meta);
+    journal.append_group(lsn, 1, &bytes)
 }
 
 /// Locks a writer. One that panicked has stopped its partition and is not used again.
@@ -111,20 +121,6 @@ impl Writer {
         tracing::error!(partition, cause, "the partition stops: a write or sync failed");
         self.meters.poisoned.set(1);
         self.partition.staging.fail(cause)
-    }
-
-    /// The last frame of a clean run: it shows that everything before it had been durable.
-    fn mark_closed(&mut self) -> crate::storage::Result<()> {
-        let lsn = self.journal.next_lsn();
-        if lsn == Lsn(1) {
-            return Ok(());
-        }
-        let mut bytes = Vec::new();
-        let start = frame::begin(&mut bytes);
-        let meta =
-            FrameMeta { lsn, group: 0, kind: event_codec::CLOSED, version: event_codec::CLOSED_VERSION };
-        frame::finish(&mut bytes, start, meta);
-        self.journal.append_group(lsn, 1, &bytes)
     }
 }
 

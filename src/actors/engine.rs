@@ -19,7 +19,8 @@ use crate::domain::ids::{Lsn, OrgNumber};
 use crate::domain::pool::Pool;
 use crate::domain::registry::Registry;
 use crate::storage::layout::{DirectoryId, Home, Layout};
-use crate::storage::replay::{Base, PartitionState};
+use crate::storage::manifest::Stage;
+use crate::storage::replay::{self, Base, PartitionState};
 use crate::storage::{DirectoryLock, Disk, Fault, Journal, JournalConfig, Manifest, RecoveryReport};
 use crate::telemetry::clock::Clock;
 use crate::telemetry::metric::DebitCounters;
@@ -79,7 +80,7 @@ struct Threads {
     arbiters: Vec<JoinHandle<()>>,
     committers: Vec<JoinHandle<()>>,
     snapshots: JoinHandle<()>,
-    lock: Option<DirectoryLock>,
+    lock: Option<Arc<DirectoryLock>>,
 }
 
 /// A partition as it was recovered, or what is damaged of it.
@@ -107,6 +108,7 @@ struct Launch {
     clock: Clock,
     policy: Policy,
     snapshots: Sender<Job>,
+    lock: Option<Arc<DirectoryLock>>,
 }
 
 type Launched = (Addr<PartitionActor>, Addr<CoordinatorActor>);
@@ -119,14 +121,19 @@ impl Engine {
         lock: Option<DirectoryLock>,
     ) -> crate::storage::Result<Self> {
         let layout = Layout::new(setup.directory.clone());
-        let manifest = manifest(setup, &**disk, &layout)?;
+        let mut manifest = manifest(setup, &**disk, &layout)?;
         let home = |partition| Home {
             disk: Arc::clone(disk),
             layout: layout.clone(),
             partition,
             directory: manifest.directory,
         };
-        let recovered = recover_all((0..manifest.partitions).map(home), setup.journal)?;
+        let recovered = recover_all((0..manifest.partitions).map(home), setup.journal, manifest.stage)?;
+        if manifest.stage == Stage::BeingMade {
+            manifest.stage = Stage::Made;
+            manifest.write(&**disk, &layout)?;
+        }
+        let lock = lock.map(|lock| lock.anchor(&layout.manifest())).transpose()?.map(Arc::new);
         let spawn = Fault::io("start a thread for", layout.root());
         Self::start(setup, recovered, lock).map_err(spawn)
     }
@@ -164,7 +171,11 @@ impl Engine {
         all
     }
 
-    fn start(setup: &Setup, recovered: Vec<Recovered>, lock: Option<DirectoryLock>) -> std::io::Result<Self> {
+    fn start(
+        setup: &Setup,
+        recovered: Vec<Recovered>,
+        lock: Option<Arc<DirectoryLock>>,
+    ) -> std::io::Result<Self> {
         let partitions: Vec<_> = recovered.iter().map(|part| Arc::new(part.partition())).collect();
         let directory = Arc::new(Directory::new(partitions.clone()));
         let (snapshots, snapshot_thread) = snapshotter::start()?;
@@ -173,7 +184,7 @@ impl Engine {
             arbiters: Vec::new(),
             committers: Vec::new(),
             snapshots: snapshot_thread,
-            lock,
+            lock: lock.clone(),
         };
         let (mut actors, mut recovery, mut coordinator) = (Vec::new(), Vec::new(), None);
         for (Recovered { home, opened }, partition) in recovered.into_iter().zip(partitions) {
@@ -200,6 +211,7 @@ impl Engine {
                 clock: setup.clock.clone(),
                 policy: setup.policy,
                 snapshots: snapshots.clone(),
+                lock: lock.clone(),
             })?;
             threads.stops.push(stop);
             threads.arbiters.push(arbiter);
@@ -243,12 +255,19 @@ impl std::fmt::Debug for Engine {
     }
 }
 
+/// The manifest of the directory; of a new one, its first. Partitions without a manifest are not taken for a new directory.
 fn manifest(setup: &Setup, disk: &dyn Disk, layout: &Layout) -> crate::storage::Result<Manifest> {
     if let Some(manifest) = Manifest::read(disk, layout)? {
         return Ok(manifest);
     }
-    let created_at_ms = setup.clock.now().ms();
-    let manifest = Manifest { partitions: setup.partitions, directory: setup.directory_id, created_at_ms };
+    let first = layout.partition(0);
+    if disk.exists(&first).map_err(Fault::io("look for", &first))? {
+        let what = "it names the partitions that are there".to_owned();
+        return Err(Fault::Missing { path: layout.manifest(), what });
+    }
+    let (created_at_ms, stage) = (setup.clock.now().ms(), Stage::BeingMade);
+    let (partitions, directory) = (setup.partitions, setup.directory_id);
+    let manifest = Manifest { partitions, directory, created_at_ms, stage };
     manifest.write(disk, layout)?;
     Ok(manifest)
 }
@@ -256,17 +275,18 @@ fn manifest(setup: &Setup, disk: &dyn Disk, layout: &Layout) -> crate::storage::
 fn recover_all(
     homes: impl Iterator<Item = Home>,
     config: JournalConfig,
+    stage: Stage,
 ) -> crate::storage::Result<Vec<Recovered>> {
     std::thread::scope(|scope| {
-        let threads: Vec<_> = homes.map(|home| scope.spawn(move || recover(home, config))).collect();
+        let threads: Vec<_> = homes.map(|home| scope.spawn(move || recover(home, config, stage))).collect();
         threads.into_iter().map(|thread| thread.join().expect("recovery never panics")).collect()
     })
 }
 
 /// Recovers a partition. Damage stops that partition alone; without partition 0, which knows the keys and the transfers,
 /// nothing can be served.
-fn recover(home: Home, config: JournalConfig) -> crate::storage::Result<Recovered> {
-    let opened = match open(&home, config) {
+fn recover(home: Home, config: JournalConfig, stage: Stage) -> crate::storage::Result<Recovered> {
+    let opened = match open(&home, config, stage) {
         Err(fault) if home.partition == 0 || !fault.is_damage() => return Err(fault),
         opened => opened,
     };
@@ -276,9 +296,17 @@ fn recover(home: Home, config: JournalConfig) -> crate::storage::Result<Recovere
     Ok(Recovered { home, opened })
 }
 
-fn open(home: &Home, config: JournalConfig) -> Result<Opened, Fault> {
+fn open(home: &Home, config: JournalConfig, stage: Stage) -> Result<Opened, Fault> {
     let mut state = PartitionState::default();
-    let (journal, report, base) = state.open(home, config)?;
+    let path = home.layout.journal(home.partition);
+    if stage == Stage::Made && !home.disk.exists(&path).map_err(Fault::io("look for", &path))? {
+        replay::check_made(home, Lsn(1))?;
+    }
+    let (mut journal, report, base) = state.open(home, config)?;
+    if stage == Stage::BeingMade && journal.durable() == Lsn(0) {
+        committer::mark(&mut journal)?;
+    }
+    replay::check_made(home, journal.next_lsn())?;
     if let Some(gap) = state.pools.iter().position(Option::is_none) {
         let what = format!("organization number {gap}");
         return Err(Fault::Missing { path: home.layout.journal(home.partition), what });
@@ -354,6 +382,7 @@ impl Launch {
             orgs: Vec::new(),
             policy: self.policy,
             snapshots: self.snapshots,
+            lock: self.lock,
             underway: false,
             last_snapshot_at,
             waiting: Vec::new(),

@@ -33,8 +33,8 @@ pub enum Durability {
 pub enum Unavailable {
     /// The partition stopped after a failed write or sync.
     #[error(
-        "this partition stopped after a failure ({cause}); what was acknowledged is kept, the outcome of this request \
-         is unknown; mend the cause, restart, then send it again under the same id"
+        "this partition stopped ({cause}); what was acknowledged before is kept; mend the cause and restart, then send \
+         this again under the same id"
     )]
     Poisoned {
         /// The first failure.

@@ -18,8 +18,8 @@ use crate::domain::pool::Pool;
 use crate::domain::refusal::{Limit, Refusal};
 use crate::domain::registry::Registry;
 use crate::domain::time::Timestamp;
-use crate::storage::event_codec;
 use crate::storage::snapshot_codec::PartitionImage;
+use crate::storage::{DirectoryLock, event_codec};
 
 use super::coordinator::{CoordinatorActor, ReadRegistry};
 use super::directory::{Directory, EndsInOrder, Org, Partition};
@@ -27,7 +27,7 @@ use super::messages::{Release, ReplyTo, Request};
 use super::org::{Local, OrgActor};
 use super::snapshotter::Job;
 
-/// How often it is looked whether a snapshot is due.
+/// How often it is looked whether the directory is in its place, and whether a snapshot is due.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// When snapshots are taken, and what is admitted.
@@ -73,6 +73,7 @@ pub(crate) struct PartitionActor {
     pub(crate) orgs: Vec<Arc<Org>>,
     pub(crate) policy: Policy,
     pub(crate) snapshots: Sender<Job>,
+    pub(crate) lock: Option<Arc<DirectoryLock>>,
     pub(crate) underway: bool,
     pub(crate) last_snapshot_at: Timestamp,
     pub(crate) waiting: Vec<oneshot::Sender<bool>>,
@@ -85,7 +86,12 @@ impl Actor for PartitionActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.run_interval(LOOK, |actor, ctx| {
-            if actor.snapshot_is_due() {
+            if actor.lock.as_ref().is_some_and(|lock| !lock.is_in_place()) {
+                actor
+                    .partition
+                    .staging
+                    .fail("the data directory was moved, replaced or deleted while it was in use");
+            } else if actor.snapshot_is_due() {
                 actor.take_snapshot(ctx);
             }
         });

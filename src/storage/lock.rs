@@ -5,7 +5,8 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -15,8 +16,9 @@ use super::fault::{Fault, Result};
 #[derive(Debug)]
 #[must_use = "the directory is free again when this is dropped"]
 pub struct DirectoryLock {
-    // The kernel drops the lock when the last descriptor closes.
+    // The kernel drops a lock when its last descriptor closes.
     _file: Option<File>,
+    anchor: Option<(PathBuf, File)>,
 }
 
 impl DirectoryLock {
@@ -34,7 +36,30 @@ impl DirectoryLock {
             .map_err(Fault::io("open", path))?;
         acquire(&mut file, path, FlockOperation::NonBlockingLockExclusive)?;
         write_holder(&mut file).map_err(Fault::io("write", path))?;
-        Ok(Self { _file: Some(file) })
+        Ok(Self { _file: Some(file), anchor: None })
+    }
+
+    /// Locks a second file as well, one that nobody takes for left over, and watches from then on whether it stays in its place.
+    ///
+    /// # Errors
+    /// [`Fault::Locked`] when another process holds it: the lock file was removed under its feet. [`Fault::Io`] when it
+    /// cannot be opened.
+    pub fn anchor(mut self, path: &Path) -> Result<Self> {
+        let mut file = File::open(path).map_err(Fault::io("open", path))?;
+        acquire(&mut file, path, FlockOperation::NonBlockingLockExclusive)?;
+        self.anchor = Some((path.to_path_buf(), file));
+        Ok(self)
+    }
+
+    /// Whether the directory is still where it was: not moved, not deleted, not replaced by another.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        let Some((path, file)) = &self.anchor else { return true };
+        match (std::fs::metadata(path), file.metadata()) {
+            (Ok(there), Ok(held)) => (there.dev(), there.ino()) == (held.dev(), held.ino()),
+            (Err(error), _) => error.kind() != io::ErrorKind::NotFound,
+            (Ok(_), Err(_)) => true,
+        }
     }
 
     /// Keeps writers out while reading. Writes nothing, so it works on a read-only medium; several readers may share.
@@ -45,11 +70,13 @@ impl DirectoryLock {
     pub fn shared(path: &Path) -> Result<Self> {
         let mut file = match File::open(path) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self { _file: None }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Self { _file: None, anchor: None });
+            }
             Err(error) => return Err(Fault::io("open", path)(error)),
         };
         acquire(&mut file, path, FlockOperation::NonBlockingLockShared)?;
-        Ok(Self { _file: Some(file) })
+        Ok(Self { _file: Some(file), anchor: None })
     }
 }
 
@@ -81,6 +108,22 @@ fn read_holder(file: &mut File) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn i9_a_removed_lock_file_lets_no_second_writer_in_and_a_moved_directory_is_noticed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (lock, anchor) = (dir.path().join("LOCK"), dir.path().join("MANIFEST"));
+        std::fs::write(&anchor, b"manifest").expect("it is written");
+        let held = DirectoryLock::exclusive(&lock).and_then(|held| held.anchor(&anchor)).expect("it is free");
+        std::fs::remove_file(&lock).expect("it is removed");
+        let second = DirectoryLock::exclusive(&lock).and_then(|second| second.anchor(&anchor));
+        assert!(matches!(second, Err(Fault::Locked { .. })), "{second:?}");
+        assert!(held.is_in_place());
+        std::fs::rename(&anchor, dir.path().join("elsewhere")).expect("it is moved");
+        assert!(!held.is_in_place(), "moved");
+        std::fs::write(&anchor, b"another").expect("it is written");
+        assert!(!held.is_in_place(), "replaced");
+    }
 
     #[test]
     fn a_second_writer_is_refused_and_told_who_holds_the_directory() {

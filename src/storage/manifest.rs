@@ -1,7 +1,8 @@
 //! The manifest: what a data directory is. Written once when the directory is made, read first at every start.
 //!
-//! One frame with a body of 32 bytes, little endian: format (u16), partitions (u16), reserved (u32, zero), directory id
-//! (16 bytes), time of creation (u64, milliseconds since 1970). The number of partitions never changes: an organization
+//! One frame with a body of 32 bytes, little endian: format (u16), partitions (u16), stage (u32: 0 made, 1 being made),
+//! directory id (16 bytes), time of creation (u64, milliseconds since 1970). A directory is being made until each of its
+//! partitions has a first segment; from then on a partition without one has lost it. The number of partitions never changes: an organization
 //! hashes to one of them.
 
 use super::disk::{Disk, replace_file};
@@ -27,6 +28,17 @@ pub struct Manifest {
     pub directory: DirectoryId,
     /// When the directory was made, in milliseconds since 1970.
     pub created_at_ms: u64,
+    /// Whether each partition has its first segment.
+    pub stage: Stage,
+}
+
+/// How far the making of a directory went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Partitions may be missing; nothing was acknowledged yet.
+    BeingMade,
+    /// Every partition is there.
+    Made,
 }
 
 impl Manifest {
@@ -79,7 +91,7 @@ impl Manifest {
         let start = frame::begin(&mut buf);
         buf.extend_from_slice(&DIRECTORY_FORMAT.to_le_bytes());
         buf.extend_from_slice(&self.partitions.to_le_bytes());
-        buf.extend_from_slice(&[0; 4]);
+        buf.extend_from_slice(&u32::from(self.stage == Stage::BeingMade).to_le_bytes());
         buf.extend_from_slice(&self.directory.0);
         buf.extend_from_slice(&self.created_at_ms.to_le_bytes());
         frame::finish(
@@ -95,6 +107,7 @@ impl Manifest {
             partitions: u16::from_le_bytes(field(body, 2)),
             directory: DirectoryId(field(body, 8)),
             created_at_ms: u64::from_le_bytes(field(body, 24)),
+            stage: if u32::from_le_bytes(field(body, 4)) == 0 { Stage::Made } else { Stage::BeingMade },
         }
     }
 }
@@ -106,7 +119,7 @@ mod tests {
     use crate::storage::sim_disk::CrashPlan;
 
     const MANIFEST: Manifest =
-        Manifest { partitions: 4, directory: DirectoryId([7; 16]), created_at_ms: 1_234 };
+        Manifest { partitions: 4, directory: DirectoryId([7; 16]), created_at_ms: 1_234, stage: Stage::Made };
 
     fn written() -> (SimDisk, Layout, Vec<u8>) {
         let (disk, layout) = (SimDisk::new(), Layout::new("data"));

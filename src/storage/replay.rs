@@ -41,6 +41,18 @@ pub struct Base {
     pub skipped: Vec<Skipped>,
 }
 
+/// Refuses a partition without any frame in a directory that was made: it had a first frame before it served.
+///
+/// # Errors
+/// [`Fault::Missing`] when `next`, the frame that is due next, is the first.
+pub fn check_made(home: &Home, next: Lsn) -> Result<()> {
+    if next > Lsn(1) {
+        return Ok(());
+    }
+    let what = "its first frame, written when the directory was made, and all that followed".to_owned();
+    Err(Fault::Missing { path: home.layout.journal(home.partition), what })
+}
+
 impl PartitionState {
     /// The state of one organization alone, for rebuilding it.
     #[must_use]

@@ -14,6 +14,7 @@ use tokenweir::domain::time::Timestamp;
 use tokenweir::protocol::coordinator::{Coordinator, Effect, Ticket};
 use tokenweir::protocol::message::{ToOrg, from_nobody};
 use tokenweir::protocol::org::OrgProcess;
+use tokenweir::storage::manifest::Stage;
 use tokenweir::storage::replay::PartitionState;
 use tokenweir::storage::snapshot::{SnapshotHeader, write_snapshot};
 use tokenweir::storage::snapshot_codec::{self, PartitionImage, PoolImage};
@@ -69,7 +70,8 @@ impl<'a> World<'a> {
         let home = |partition| home(disk, partition);
         let (layout, directory) = (home(0).layout, home(0).directory);
         if Manifest::read(disk, &layout)?.is_none() {
-            Manifest { partitions: PARTITIONS, directory, created_at_ms: START_MS }.write(disk, &layout)?;
+            Manifest { partitions: PARTITIONS, directory, created_at_ms: START_MS, stage: Stage::Made }
+                .write(disk, &layout)?;
         }
         let (mut parts, mut registry) = (Vec::new(), None);
         for home in (0..PARTITIONS).map(home) {

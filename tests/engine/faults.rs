@@ -147,7 +147,7 @@ async fn damaged(partition: u16) -> (SimDisk, PathBuf, Vec<u8>) {
     meter.close().await;
     let path = Layout::new("d").segment(partition, Lsn(1));
     let mut bytes = disk.read(&path).expect("there");
-    bytes[64 + 24 + 3] ^= 1;
+    bytes[64 + 24 + 24 + 3] ^= 1;
     disk.tamper(&path, &bytes);
     (disk, path, bytes)
 }
@@ -157,7 +157,7 @@ async fn a_damaged_partition_names_file_and_offset_and_the_other_one_serves() {
     let (disk, path, bytes) = damaged(1).await;
     let meter = open_on(disk.clone());
     let told = meter.recovery()[1].damage.clone().expect("reported");
-    assert!(told.contains(&*path.to_string_lossy()) && told.contains("byte 64"), "{told}");
+    assert!(told.contains(&*path.to_string_lossy()) && told.contains("byte 88"), "{told}");
     assert!(meter.status()[1].failure.is_some() && meter.status()[0].failure.is_none());
     assert_eq!(code(meter.organization(HOST, &name_in(1, 0))), "poisoned");
     assert_eq!(code_of(&handle(&meter, &name_in(0, 0)), debit(1)).await, "charged");
@@ -170,6 +170,6 @@ async fn a_damaged_partition_names_file_and_offset_and_the_other_one_serves() {
 async fn a_meter_whose_first_partition_is_damaged_is_not_opened_and_nothing_is_deleted() {
     let (disk, path, bytes) = damaged(0).await;
     let fault = Meter::open_on(Arc::new(disk.clone()), config(Path::new("d"))).expect_err("damaged");
-    assert!(matches!(&fault, Fault::Corrupt { path: at, offset: 64, .. } if *at == path), "{fault}");
+    assert!(matches!(&fault, Fault::Corrupt { path: at, offset: 88, .. } if *at == path), "{fault}");
     assert!(disk.read(&path).expect("still there") == bytes, "nothing was mended");
 }

@@ -11,6 +11,7 @@ mod gate;
 mod identity;
 mod lifecycle;
 mod load;
+mod missing;
 mod rules;
 mod supervision;
 mod support;

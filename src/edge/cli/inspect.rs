@@ -14,7 +14,9 @@ use crate::domain::ids::{Lsn, OrgNumber};
 use crate::storage::event_codec::{self, DecodedDebits};
 use crate::storage::reader::{self, Start};
 use crate::storage::replay::PartitionState;
-use crate::storage::{Fault, FrameRef, Home, Layout, Manifest, RealDisk, recovery, snapshot, snapshot_codec};
+use crate::storage::{
+    Fault, FrameRef, Home, Layout, Manifest, RealDisk, recovery, replay, snapshot, snapshot_codec,
+};
 
 use super::data_key::time_text;
 use super::failure::Failure;
@@ -141,6 +143,7 @@ fn partition(
         damage: None,
     };
     if !layout.journal(number).exists() {
+        view.damage = replay::check_made(&home, Lsn(1)).err().map(|fault| fault.to_string());
         return Ok(view);
     }
     let segments = reader::list_segments(&home).map_err(verify::failure)?;

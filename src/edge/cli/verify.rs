@@ -20,7 +20,7 @@ use crate::storage::event_codec;
 use crate::storage::reader::{self, Ending, Start};
 use crate::storage::replay::PartitionState;
 use crate::storage::snapshot_codec::{self, PartitionImage, PoolImage};
-use crate::storage::{DirectoryLock, Fault, Home, Layout, Manifest, RealDisk, recovery, snapshot};
+use crate::storage::{DirectoryLock, Fault, Home, Layout, Manifest, RealDisk, recovery, replay, snapshot};
 
 use super::failure::Failure;
 use super::output::{number, print, print_json, table};
@@ -215,7 +215,9 @@ fn partition_state(
 ) -> Result<PartitionState, Failure> {
     let mut state = PartitionState::default();
     if !home.layout.journal(home.partition).exists() {
-        // The directory was made and never written to.
+        if let Err(fault) = replay::check_made(home, Lsn(1)) {
+            note_damage(report, fault)?;
+        }
         return Ok(state);
     }
     let segments = reader::list_segments(home).map_err(failure)?;
@@ -227,6 +229,9 @@ fn partition_state(
             report.last_lsn = scan.next.0 - 1;
             report.snapshot_lsn = base.snapshot.0;
             report.torn_tail = torn(scan.ending);
+            if let Err(fault) = replay::check_made(home, scan.next) {
+                note_damage(report, fault)?;
+            }
         }
         Err(fault) => note_damage(report, fault)?,
     }

@@ -135,7 +135,7 @@ impl Engine {
         }
         let lock = lock.map(|lock| lock.anchor(&layout.manifest())).transpose()?.map(Arc::new);
         let spawn = Fault::io("start a thread for", layout.root());
-        Self::start(setup, recovered, lock).map_err(spawn)
+        Self::start(setup, recovered, lock.as_ref()).map_err(spawn)
     }
 
     /// Stops in order; what was acknowledged, and what was queued, is kept. Stopping twice does nothing.
@@ -174,7 +174,7 @@ impl Engine {
     fn start(
         setup: &Setup,
         recovered: Vec<Recovered>,
-        lock: Option<Arc<DirectoryLock>>,
+        lock: Option<&Arc<DirectoryLock>>,
     ) -> std::io::Result<Self> {
         let partitions: Vec<_> = recovered.iter().map(|part| Arc::new(part.partition())).collect();
         let directory = Arc::new(Directory::new(partitions.clone()));
@@ -184,7 +184,7 @@ impl Engine {
             arbiters: Vec::new(),
             committers: Vec::new(),
             snapshots: snapshot_thread,
-            lock: lock.clone(),
+            lock: lock.cloned(),
         };
         let (mut actors, mut recovery, mut coordinator) = (Vec::new(), Vec::new(), None);
         for (Recovered { home, opened }, partition) in recovered.into_iter().zip(partitions) {
@@ -211,7 +211,7 @@ impl Engine {
                 clock: setup.clock.clone(),
                 policy: setup.policy,
                 snapshots: snapshots.clone(),
-                lock: lock.clone(),
+                lock: lock.cloned(),
             })?;
             threads.stops.push(stop);
             threads.arbiters.push(arbiter);

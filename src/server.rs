@@ -18,6 +18,7 @@ use crate::edge::http::{Limits, Listener, State};
 use crate::meter::{self, Meter, Name, NewApiKey, Principal, Role};
 use crate::storage::Fault;
 
+mod descriptors;
 mod signals;
 mod telemetry;
 
@@ -62,6 +63,9 @@ pub enum ServeError {
         /// The answer of the operating system.
         source: io::Error,
     },
+    /// The process may open too few files.
+    #[error("{0}; nothing was started, raise the limit")]
+    Descriptors(String),
     /// A second signal ended the server before all requests were finished.
     #[error("ended by a second signal before all requests were finished; what was acknowledged is kept")]
     Interrupted,
@@ -107,10 +111,13 @@ impl Server {
     /// When the address cannot be listened on.
     pub fn bind(config: &Config) -> Result<Self, ServeError> {
         let metrics = Metrics::install().map_err(system("start the metrics"))?;
-        let state = Arc::new(State::new(Limits::from(config), Box::new(move || metrics.render())));
-        let listener = Listener::start(config, &state);
+        let share = descriptors::share(descriptors::raise(), config.connections_max);
+        let share = share.map_err(ServeError::Descriptors)?;
+        let config = Config { connections_max: share.served, ..config.clone() };
+        let state = Arc::new(State::new(Limits::from(&config), Box::new(move || metrics.render())));
+        let listener = Listener::start(&config, share.accepted, &state);
         let listener = listener.map_err(|source| ServeError::Listen { address: config.listen, source })?;
-        Ok(Self { config: config.clone(), state, listener, meter: Mutex::default() })
+        Ok(Self { config, state, listener, meter: Mutex::default() })
     }
 
     /// The address that it listens on.

@@ -274,6 +274,11 @@ impl DebitBatch {
         });
     }
 
+    /// Takes back the debits from number `rows` on.
+    pub fn truncate(&mut self, rows: usize) {
+        self.rows.truncate(rows);
+    }
+
     /// Empties the batch and keeps its buffers.
     pub fn clear(&mut self) {
         self.rows.clear();

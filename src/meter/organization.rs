@@ -108,6 +108,14 @@ impl Organization {
         &self.org.id
     }
 
+    /// Whether debits may be sent through this handle.
+    ///
+    /// # Errors
+    /// [`Refusal::Forbidden`] without the right to debit.
+    pub fn check_debit(&self) -> Result<(), Error> {
+        Ok(allow(self.rights.debit)?)
+    }
+
     /// Debits one event; answers when it is durable.
     ///
     /// # Errors

@@ -95,3 +95,13 @@ fn a_setting_that_does_not_fit_is_a_usage_error_of_serve() {
     assert!(ended.code == 2 && ended.stderr.contains("--partitions"), "{ended:?}");
     assert!(!scene.data().exists(), "nothing was started");
 }
+
+/// A key copied with a line end works; one with anything else in it is refused before anything is sent.
+#[test]
+fn a_key_with_characters_that_no_key_has_is_refused_in_words() {
+    for key in ["weir_a\u{7}b", "weir_a\nb", "wéir"] {
+        let ended = weir(&["summary", "acme", "--server", "http://127.0.0.1:1", "--key", key]);
+        assert!(ended.stderr.contains("the api key has characters that no key has"), "{ended:?}");
+        assert_eq!(ended.code, 2, "{ended:?}");
+    }
+}

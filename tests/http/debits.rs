@@ -182,3 +182,29 @@ fn check_malformed(server: &Fixture, media: &str, body: &[u8], place: &str) {
 fn post(server: &Fixture, body: &Value) -> Answer {
     server.post(DEBITS, &server.gateway, body)
 }
+
+/// A value that no number type and no text can hold is a bad value of its own row: its neighbours are judged.
+#[test]
+fn r12_a_value_that_cannot_be_held_never_fails_its_neighbours() {
+    let good = |seq: u32| format!(r#"{{"camera":"cam","epoch":1,"seq":{seq},"tokens":1}}"#);
+    let digits = "9".repeat(5_000);
+    let bad = [
+        r#"{"camera":"cam","epoch":1,"seq":7,"tokens":1e400}"#.to_owned(),
+        format!(r#"{{"camera":"cam","epoch":1,"seq":7,"tokens":{digits}}}"#),
+        r#"{"camera":"cam","epoch":1,"seq":7,"tokens":1,"time":1e400}"#.to_owned(),
+        r#"{"camera":"cam","event_id":"\ud800","time":"2026-01-01T00:00:00Z","tokens":1}"#.to_owned(),
+    ];
+    for bad in bad {
+        for media in [JSON, LINES] {
+            let server = Fixture::populated();
+            let rows = [good(1), bad.clone(), good(2)];
+            let body = if media == JSON { format!("[{}]", rows.join(",")) } else { rows.join("\n") };
+            let answer = server.call("POST", DEBITS, &server.gateway, Some((media, body.as_bytes())));
+            let results = answer.expect(200)["results"].clone();
+            let codes: Vec<_> = (0..3).map(|row| results[row]["outcome"].clone()).collect();
+            assert_eq!(codes, ["charged", "refused", "charged"], "{bad:.80}");
+            assert_eq!(results[1]["code"], "invalid", "{bad:.80}");
+            server.stop();
+        }
+    }
+}

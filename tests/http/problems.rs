@@ -55,7 +55,9 @@ fn a_body_that_is_no_json_is_malformed_and_json_of_the_wrong_shape_is_invalid() 
         (r#"{"id":"a"}"#, "missing field `name`"),
         (r#"{"id":"a b","name":"A"}"#, "organization id"),
         (r#"{"id":"a","name":"A","retention_ms":1.5}"#, "line 1 column"),
-        ("[]", "line 1 column"),
+        ("[]", "one json object"),
+        (r#"["c","C"]"#, "one json object"),
+        ("7", "one json object"),
     ] {
         let answer = call(body);
         answer.check_problem(400, "invalid");
@@ -105,4 +107,21 @@ fn refusals_of_the_meter_keep_their_status_and_their_code() {
     let misfit = json!({"label": "x", "role": "operator", "organizations": ["north"]});
     server.post("/v1/keys", &server.operator, &misfit).check_problem(400, "invalid");
     server.get(&format!("{NORTH}/cameras/none"), &server.viewer).check_problem(404, "unknown_camera");
+}
+
+/// A body of fields by place would be read by their order: it moves money as little as a body of unknown fields does.
+#[test]
+fn bodies_of_fields_by_place_are_refused_everywhere() {
+    let server = Fixture::start();
+    for (method, path, key, body) in [
+        ("POST", "/v1/organizations", &server.operator, r#"["new","New"]"#),
+        ("POST", "/v1/keys", &server.operator, r#"["x","viewer",["north"]]"#),
+        ("POST", "/v1/organizations/north/licenses", &server.admin, r#"["KEY",[7]]"#),
+        ("POST", "/v1/transfers", &server.admin, r#"["T","north","south"]"#),
+        ("PUT", "/v1/organizations/north/cameras/z", &server.admin, r#"["n",true]"#),
+    ] {
+        let answer = server.call(method, path, key, Some((JSON, body.as_bytes())));
+        answer.check_problem(400, "invalid");
+        assert!(answer.text.contains("one json object"), "{answer:?}");
+    }
 }

@@ -92,6 +92,12 @@ impl Client {
             .timeout_connect(Some(Duration::from_secs(5)))
             .max_idle_connections_per_host(16)
             .build();
+        let key = key.map(str::trim);
+        if key.is_some_and(|key| !key.bytes().all(|byte| byte.is_ascii_graphic())) {
+            let message =
+                "the api key has characters that no key has; nothing was sent, check --key or WEIR_KEY";
+            return Err(Failure::usage(message));
+        }
         let authorization = key.map(|key| format!("Bearer {key}"));
         Ok(Self { agent: Agent::new_with_config(config), base: base.to_owned(), authorization })
     }

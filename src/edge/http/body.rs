@@ -6,16 +6,19 @@ use std::time::Duration;
 
 use actix_web::dev::Payload;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
-use actix_web::web::Bytes;
+use actix_web::web::{Bytes, BytesMut};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
+use futures_core::Stream as _;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 
 use super::problem::Problem;
-use super::state::State;
+use super::state::{Room, State};
 
 const JSON: &str = "application/json";
+/// Longest body of a single object, in bytes; the longest is a license key of 1,000 licenses.
+const OBJECT_BYTES_MAX: u64 = 256 << 10;
 
 /// A body of JSON.
 #[derive(Debug)]
@@ -38,28 +41,56 @@ pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_ENCODING).is_some_and(|header| !identity(header))
 }
 
-/// Reads a body to its end and gives it to `then`; its room is free again afterwards.
+/// Reads a body of at most `most` bytes to its end and gives it to `then`; its room is free again afterwards.
 ///
 /// # Errors
 /// When the body is too long, too slow, broken off, or when too much of other bodies is held already.
 pub(super) async fn with_body<T, F: Future<Output = Result<T, Problem>>>(
     state: &State,
+    most: u64,
     headers: &HeaderMap,
     payload: web::Payload,
     then: impl FnOnce(Bytes) -> F,
 ) -> Result<T, Problem> {
-    let most = state.limits.body_bytes_max;
     let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > most) {
         return Err(Problem::body_too_large(most));
     }
-    let _room = state.take_room(announced.unwrap_or(most))?;
-    let read = payload.to_bytes_limited(usize::try_from(most).unwrap_or(usize::MAX));
+    let mut room = state.take_room();
     let timeout_ms = state.limits.request_timeout_ms;
-    let read = actix_rt::time::timeout(Duration::from_millis(timeout_ms), read).await;
-    let read = read.map_err(|_| Problem::request_timeout(timeout_ms))?;
-    let body = read.map_err(|_| Problem::body_too_large(most))?.map_err(Problem::malformed_body)?;
+    let read =
+        actix_rt::time::timeout(Duration::from_millis(timeout_ms), collect(payload, most, &mut room)).await;
+    let body = read.map_err(|_| Problem::request_timeout(timeout_ms))??;
     then(body).await
+}
+
+/// Reads a body to its end. Room is taken for what arrives, not for what is announced: whoever announces much and sends
+/// little takes nothing from the others.
+async fn collect(mut payload: web::Payload, most: u64, room: &mut Room<'_>) -> Result<Bytes, Problem> {
+    let (mut whole, mut parts) = (Bytes::new(), BytesMut::new());
+    while let Some(part) = std::future::poll_fn(|cx| Pin::new(&mut payload).poll_next(cx)).await {
+        let part = part.map_err(|_| Problem::malformed_body("it ended before its announced length"))?;
+        room.grow(u64::try_from(part.len()).unwrap_or(u64::MAX))?;
+        if room.bytes() > most {
+            return Err(Problem::body_too_large(most));
+        }
+        if whole.is_empty() && parts.is_empty() {
+            whole = part;
+        } else {
+            parts.extend_from_slice(&std::mem::take(&mut whole));
+            parts.extend_from_slice(&part);
+        }
+    }
+    Ok(if parts.is_empty() { whole } else { parts.freeze() })
+}
+
+/// Reads the one object that a body of JSON holds.
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
+    if first.is_some_and(|first| *first != b'{') && serde_json::from_slice::<IgnoredAny>(body).is_ok() {
+        return Err(Problem::invalid("the body is one json object, with its fields by name".to_owned()));
+    }
+    serde_json::from_slice(body).map_err(|error| unreadable(&error))
 }
 
 /// An answer of JSON.
@@ -85,10 +116,9 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
             let state =
                 request.app_data::<web::Data<State>>().expect("the routes are set up with their state");
             let payload = payload.await.map_err(Problem::malformed_body)?;
-            let parse = |body: Bytes| async move {
-                serde_json::from_slice(&body).map(Self).map_err(|e| unreadable(&e))
-            };
-            with_body(state, request.headers(), payload, parse).await
+            let most = state.limits.body_bytes_max.min(OBJECT_BYTES_MAX);
+            let read = |body: Bytes| async move { parse(&body).map(Self) };
+            with_body(state, most, request.headers(), payload, read).await
         })
     }
 }

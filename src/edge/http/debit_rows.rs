@@ -9,6 +9,8 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use serde_json::value::RawValue;
+
 use crate::meter::{CameraRef, Debit, DebitBatch, Identity, Invalid, Timestamp, UsageKind};
 
 use super::problem::Problem;
@@ -77,7 +79,32 @@ impl Rows {
 
     fn read_json(&mut self, body: &[u8]) -> Result<(), Problem> {
         let mut from = serde_json::Deserializer::from_slice(body);
-        from.deserialize_any(Body { rows: self }).and_then(|()| from.end()).map_err(Problem::malformed_body)
+        let read = from.deserialize_any(Body { rows: self }).and_then(|()| from.end());
+        let Err(error) = read else { return Ok(()) };
+        // What cannot be held, a number like 1e400 say, is a bad value of its own row when the body is JSON all the same.
+        let alone = body.trim_ascii_start().first() == Some(&b'{');
+        let rows = if alone {
+            serde_json::from_slice(body).map(|row| vec![row])
+        } else {
+            serde_json::from_slice(body)
+        };
+        let rows: Vec<&RawValue> = rows.map_err(|_| Problem::malformed_body(error))?;
+        self.batch.clear();
+        self.details.clear();
+        rows.into_iter().take_while(|row| self.read_row(row.get())).for_each(drop);
+        Ok(())
+    }
+
+    /// Reads one row that is known to be JSON; whether there is room for another.
+    fn read_row(&mut self, row: &str) -> bool {
+        let (rows, details) = (self.batch.len(), self.details.len());
+        let read = Row { rows: self }.deserialize(&mut serde_json::Deserializer::from_str(row));
+        if read.is_err() && !self.is_over {
+            self.batch.truncate(rows);
+            self.details.truncate(details);
+            self.push_flaw((Invalid::Syntax, Some("a value of the debit cannot be held".into())));
+        }
+        !self.is_over
     }
 
     fn read_lines(&mut self, body: &[u8]) -> Result<(), Problem> {
@@ -86,10 +113,16 @@ impl Rows {
                 continue;
             }
             let mut from = serde_json::Deserializer::from_slice(line);
+            let rows = self.batch.len();
             let read = Row { rows: self }.deserialize(&mut from).and_then(|()| from.end());
-            let place =
-                |error| Problem::malformed_body(format_args!("line {} of the body: {error}", number + 1));
-            read.map_err(place)?;
+            let Err(error) = read else { continue };
+            let Ok(row) = serde_json::from_slice::<&RawValue>(line) else {
+                let column = error.column();
+                let place = format_args!("line {} of the body is not json at column {column}", number + 1);
+                return Err(Problem::malformed_body(place));
+            };
+            self.batch.truncate(rows);
+            self.read_row(row.get());
         }
         Ok(())
     }

@@ -61,10 +61,12 @@ pub(super) async fn debit(
         DurabilityName::Applied => Durability::Applied,
     };
     let most = state.limits.batch_debits_max;
+    let organization = organization.0;
+    organization.check_debit()?;
     let judge = |body: web::Bytes| async move {
         let mut rows = take_rows();
         let judged = match rows.read(format, &body, most) {
-            Ok(()) => organization.0.send_batch(&mut rows.batch, durability).map_err(Problem::from),
+            Ok(()) => organization.send_batch(&mut rows.batch, durability).map_err(Problem::from),
             Err(problem) => Err(problem),
         };
         drop(body);
@@ -76,7 +78,7 @@ pub(super) async fn debit(
         keep_rows(rows);
         answered
     };
-    with_body(&state, request.headers(), payload, judge).await
+    with_body(&state, state.limits.body_bytes_max, request.headers(), payload, judge).await
 }
 
 /// Writes the answer, and takes the batch back.

@@ -18,9 +18,6 @@ use crate::config::Config;
 
 use super::state::{Seat, State};
 
-/// Connections that each worker accepts beyond the bound, to tell them so. The others wait in the backlog.
-const REFUSED_CONNECTIONS: usize = 64;
-
 /// A listening HTTP server.
 #[derive(Debug)]
 pub struct Listener {
@@ -30,16 +27,17 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds the configured address and serves.
+    /// Binds the configured address and serves. Of `accepted` connections those beyond the configured bound are told that
+    /// there are too many; more wait in the backlog until others end.
     ///
     /// # Errors
     /// When the address cannot be bound.
-    pub fn start(config: &Config, state: &Arc<State>) -> io::Result<Self> {
+    pub fn start(config: &Config, accepted: usize, state: &Arc<State>) -> io::Result<Self> {
         let (bound, started) = sync_channel(1);
         let (config, state) = (config.clone(), Arc::clone(state));
         let thread = std::thread::Builder::new()
             .name("weir-http".to_owned())
-            .spawn(move || run(&config, &state, &bound))?;
+            .spawn(move || run(&config, accepted, &state, &bound))?;
         let (address, handle) =
             started.recv().unwrap_or_else(|_| Err(io::Error::other("the http thread ended early")))?;
         Ok(Self { address, handle, thread })
@@ -63,9 +61,9 @@ impl Listener {
 
 type Started = io::Result<(SocketAddr, ServerHandle)>;
 
-fn run(config: &Config, state: &Arc<State>, bound: &SyncSender<Started>) -> io::Result<()> {
+fn run(config: &Config, accepted: usize, state: &Arc<State>, bound: &SyncSender<Started>) -> io::Result<()> {
     actix_rt::System::new().block_on(async {
-        let (address, server) = match bind(config, state) {
+        let (address, server) = match bind(config, accepted, state) {
             Ok(both) => both,
             Err(error) => {
                 drop(bound.send(Err(error)));
@@ -77,7 +75,7 @@ fn run(config: &Config, state: &Arc<State>, bound: &SyncSender<Started>) -> io::
     })
 }
 
-fn bind(config: &Config, state: &Arc<State>) -> io::Result<(SocketAddr, Server)> {
+fn bind(config: &Config, accepted: usize, state: &Arc<State>) -> io::Result<(SocketAddr, Server)> {
     let (for_apps, for_seats) = (Arc::clone(state), Arc::clone(state));
     let app = move || {
         let state = web::Data::from(Arc::clone(&for_apps));
@@ -87,7 +85,7 @@ fn bind(config: &Config, state: &Arc<State>) -> io::Result<(SocketAddr, Server)>
     let server = HttpServer::new(app)
         .on_connect(move |_, connection| drop(connection.insert(Seat::take(&for_seats))))
         .workers(config.workers)
-        .max_connections(config.connections_max.div_ceil(config.workers) + REFUSED_CONNECTIONS)
+        .max_connections((accepted / config.workers).max(1))
         .keep_alive(Duration::from_millis(config.keep_alive_ms))
         .client_request_timeout(request_timeout)
         .client_disconnect_timeout(request_timeout)

@@ -79,13 +79,8 @@ impl State {
 
     /// Takes room for a body, which is free again when the answer is dropped. Without it, as many bodies as there are
     /// connections would have to fit into memory.
-    pub(super) fn take_room(&self, bytes: u64) -> Result<Room<'_>, Problem> {
-        let room = Room { state: self, bytes };
-        let taken = self.bodies_bytes.fetch_add(bytes, Ordering::AcqRel).saturating_add(bytes);
-        if taken > self.limits.bodies_bytes_max {
-            return Err(Problem::from(Refusal::Busy).with_limit(self.limits.bodies_bytes_max));
-        }
-        Ok(room)
+    pub(super) fn take_room(&self) -> Room<'_> {
+        Room { state: self, bytes: 0 }
     }
 }
 
@@ -100,6 +95,24 @@ impl fmt::Debug for State {
 pub(super) struct Room<'a> {
     state: &'a State,
     bytes: u64,
+}
+
+impl Room<'_> {
+    /// Takes room for `bytes` more.
+    ///
+    /// # Errors
+    /// When too much of other bodies is held already.
+    pub(super) fn grow(&mut self, bytes: u64) -> Result<(), Problem> {
+        self.bytes += bytes;
+        let taken = self.state.bodies_bytes.fetch_add(bytes, Ordering::AcqRel).saturating_add(bytes);
+        let most = self.state.limits.bodies_bytes_max;
+        if taken > most { Err(Problem::from(Refusal::Busy).with_limit(most)) } else { Ok(()) }
+    }
+
+    /// How much it took.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
 }
 
 impl Drop for Room<'_> {

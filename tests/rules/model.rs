@@ -257,7 +257,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn two_organizations_do_what_two_naive_pools_do(steps in prop::collection::vec(step(), 1..120)) {
+    fn i1_i2_i4_two_organizations_do_what_two_naive_pools_do(steps in prop::collection::vec(step(), 1..120)) {
         let mut twins = Twins::new();
         for step in steps {
             twins.take(step);

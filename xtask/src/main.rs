@@ -9,6 +9,7 @@ mod json;
 mod plan;
 mod step;
 mod targets;
+mod tour;
 mod trace;
 
 use std::process::ExitCode;

@@ -56,6 +56,14 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_of_helpers_is_no_target() {
+        assert!(root().join("benches/support/mod.rs").is_file(), "this test needs one");
+        let names = benches().expect("the folder exists");
+        assert!(names.iter().any(|name| name == "engine"));
+        assert!(names.iter().all(|name| name != "support"), "{names:?}");
+    }
+
+    #[test]
     fn a_folder_that_does_not_exist_holds_no_targets() {
         let names = names_in(&root().join("no-such-folder")).expect("absent is empty");
         assert!(names.is_empty());

@@ -67,11 +67,13 @@ pub struct Config {
     pub in_flight_max: u64,
     /// `body_bytes_max`: longest request body, 1 KiB to 256 MiB. Default: 8 MiB.
     pub body_bytes_max: u64,
-    /// `bodies_bytes_max`: most bytes of request bodies held at once, at least one body. Default: 256 MiB.
+    /// `bodies_bytes_max`: most bytes of request bodies held at once, at least one body; of one key a quarter, and at
+    /// least one body. Default: 256 MiB.
     pub bodies_bytes_max: u64,
     /// `batch_debits_max`: most debits of one body, 1 to 10,000. Default: 10,000.
     pub batch_debits_max: usize,
-    /// `connections_max`: most open connections. Default: 1,024.
+    /// `connections_max`: most connections that may ask for anything; lowered with a warning when the process may not open as many
+    /// files. Default: 1,024.
     pub connections_max: usize,
     /// `request_timeout_ms`: longest time that a request head, and then its body, may take to arrive, from 1 second. Default: 15 seconds.
     pub request_timeout_ms: u64,

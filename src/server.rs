@@ -64,8 +64,16 @@ pub enum ServeError {
         source: io::Error,
     },
     /// The process may open too few files.
-    #[error("{0}; nothing was started, raise the limit")]
+    #[error("{0}; nothing was started")]
     Descriptors(String),
+    /// A partition stopped while the server ran.
+    #[error("stopped in order, but partitions had stopped before ({partitions} of all): {failure}")]
+    Poisoned {
+        /// How many partitions.
+        partitions: usize,
+        /// Why the first of them stopped.
+        failure: String,
+    },
     /// A second signal ended the server before all requests were finished.
     #[error("ended by a second signal before all requests were finished; what was acknowledged is kept")]
     Interrupted,
@@ -111,11 +119,11 @@ impl Server {
     /// When the address cannot be listened on.
     pub fn bind(config: &Config) -> Result<Self, ServeError> {
         let metrics = Metrics::install().map_err(system("start the metrics"))?;
-        let share = descriptors::share(descriptors::raise(), config.connections_max);
-        let share = share.map_err(ServeError::Descriptors)?;
-        let config = Config { connections_max: share.served, ..config.clone() };
+        let connections = descriptors::connections(descriptors::raise(), config.connections_max);
+        let connections_max = connections.map_err(ServeError::Descriptors)?;
+        let config = Config { connections_max, ..config.clone() };
         let state = Arc::new(State::new(Limits::from(&config), Box::new(move || metrics.render())));
-        let listener = Listener::start(&config, share.accepted, &state);
+        let listener = Listener::start(&config, &state);
         let listener = listener.map_err(|source| ServeError::Listen { address: config.listen, source })?;
         Ok(Self { config, state, listener, meter: Mutex::default() })
     }
@@ -155,14 +163,22 @@ impl Server {
     /// Stops in order: no new connections, requests in flight finish, then the meter makes everything durable and closes.
     ///
     /// # Errors
-    /// When the HTTP server had failed before.
+    /// When the HTTP server or a partition had failed before.
     pub async fn stop(self) -> Result<(), ServeError> {
         let stopped = self.listener.stop().await;
         let meter = self.meter.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut failures = Vec::new();
         if let Some(meter) = meter {
-            meter.close().await;
+            meter.clone().close().await;
+            failures.extend(meter.status().into_iter().filter_map(|partition| partition.failure));
         }
-        stopped.map_err(system("go on serving"))
+        stopped.map_err(system("go on serving"))?;
+        match failures.first() {
+            None => Ok(()),
+            Some(first) => {
+                Err(ServeError::Poisoned { partitions: failures.len(), failure: first.to_string() })
+            }
+        }
     }
 }
 
@@ -241,7 +257,28 @@ fn say(out: &mut impl Write, line: &str) {
 fn report(meter: &Meter) {
     for recovery in meter.recovery() {
         let meter::PartitionRecovery { partition, snapshot, clean, organizations, .. } = recovery;
-        tracing::info!(partition, %snapshot, clean, organizations, journal = ?recovery.journal, "recovered");
+        let journal = recovery.journal.as_ref();
+        tracing::info!(
+            partition,
+            %snapshot,
+            clean,
+            organizations,
+            frames = journal.map(|journal| journal.frames),
+            segments = journal.map(|journal| journal.segments),
+            next_lsn = journal.map(|journal| journal.next.0),
+            "recovered"
+        );
+        if let Some(torn) = journal.and_then(|journal| journal.torn.as_ref()) {
+            let (path, crate::storage::TornTail { offset, bytes, lsn, .. }) = (torn.path.display(), torn);
+            tracing::warn!(
+                partition,
+                "cut {bytes} bytes that a crash left unfinished after byte {offset} of {path}, where frame {lsn} was due; \
+                 nothing in them was acknowledged as durable"
+            );
+        }
+        for removed in journal.map_or(&[][..], |journal| &journal.removed) {
+            tracing::info!(partition, "removed {}, which a crash left unfinished", removed.display());
+        }
         for skipped in &recovery.skipped_snapshots {
             tracing::warn!(partition, "a snapshot could not be read and was passed over: {skipped}");
         }

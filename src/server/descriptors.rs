@@ -3,19 +3,12 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors kept for the journals, snapshots, logs and the runtime.
-const RESERVE: u64 = 128;
-/// Fewest connections that a server is started for.
-const CONNECTIONS_MIN: u64 = 16;
+use crate::edge::http::descriptors;
 
-/// How connections share the descriptors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Share {
-    /// Connections that are served.
-    pub(super) served: usize,
-    /// Connections that are accepted, those included that are only told that there are too many.
-    pub(super) accepted: usize,
-}
+/// Descriptors kept for the journals, snapshots, logs and the runtime.
+const RESERVE: usize = 256;
+/// Fewest connections that a server is started for, unless fewer are asked for.
+const CONNECTIONS_MIN: usize = 64;
 
 /// Raises the limit of this process as far as it may, and answers with it.
 pub(super) fn raise() -> u64 {
@@ -31,29 +24,34 @@ pub(super) fn raise() -> u64 {
     }
 }
 
-/// Shares `descriptors` out among at most `wanted` connections.
+/// How many of the `wanted` connections are served with so many descriptors.
 ///
 /// # Errors
 /// When they do not suffice for a server; the message says how many do.
-pub(super) fn share(descriptors: u64, wanted: usize) -> Result<Share, String> {
-    let free = descriptors.saturating_sub(RESERVE);
-    if free < CONNECTIONS_MIN {
-        let needed = RESERVE + CONNECTIONS_MIN;
+pub(super) fn connections(limit: u64, wanted: usize) -> Result<usize, String> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let needed = |connections| descriptors(connections).saturating_add(RESERVE);
+    if needed(wanted) <= limit {
+        return Ok(wanted);
+    }
+    let least = needed(wanted.min(CONNECTIONS_MIN));
+    if least > limit {
         return Err(format!(
-            "this process may open {descriptors} files, at least {needed} are needed (ulimit -n)"
+            "this process may open {limit} files, at least {least} are needed; raise the limit (ulimit -n)"
         ));
     }
-    let free = usize::try_from(free).unwrap_or(usize::MAX);
-    let served = wanted.min(free);
-    if served < wanted {
-        tracing::warn!(
-            wanted,
-            served,
-            descriptors,
-            "fewer connections than configured are served: the limit of open files is too low (ulimit -n)"
-        );
+    // The need grows with each connection: the last that fits lies where fitting ends.
+    let (mut fits, mut exceeds) = (wanted.min(CONNECTIONS_MIN), wanted);
+    while exceeds - fits > 1 {
+        let middle = fits.midpoint(exceeds);
+        if needed(middle) <= limit { fits = middle } else { exceeds = middle }
     }
-    Ok(Share { served, accepted: served.saturating_mul(4).min(free) })
+    tracing::warn!(
+        "connections_max is {fits} instead of {wanted}: the process may open {limit} files, and {wanted} connections need \
+         {}; raise the limit (ulimit -n)",
+        needed(wanted)
+    );
+    Ok(fits)
 }
 
 #[cfg(test)]
@@ -62,9 +60,15 @@ mod tests {
 
     #[test]
     fn connections_never_take_the_descriptors_that_the_journal_needs() {
-        assert_eq!(share(1_024, 1_024), Ok(Share { served: 896, accepted: 896 }));
-        assert_eq!(share(20_000, 1_024), Ok(Share { served: 1_024, accepted: 4_096 }));
-        assert_eq!(share(2_000, 1_024), Ok(Share { served: 1_024, accepted: 1_872 }));
-        assert!(share(143, 1_024).expect_err("too few").contains("at least 144"));
+        for limit in [432_u64, 500, 1_024, 1_500, 4_096, u64::MAX] {
+            let served = connections(limit, 1_024).expect("enough");
+            let needed = |connections| u64::try_from(descriptors(connections) + RESERVE).expect("a count");
+            assert!((CONNECTIONS_MIN..=1_024).contains(&served), "{limit}: {served}");
+            assert!(needed(served) <= limit, "{limit}: {served}");
+            assert!(served == 1_024 || needed(served + 1) > limit, "{limit}: {served} is not the most");
+        }
+        assert_eq!(connections(20_000, 1_024), Ok(1_024));
+        assert_eq!(connections(400, 4), Ok(4));
+        assert!(connections(431, 1_024).expect_err("too few").contains("may open 431 files, at least 432"));
     }
 }

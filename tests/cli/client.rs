@@ -105,3 +105,19 @@ fn a_key_with_characters_that_no_key_has_is_refused_in_words() {
         assert_eq!(ended.code, 2, "{ended:?}");
     }
 }
+
+#[test]
+fn a_failure_is_json_on_standard_error_when_json_is_asked_for() {
+    for (args, code, part) in [
+        (&["summary", "acme", "--server", "http://127.0.0.1:1", "--json"][..], 1, "no answer from"),
+        (&["summary", "acme", "--server", "ftp://x", "--json"], 2, "is no url"),
+        (&["summary", "acme", "--server", "http://a b", "--json"], 2, "characters that no url has"),
+        (&["summary", "--json", "--colour"], 2, "--colour"),
+    ] {
+        let ended = weir(args);
+        let error: serde_json::Value = serde_json::from_str(&ended.stderr).expect("one object");
+        assert!(error["error"].as_str().is_some_and(|text| text.contains(part)), "{error}");
+        assert_eq!((ended.code, &error["exit_code"]), (code, &code.into()));
+        assert_eq!(ended.stdout, "");
+    }
+}

@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 
-use crate::process::{PATIENCE, Running, text, weir};
+use crate::process::{PATIENCE, Running, program, text, weir};
 use crate::scene::Scene;
 
 #[test]
@@ -56,4 +56,46 @@ fn a_directory_that_holds_anything_is_not_taken_for_the_demo() {
     let data = scene.charged_directory(1);
     let ended = weir(&["demo", "--exit", "--data", text(&data)]);
     assert!(ended.code == 2 && ended.stderr.contains("is not empty; nothing was changed"), "{ended:?}");
+}
+
+/// What is in the directory for temporary files of its own.
+fn left_in(scene: &Scene) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(scene.path("tmp")).expect("it is there");
+    entries.map(|entry| entry.expect("readable").path()).collect()
+}
+
+fn demo_in(scene: &Scene) -> std::process::Command {
+    let tmp = scene.path("tmp");
+    std::fs::create_dir(&tmp).expect("made");
+    let mut command = program();
+    command.env("TMPDIR", &tmp).arg("demo").stdin(std::process::Stdio::null());
+    command
+}
+
+#[test]
+fn a_demo_that_cannot_begin_leaves_nothing_and_says_so() {
+    let scene = Scene::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("bound").to_string();
+    let output = demo_in(&scene).args(["--exit", "--listen", &address]).output().expect("it starts");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("nothing is kept") && !stderr.contains("weir inspect"), "{stderr}");
+    assert_eq!(left_in(&scene), Vec::<std::path::PathBuf>::new());
+}
+
+#[test]
+fn a_demo_that_is_stopped_before_its_end_leaves_nothing() {
+    use rustix::process::{Pid, Signal, kill_process};
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        let scene = Scene::new();
+        let mut child = demo_in(&scene).stdout(std::process::Stdio::piped()).spawn().expect("it starts");
+        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().expect("piped")));
+        let first = lines.next().expect("a line").expect("text");
+        assert!(first.starts_with("starting a server on "), "{first}");
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a process id");
+        kill_process(pid, signal).expect("it runs");
+        assert_eq!(child.wait().expect("ours").code(), Some(130));
+        assert_eq!(left_in(&scene), Vec::<std::path::PathBuf>::new());
+    }
 }

@@ -60,3 +60,12 @@ fn keys_of_a_server_are_made_listed_and_revoked_by_its_operator() {
     let forbidden = server.weir(&keys.admin, &["key", "list"]);
     assert!(forbidden.code == 1 && forbidden.stderr.contains("forbidden"), "{forbidden:?}");
 }
+
+#[test]
+fn an_organization_that_is_named_twice_makes_no_key() {
+    let scene = Scene::new();
+    let (server, keys) = scene.server();
+    let args = ["key", "create", "--role", "viewer", "--label", "x", "--org", "acme", "--org", "acme"];
+    let refused = server.weir(&keys.operator, &args);
+    assert!(refused.code == 2 && refused.stderr.contains("stands twice"), "{refused:?}");
+}

@@ -7,3 +7,4 @@ mod offline;
 mod process;
 mod replay;
 mod scene;
+mod serve;

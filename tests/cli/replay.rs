@@ -88,9 +88,12 @@ fn r12_debits_that_the_pool_cannot_pay_are_counted_by_code_and_judged_anew_after
     };
     let args =
         ["replay", text(&trace), "--org", "acme", "--cameras", "4", "--flat-out", "--register", "--json"];
-    let replay = || server.weir(&keys.gateway, &[&args[..], &["--admin-key", &keys.admin]].concat()).json();
+    let send = || server.weir(&keys.gateway, &[&args[..], &["--admin-key", &keys.admin]].concat());
+    let replay = || send().json();
     license("small", "1000");
-    let first = replay();
+    let first = send();
+    assert!(first.code == 3 && first.stderr.contains("debits were refused"), "{first:?}");
+    let first: Value = serde_json::from_str(&first.stdout).expect("the report is printed all the same");
     let refused = tokens(&first, "/refused/insufficient_tokens/tokens");
     assert!(refused > 0 && tokens(&first, "/charged/tokens") <= 1_000, "{first}");
     assert_eq!(tokens(&first, "/charged/tokens") + refused, trace_tokens(100));
@@ -131,4 +134,29 @@ fn what_is_asked_wrongly_is_a_usage_error() {
         assert_eq!(ended.code, 2, "{ended:?}");
         assert!(ended.stderr.contains(message), "{}", ended.stderr);
     }
+}
+
+#[test]
+fn a_directory_that_is_not_there_is_made_only_to_register_in() {
+    let scene = Scene::new();
+    scene.write_trace(&trace(1));
+    let ended = into_directory(&scene, &["--flat-out"]);
+    assert!(ended.code == 2 && ended.stderr.contains("is no data directory"), "{ended:?}");
+    assert!(!scene.data().exists());
+}
+
+#[test]
+fn what_is_skipped_is_told_to_rest_on_the_number_of_cameras() {
+    let scene = Scene::new();
+    let path = scene.write_trace(&trace(ROWS));
+    assert_eq!(into_directory(&scene, &["--flat-out", "--register", "--grant", "50000000"]).code, 0);
+    let data = scene.data();
+    let args =
+        ["replay", text(&path), "--data", text(&data), "--org", "acme", "--cameras", "4", "--flat-out"];
+    let again = weir(&args);
+    assert!(again.stdout.contains("skipped (below the newest charged)"), "{again:?}");
+    assert!(
+        again.stderr.contains("with --cameras 4 did; with another number they are other debits"),
+        "{again:?}"
+    );
 }

@@ -208,3 +208,42 @@ fn r12_a_value_that_cannot_be_held_never_fails_its_neighbours() {
         }
     }
 }
+
+/// An id that no camera can have is a bad value, not a camera that is missing.
+#[test]
+fn a_camera_id_that_no_camera_can_have_is_invalid() {
+    let server = Fixture::populated();
+    for (camera, code) in [
+        ("a/b", "invalid"),
+        ("a\u{0}", "invalid"),
+        ("..", "invalid"),
+        ("k\u{e9}", "invalid"),
+        ("a b", "invalid"),
+        ("a.b", "unknown_camera"),
+        ("00:1b_6-3", "unknown_camera"),
+    ] {
+        let answer = post(&server, &json!({"camera": camera, "epoch": 1, "seq": 1, "tokens": 1})).expect(200);
+        assert_eq!(answer["results"][0]["code"], code, "{camera:?}");
+    }
+}
+
+/// What is no JSON stays malformed when a row of it holds a value that cannot be held.
+#[test]
+fn a_broken_body_is_malformed_whatever_else_its_rows_hold() {
+    let server = Fixture::populated();
+    let good = r#"{"camera":"cam","epoch":1,"seq":1,"tokens":1}"#;
+    let bad = r#"{"camera":"cam","epoch":1,"seq":2,"tokens":1e400}"#;
+    for (media, body) in [
+        (JSON, format!("[{good},{bad},{good}")),
+        (JSON, format!("[{good},{bad},]")),
+        (JSON, format!("[{good},{bad}] x")),
+        (JSON, format!("{bad} {good}")),
+        (JSON, "1e400".to_owned()),
+        (LINES, format!("{good}\n{bad}\n{{")),
+        (LINES, format!("{good}\n{bad}{good}")),
+    ] {
+        check_malformed(&server, media, body.as_bytes(), "");
+    }
+    let alone = server.call("POST", DEBITS, &server.gateway, Some((JSON, bad.as_bytes()))).expect(200);
+    assert_eq!(alone["results"][0]["code"], "invalid");
+}

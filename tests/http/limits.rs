@@ -1,6 +1,8 @@
 //! Every bound, passed by one: what is refused, and that the bound is told.
 
 use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::sync::mpsc::channel;
 
 use serde_json::{Value, json};
 
@@ -55,6 +57,28 @@ fn a_body_that_is_too_long_is_refused_whether_or_not_it_says_so() {
     assert!(server.raw(fitting.as_bytes()).starts_with("HTTP/1.1 200"));
 }
 
+/// A body of this key that has begun and does not go on, where the room of the key is that of one body: of two that begin, one
+/// is refused, and then the other surely holds the room.
+fn held_body(server: &Fixture, key: &str) -> TcpStream {
+    let (sender, answers) = channel();
+    let streams = [0, 1].map(|number| {
+        let mut stream = server.connect();
+        stream.write_all(head("POST", DEBITS, key).as_bytes()).expect("sent");
+        let (mut reader, sender) = (stream.try_clone().expect("a handle"), sender.clone());
+        std::thread::spawn(move || {
+            let mut status = [0; 12];
+            reader.read_exact(&mut status).expect("an answer");
+            // Nobody listens any more for the answer to the one that holds the room.
+            _ = sender.send((number, status));
+        });
+        stream
+    });
+    let (refused, status) = answers.recv().expect("one is refused");
+    assert_eq!(&status, b"HTTP/1.1 429");
+    let [first, second] = streams;
+    if refused == 0 { second } else { first }
+}
+
 #[test]
 fn more_bytes_of_bodies_than_are_held_at_once_are_busy() {
     let server = Fixture::start_with(|config| {
@@ -62,31 +86,24 @@ fn more_bytes_of_bodies_than_are_held_at_once_are_busy() {
         config.bodies_bytes_max = 1 << 10;
     });
     let server = server.populate();
-    let mut slow = server.connect();
-    let head = format!(
-        "POST {DEBITS} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: {JSON}\r\nExpect: 100-continue\r\n\
-         Content-Length: 1000\r\nConnection: close\r\n\r\n",
-        server.gateway
-    );
-    slow.write_all(head.as_bytes()).expect("sent");
-    // The interim answer says that the body is being read, and so that its room is taken.
+    let other = server.key("gateway", &["north"]);
+    let send = || server.post(DEBITS, &other, &json!([{"camera": "cam", "epoch": 1, "seq": 1, "tokens": 1}]));
+    let mut announced = server.connect();
+    let announcing =
+        head("POST", DEBITS, &server.gateway).replace("\r\n\r\n{", "\r\nExpect: 100-continue\r\n\r\n");
+    announced.write_all(announcing.as_bytes()).expect("sent");
+    // The interim answer says that the body is awaited.
     let mut interim = [0; 12];
-    slow.read_exact(&mut interim).expect("an interim answer");
+    announced.read_exact(&mut interim).expect("an interim answer");
     assert_eq!(&interim, b"HTTP/1.1 100");
-    let other = || {
-        server.post(DEBITS, &server.gateway, &json!([{"camera": "cam", "epoch": 1, "seq": 1, "tokens": 1}]))
-    };
-    assert_eq!(other().status, 200, "what is announced and not sent takes nothing from the others");
-    slow.write_all(format!("[{}", " ".repeat(989)).as_bytes()).expect("sent");
-    let refused =
-        (0..10_000).map(|_| other()).find(|answer| answer.status != 200).expect("its room is taken");
+    assert_eq!(send().status, 200, "what is announced and not sent takes nothing from the others");
+    let mut held = held_body(&server, &server.gateway);
+    let refused = send();
     refused.check_problem(429, "busy");
     assert_eq!((refused.header("retry-after"), &refused.json()["limit"]), ("1", &json!(1_024)));
-    slow.write_all(format!("{}]", " ".repeat(9)).as_bytes()).expect("sent");
-    let mut answer = String::new();
-    slow.read_to_string(&mut answer).expect("an answer");
-    assert!(answer.contains("HTTP/1.1 200"), "{answer}");
-    server.post(DEBITS, &server.gateway, &json!([])).expect(200);
+    held.write_all(&[b' '; 999]).expect("sent");
+    // Its room is free a moment after it is answered.
+    assert_eq!((0..10_000).map(|_| send().status).find(|status| *status == 200), Some(200));
 }
 
 #[test]
@@ -143,7 +160,32 @@ fn the_bound_of_a_value_stands_in_its_problem() {
             json!({"network": "n", "cloud_ai": true}),
             json!(64),
         ),
-        ("/v1/organizations".to_owned(), &server.operator, json!({"id": "a", "name": name}), Value::Null),
+        ("/v1/organizations".to_owned(), &server.operator, json!({"id": "a", "name": name}), json!(128)),
+        ("/v1/organizations".to_owned(), &server.operator, json!({"id": long, "name": "A"}), json!(64)),
+        (
+            "/v1/transfers".to_owned(),
+            &server.admin,
+            json!({"id": long, "source": "north", "target": "south"}),
+            json!(64),
+        ),
+        (
+            format!("{NORTH}/licenses"),
+            &server.admin,
+            json!({"key": "K", "licenses": vec![1; 1_001]}),
+            json!(1_000),
+        ),
+        (
+            format!("{NORTH}/licenses"),
+            &server.admin,
+            json!({"key": "K", "licenses": [9_007_199_254_740_992u64]}),
+            json!(9_007_199_254_740_991u64),
+        ),
+        (
+            format!("{NORTH}/licenses"),
+            &server.admin,
+            json!({"key": "K", "licenses": [9_007_199_254_740_991u64, 1]}),
+            json!(9_007_199_254_740_991u64),
+        ),
         (
             "/v1/organizations".to_owned(),
             &server.operator,
@@ -162,4 +204,68 @@ fn the_bound_of_a_value_stands_in_its_problem() {
     let answer = server.get("/v1/organizations?limit=1001", &server.operator);
     answer.check_problem(400, "invalid");
     assert_eq!(answer.json()["limit"], 1_000);
+}
+
+#[test]
+fn a_license_sum_beyond_its_bound_is_told_by_that_bound() {
+    let server = Fixture::start();
+    let body = json!({"key": "K", "licenses": [9_007_199_254_740_991u64, 1], "dry_run": true});
+    let answer = server.post(&format!("{NORTH}/licenses"), &server.admin, &body);
+    answer.check_problem(400, "invalid");
+    assert!(answer.text.contains("hold at most 9007199254740991 tokens together"), "{answer:?}");
+}
+
+/// The head of a request whose body does not come yet.
+fn head(method: &str, path: &str, key: &str) -> String {
+    format!(
+        "{method} {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Type: {JSON}\r\n\
+         Content-Length: 1000\r\n\r\n{{"
+    )
+}
+
+#[test]
+fn who_may_not_ask_is_refused_before_the_body_is_awaited() {
+    let server = Fixture::start();
+    let camera = format!("{NORTH}/cameras/c");
+    for (method, path, key) in [
+        ("POST", "/v1/organizations", &server.viewer),
+        ("POST", "/v1/keys", &server.admin),
+        ("POST", "/v1/transfers", &server.gateway),
+        ("PUT", &camera, &server.viewer),
+        ("PUT", &format!("{camera}/unlimited/u"), &server.gateway),
+        ("POST", &format!("{NORTH}/licenses"), &server.operator),
+        ("POST", "/v1/organizations/other/licenses", &server.admin),
+        ("POST", DEBITS, &server.viewer),
+        ("POST", DEBITS, &server.admin),
+        ("POST", "/v1/organizations/other/debits", &server.gateway),
+    ] {
+        let mut stream = server.connect();
+        stream.write_all(head(method, path, key).as_bytes()).expect("sent");
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).expect("an answer before the body");
+        assert_eq!(&status, b"HTTP/1.1 403", "{method} {path}");
+    }
+}
+
+#[test]
+fn the_bodies_of_one_key_never_take_the_room_of_the_others() {
+    let server = Fixture::start_with(|config| {
+        config.body_bytes_max = 1 << 10;
+        config.bodies_bytes_max = 4 << 10;
+    });
+    let server = server.populate();
+    let mut slow = held_body(&server, &server.gateway);
+    let debit = json!([{"camera": "cam", "epoch": 1, "seq": 1, "tokens": 1}]);
+    let mine = || server.post(DEBITS, &server.gateway, &debit);
+    let refused = mine();
+    refused.check_problem(429, "busy");
+    assert_eq!(refused.json()["limit"], 1_024, "a quarter of all, and at least one body");
+    let other = server.key("gateway", &["north"]);
+    server.post(DEBITS, &other, &debit).expect(200);
+    server
+        .put(&format!("{NORTH}/cameras/c"), &server.admin, &json!({"network": "n", "cloud_ai": true}))
+        .expect(200);
+    slow.write_all(&[b' '; 999]).expect("sent");
+    // Its room is free a moment after it is answered.
+    assert_eq!((0..10_000).map(|_| mine().status).find(|status| *status == 200), Some(200));
 }

@@ -1,6 +1,7 @@
 //! The HTTP edge, tested from outside: a real server on a free port, a real client, a real data directory.
 
 mod access;
+mod connections;
 mod debits;
 mod fixture;
 mod lifecycle;

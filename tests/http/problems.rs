@@ -11,11 +11,11 @@ fn unknown_paths_and_methods_are_problems_too() {
     server.get("/v1/nothing", &server.operator).check_problem(404, "not_found");
     server.get(&format!("{NORTH}/nothing"), &server.viewer).check_problem(404, "not_found");
     for (method, path, allow) in [
-        ("DELETE", "/v1/organizations", "GET, POST"),
+        ("DELETE", "/v1/organizations", "GET, HEAD, POST"),
         ("GET", DEBITS, "POST"),
         ("PUT", "/v1/organizations/north/licenses/x", "DELETE"),
-        ("POST", "/v1/organizations/north/cameras/x", "GET, PUT, DELETE"),
-        ("DELETE", "/readyz", "GET"),
+        ("POST", "/v1/organizations/north/cameras/x", "GET, HEAD, PUT, DELETE"),
+        ("DELETE", "/readyz", "GET, HEAD"),
     ] {
         let answer = server.call(method, path, &server.admin, None);
         answer.check_problem(405, "method_not_allowed");
@@ -123,5 +123,64 @@ fn bodies_of_fields_by_place_are_refused_everywhere() {
         let answer = server.call(method, path, key, Some((JSON, body.as_bytes())));
         answer.check_problem(400, "invalid");
         assert!(answer.text.contains("one json object"), "{answer:?}");
+    }
+}
+
+#[test]
+fn text_in_another_character_set_is_refused() {
+    let server = Fixture::start();
+    for (media, status) in [
+        ("application/json; charset=latin1", 415),
+        ("application/json;CHARSET=\"utf-16\"", 415),
+        ("application/json; charset=\"UTF-8\"", 200),
+        ("application/json; profile=x", 200),
+    ] {
+        assert_eq!(
+            server.call("POST", DEBITS, &server.gateway, Some((media, b"[]"))).status,
+            status,
+            "{media}"
+        );
+        let made = server.call("POST", "/v1/organizations", &server.operator, Some((media, b"{}"))).status;
+        assert_eq!(made == 415, status == 415, "{media}");
+    }
+}
+
+#[test]
+fn an_organization_that_stands_twice_makes_no_key() {
+    let server = Fixture::start();
+    let body = json!({"label": "x", "role": "viewer", "organizations": ["north", "south", "north"]});
+    let answer = server.post("/v1/keys", &server.operator, &body);
+    answer.check_problem(400, "invalid");
+    assert!(answer.text.contains("stands twice"), "{answer:?}");
+}
+
+#[test]
+fn details_speak_of_the_request_and_not_of_the_program() {
+    let server = Fixture::populated();
+    let bind = format!("{NORTH}/cameras/cam/unlimited/u");
+    let times = [json!("yesterday"), json!(-1), json!(1.5), json!(true), json!(null)];
+    let mut answers: Vec<_> = times
+        .iter()
+        .map(|time| server.put(&bind, &server.admin, &json!({"from": time, "until": "2027-01-01T00:00:00Z"})))
+        .collect();
+    for answer in &answers {
+        assert!(answer.text.contains("RFC 3339 with an offset, or whole milliseconds"), "{answer:?}");
+    }
+    answers.push(server.get("/v1/organizations?limit=x", &server.operator));
+    answers.push(server.call("POST", DEBITS, &server.gateway, Some(("application/msgpack", b"\x92\x80"))));
+    answers.push(server.call("POST", DEBITS, &server.gateway, Some(("application/x-ndjson", b"{}\n{]"))));
+    let short = format!(
+        "POST {DEBITS} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: {JSON}\r\n\
+         Connection: close\r\nTransfer-Encoding: chunked\r\n\r\nno length\r\n",
+        server.gateway
+    );
+    let raw = server.raw(short.as_bytes());
+    for text in answers.iter().map(|answer| answer.text.as_str()).chain([raw.as_str()]) {
+        assert!(text.contains("detail") || text.starts_with("HTTP/1.1 400"), "{text}");
+        for word in
+            ["struct", "deserialize", "payload", "marker", "EOF", "visitor", "epoch at line 1 column 1 at"]
+        {
+            assert!(!text.contains(word), "{word} in {text}");
+        }
     }
 }

@@ -161,6 +161,23 @@ fn metrics_are_prometheus_text_and_need_no_key() {
     );
 }
 
+#[test]
+fn head_is_answered_as_get_is_without_the_body() {
+    let server = Fixture::populated();
+    let summary = format!("{NORTH}/summary");
+    for path in
+        ["/healthz", "/readyz", "/metrics", "/v1/organizations", &summary, "/v1/organizations/other/summary"]
+    {
+        let (get, head) = (server.get(path, &server.viewer), server.call("HEAD", path, &server.viewer, None));
+        assert_eq!(
+            (head.status, head.header("content-type")),
+            (get.status, get.header("content-type")),
+            "{path}"
+        );
+        assert_eq!(head.text, "", "{path}");
+    }
+}
+
 fn check_time(value: &Value) {
     let text = value.as_str().expect("a time");
     assert!(text.len() == 24 && text.ends_with('Z') && &text[10..11] == "T", "{text}");

@@ -10,7 +10,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 use ureq::Agent;
-use ureq::http::{Request, Response};
+use ureq::http::{Request, Response, Uri};
 
 use super::failure::Failure;
 
@@ -82,6 +82,10 @@ impl Client {
         let base = base.trim_end_matches('/');
         if !base.starts_with("http://") || base.len() == "http://".len() {
             let message = format!("`{base}` is no url of a server; it looks like http://127.0.0.1:8080");
+            return Err(Failure::usage(message));
+        }
+        if Uri::try_from(format!("{base}/")).is_err() {
+            let message = format!("`{base}` has characters that no url has; nothing was sent");
             return Err(Failure::usage(message));
         }
         let config = Agent::config_builder()
@@ -216,7 +220,7 @@ mod tests {
 
     #[test]
     fn an_url_that_is_none_is_a_usage_error() {
-        for url in ["", "127.0.0.1:8080", "https://host", "http://"] {
+        for url in ["", "127.0.0.1:8080", "https://host", "http://", "http://a b", "http://a\n"] {
             assert!(Client::new(url, None).is_err(), "{url}");
         }
         assert_eq!(Client::new("http://host:1/", None).expect("an url").base, "http://host:1");

@@ -16,8 +16,9 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::demo_count::Gate;
 use super::demo_report::{self, Outcome};
-use super::demo_server::{self, ChildServer};
+use super::demo_server::ChildServer;
 use super::demo_setup::{self, CAMERAS, NORTH, SOUTH, Scene};
+use super::demo_signals::StopSignals;
 use super::failure::Failure;
 use super::output::{note, number, print};
 use super::replay::{deal, progress};
@@ -72,8 +73,7 @@ impl Place {
         std::fs::DirBuilder::new().mode(0o700).create(&own)?;
         let data = given.map_or_else(|| own.join("data"), Path::to_path_buf);
         let place = Self { own, data, keep: false };
-        let is_fresh = std::fs::read_dir(&place.data).map_or(true, |mut entries| entries.next().is_none());
-        if is_fresh {
+        if is_empty(&place.data) {
             return Ok(place);
         }
         Err(Failure::usage(format!(
@@ -81,6 +81,28 @@ impl Place {
             place.data.display()
         )))
     }
+}
+
+impl Place {
+    /// Keeps the data directory if the demo wrote anything into it, and says what became of it.
+    fn keep_what_was_written(&mut self) -> String {
+        let directory = self.data.display();
+        if is_empty(&self.data) {
+            return format!("nothing was written to {directory}, and nothing is kept");
+        }
+        self.keep = self.data.starts_with(&self.own);
+        match verify::expect_directory(&self.data) {
+            Ok(()) => format!("the data directory is kept: look into it with `weir inspect {directory}`"),
+            Err(_) => format!(
+                "{directory} is kept; it is no whole data directory yet, so remove it when it is of no use"
+            ),
+        }
+    }
+}
+
+/// Whether there is nothing in a directory, or no directory.
+fn is_empty(directory: &Path) -> bool {
+    std::fs::read_dir(directory).map_or(true, |mut entries| entries.next().is_none())
 }
 
 impl Drop for Place {
@@ -95,17 +117,12 @@ impl Drop for Place {
 /// Runs it.
 pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
     let mut place = Place::new(args.data.as_deref())?;
-    let shown = show(args, &place);
-    shown.map_err(|failure| {
-        place.keep = true;
-        let directory = place.data.display();
-        Failure::new(format!(
-            "{failure}; the data directory is kept: look into it with `weir inspect {directory}`"
-        ))
-    })
+    let signals = StopSignals::watch(place.own.clone())?;
+    let shown = show(args, &place, &signals);
+    shown.map_err(|failure| Failure::new(format!("{failure}; {}", place.keep_what_was_written())))
 }
 
-fn show(args: &DemoArgs, place: &Place) -> Result<(), Failure> {
+fn show(args: &DemoArgs, place: &Place, signals: &StopSignals) -> Result<(), Failure> {
     let key_file = place.own.join("operator.key");
     args.say(&format!("starting a server on {}", place.data.display()));
     let server = ChildServer::start(&place.data, args.listen, &key_file)?;
@@ -123,12 +140,11 @@ fn show(args: &DemoArgs, place: &Place) -> Result<(), Failure> {
     (outcome.source, outcome.target) = (summary(&admin, NORTH)?, summary(&admin, SOUTH)?);
     args.say("moved the whole pool to the second organization");
     args.say(&demo_report::text(&outcome));
-    finish(args, place, server, &scene, &outcome)
+    finish((args, place, signals), server, &scene, &outcome)
 }
 
 fn finish(
-    args: &DemoArgs,
-    place: &Place,
+    (args, place, signals): (&DemoArgs, &Place, &StopSignals),
     server: ChildServer,
     scene: &Scene,
     outcome: &Outcome,
@@ -138,7 +154,7 @@ fn finish(
         if args.json {
             demo_report::print_report(outcome, &conserved);
         }
-        demo_server::wait_for_stop_signal(|| args.say(&demo_report::urls(server.url(), scene)))?;
+        signals.wait(|| args.say(&demo_report::urls(server.url(), scene)))?;
         args.say("stopping");
         server.stop()?;
     } else {

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
@@ -20,6 +21,9 @@ use super::failure::Failure;
 const START_MAX: Duration = Duration::from_secs(60);
 const STOP_MAX: Duration = Duration::from_secs(60);
 const STEP: Duration = Duration::from_millis(5);
+
+/// The server that runs, for whoever has to end it from another thread. Its id stands here only until it is waited for.
+static RUNNING: Mutex<Option<Pid>> = Mutex::new(None);
 
 /// A server as a child process.
 #[derive(Debug)]
@@ -47,6 +51,7 @@ impl ChildServer {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
+        *running() = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let (lines, output) = unbounded();
         read_lines(child.stdout.take(), lines.clone());
         read_lines(child.stderr.take(), lines);
@@ -66,6 +71,7 @@ impl ChildServer {
     /// When it cannot be killed.
     pub(super) fn kill(mut self) -> Result<(), Failure> {
         self.child.kill()?;
+        running().take();
         self.child.wait()?;
         Ok(())
     }
@@ -75,7 +81,7 @@ impl ChildServer {
     /// # Errors
     /// When it ends with a fault, or not in a minute.
     pub(super) fn stop(mut self) -> Result<(), Failure> {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        let pid = running().take();
         // It may have been told by the terminal already, and be gone.
         _ = pid.map(|pid| kill_process(pid, Signal::TERM));
         let started = clock::start();
@@ -129,28 +135,21 @@ impl Drop for ChildServer {
     fn drop(&mut self) {
         // An error says that it is gone already.
         drop(self.child.kill());
+        running().take();
         drop(self.child.wait());
     }
 }
 
-/// Waits for SIGINT or SIGTERM, which end this process no longer by themselves; `when_listening` tells people that it waits.
-///
-/// # Errors
-/// When signals cannot be waited for.
-pub(super) fn wait_for_stop_signal(when_listening: impl FnOnce()) -> Result<(), Failure> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let (mut interrupt, mut terminate) =
-            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        when_listening();
-        std::future::poll_fn(|cx| {
-            let is_told = interrupt.poll_recv(cx).is_ready() || terminate.poll_recv(cx).is_ready();
-            if is_told { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-        })
-        .await;
-        Ok(())
-    })
+/// Kills the server that runs, if one does, and waits for nothing.
+pub(super) fn kill_child() {
+    if let Some(pid) = running().take() {
+        // An error says that it is gone already.
+        _ = kill_process(pid, Signal::KILL);
+    }
+}
+
+fn running() -> MutexGuard<'static, Option<Pid>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Reads a pipe to its end, so that the child never waits for its reader.

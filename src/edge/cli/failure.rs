@@ -3,6 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use serde_json::{Value, json};
+
 /// Why a command failed.
 #[derive(Debug)]
 pub struct Failure {
@@ -19,6 +21,17 @@ impl Failure {
     /// The command could not begin: it was asked wrongly, or what it works on cannot be opened (exit code 2).
     pub fn usage(message: impl Into<String>) -> Self {
         Self { message: message.into(), exit: 2 }
+    }
+
+    /// The command reached its end, and some of what it asked for was refused (exit code 3).
+    pub fn refused(message: impl Into<String>) -> Self {
+        Self { message: message.into(), exit: 3 }
+    }
+
+    /// The failure for programs.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        json!({ "error": self.message, "exit_code": self.exit })
     }
 
     /// The code that the program ends with.

@@ -108,6 +108,11 @@ pub(super) fn run(command: &KeyCommand) -> Result<(), Failure> {
 }
 
 fn create(args: &CreateArgs) -> Result<(), Failure> {
+    let named = &args.organizations;
+    if let Some(twice) = (1..named.len()).find(|next| named[..*next].contains(&named[*next])) {
+        let message = format!("--org {} stands twice; no key was made, name each once", named[twice]);
+        return Err(Failure::usage(message));
+    }
     let server = &args.place.server;
     let created = match &args.place.data {
         Some(directory) => data_key::create(directory, args)?,

@@ -5,7 +5,7 @@
 //! options, its work and its output.
 //!
 //! Invariants: what a program may read goes to standard output, everything else to standard error; with `--json`, standard
-//! output holds JSON and nothing else. Deliberately absent: starting the server, which the program's root dispatches.
+//! output holds JSON and nothing else, and why a command failed is JSON on the last line of standard error. Deliberately absent: starting the server, which the program's root dispatches.
 
 mod cameras;
 mod client;
@@ -15,6 +15,7 @@ mod demo_count;
 mod demo_report;
 mod demo_server;
 mod demo_setup;
+mod demo_signals;
 mod failure;
 mod inspect;
 mod inspect_frame;
@@ -79,9 +80,32 @@ pub enum Command {
     Replay(replay::ReplayArgs),
 }
 
-/// Tells people why a command failed.
+/// Reads the command line of this process.
+///
+/// # Errors
+/// [`Failure`] with exit code 2, when `--json` is asked for and what is asked cannot be read; without `--json`, and for
+/// `--help` and `--version`, the process ends here.
+pub fn parse() -> Result<Cli, Failure> {
+    Cli::try_parse().map_err(|error| {
+        if !(error.use_stderr() && wants_json()) {
+            error.exit();
+        }
+        Failure::usage(error.to_string().trim_start_matches("error: ").trim_end())
+    })
+}
+
+/// Tells why a command failed on standard error: people in a line, programs (`--json`) in a JSON object on one line.
 pub fn tell(failure: &Failure) {
-    output::note(&format!("weir: {failure}"));
+    if wants_json() {
+        output::note(&failure.json().to_string());
+    } else {
+        output::note(&format!("weir: {failure}"));
+    }
+}
+
+/// Whether the command line asks for JSON, be it understood or not.
+fn wants_json() -> bool {
+    std::env::args_os().any(|argument| argument == "--json")
 }
 
 /// Runs a command other than `serve`.

@@ -2,7 +2,8 @@
 //!
 //! Row `i` goes to camera `i mod N` with sequence number `i div N`, so that the same file always names the same debits:
 //! whoever runs it again charges nothing twice. On start each camera is asked for the newest number it was charged for;
-//! what lies below its window was answered by an earlier run and is not sent again.
+//! what lies below its window is not sent: an earlier run got its answer, provided that `--cameras` is what it was then. With
+//! another number the rows are other debits, which nobody can tell.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -179,7 +180,15 @@ fn replay(
     bar.finish_and_clear();
     tally.skipped = skipped;
     report(args, &tally);
-    pumped
+    pumped?;
+    let refused = tally.refused().debits;
+    if refused == 0 {
+        return Ok(());
+    }
+    Err(Failure::refused(format!(
+        "{refused} debits were refused and left no trace; run the same command again when the cause is mended: those \
+         within {SEQ_WINDOW} of their camera's newest charged one are judged anew, older ones are too old"
+    )))
 }
 
 /// The first number of each camera that is sent: what lies below its window was answered before.
@@ -245,11 +254,12 @@ fn report(args: &ReplayArgs, tally: &Tally) {
         }));
     } else {
         print(&tally.text());
-        if tally.refused().debits > 0 {
-            note(
-                "refused debits left no trace; run the same command again when the cause is mended: those within 64 of \
-                 their camera's newest charged one are judged anew, older ones are too old",
-            );
+        if tally.skipped.debits > 0 {
+            note(&format!(
+                "skipped rows were not sent: their cameras were charged for higher numbers before, which an earlier run \
+                 of the same trace with --cameras {} did; with another number they are other debits, and were not charged",
+                args.cameras
+            ));
         }
     }
 }

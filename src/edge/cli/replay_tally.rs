@@ -31,7 +31,7 @@ pub(super) struct Tally {
     pub(super) duplicates_exempt: Count,
     /// Refused for good, by code.
     pub(super) refused: BTreeMap<String, Count>,
-    /// Not sent, because an earlier run got their answers.
+    /// Not sent, because their camera was charged for a far higher number before.
     pub(super) skipped: Count,
 }
 
@@ -94,7 +94,7 @@ impl Tally {
             line("exempt", self.exempt),
             line("duplicate (charged before)", self.duplicates_charged),
             line("duplicate (exempt before)", self.duplicates_exempt),
-            line("skipped (answered before)", self.skipped),
+            line("skipped (below the newest charged)", self.skipped),
         ];
         lines.extend(self.refused.iter().map(|(code, count)| line(&format!("refused: {code}"), *count)));
         table(["", "debits", "tokens"], &lines)

@@ -18,6 +18,7 @@ use crate::meter::{
 use super::cameras;
 use super::client::{CallError, Client};
 use super::failure::Failure;
+use super::verify;
 
 /// A row of the trace as a debit of one camera.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,6 +221,9 @@ impl EmbeddedTarget {
     /// # Errors
     /// When the directory cannot be opened or the organization is missing.
     pub(super) fn open(directory: &std::path::Path, names: Names, setup: Setup) -> Result<Self, Failure> {
+        if setup == Setup::Expect {
+            verify::expect_directory(directory)?;
+        }
         let meter = Meter::open(Config::new(directory)).map_err(|fault| Failure::usage(fault.to_string()))?;
         let id = &names.organization;
         if setup == Setup::Make {

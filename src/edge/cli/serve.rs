@@ -58,13 +58,13 @@ pub struct ServeArgs {
     /// Longest request body.
     #[arg(long, value_name = "BYTES")]
     pub body_bytes_max: Option<String>,
-    /// Most bytes of request bodies held at once.
+    /// Most bytes of request bodies held at once, and a quarter of it for one key.
     #[arg(long, value_name = "BYTES")]
     pub bodies_bytes_max: Option<String>,
     /// Most debits of one body.
     #[arg(long, value_name = "N")]
     pub batch_debits_max: Option<String>,
-    /// Most open connections.
+    /// Most connections that are served; a few more are answered on /healthz, /readyz and /metrics.
     #[arg(long, value_name = "N")]
     pub connections_max: Option<String>,
     /// Longest time that a request head, and then its body, may take to arrive.

@@ -11,10 +11,10 @@ use actix_web::http::header::AUTHORIZATION;
 use actix_web::middleware::Next;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, ResponseError as _, web};
 
-use crate::meter::{Invalid, Meter, OrgId, Organization, Principal};
+use crate::meter::{ActorId, Invalid, Meter, OrgId, Organization, Principal};
 
 use super::problem::Problem;
-use super::state::{Seat, State};
+use super::state::State;
 
 /// Who calls, and the meter that it calls. Only [`guard`] makes one.
 #[derive(Clone, Debug)]
@@ -51,8 +51,27 @@ impl FromRequest for Caller {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(request.extensions().get::<Self>().cloned().ok_or_else(Problem::unauthenticated))
+        ready(Self::of(request))
     }
+}
+
+impl Caller {
+    /// The caller of a request that passed [`guard`].
+    ///
+    /// # Errors
+    /// When it did not.
+    pub(super) fn of(request: &HttpRequest) -> Result<Self, Problem> {
+        request.extensions().get::<Self>().cloned().ok_or_else(Problem::unauthenticated)
+    }
+}
+
+/// The id of the key that a request which passed [`guard`] bears.
+///
+/// # Errors
+/// When it did not pass.
+pub(super) fn bearer_id(request: &HttpRequest) -> Result<ActorId, Problem> {
+    let extensions = request.extensions();
+    extensions.get::<Caller>().map(|caller| caller.principal.actor()).ok_or_else(Problem::unauthenticated)
 }
 
 impl FromRequest for InOrganization {
@@ -73,10 +92,6 @@ fn organization(request: &HttpRequest) -> Result<InOrganization, Problem> {
 
 fn identify(request: &HttpRequest) -> Result<Caller, Problem> {
     let state = request.app_data::<web::Data<State>>().expect("the routes are set up with their state");
-    if request.conn_data::<Seat>().is_some_and(|seat| seat.is_over) {
-        let most = u64::try_from(state.limits.connections_max).unwrap_or(u64::MAX);
-        return Err(Problem::too_many_connections(most));
-    }
     let meter = state.meter().ok_or_else(Problem::recovering)?;
     let principal =
         bearer(request).and_then(|key| meter.authenticate(key)).ok_or_else(Problem::unauthenticated)?;

@@ -1,10 +1,11 @@
 //! Bodies: bounded in length and in time, and of a kind that the path reads.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::time::Duration;
 
 use actix_web::dev::Payload;
+use actix_web::error::{PayloadError, QueryPayloadError};
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use actix_web::web::{Bytes, BytesMut};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
@@ -13,12 +14,17 @@ use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 
+use crate::meter::{Action, ActorId, OrgId};
+
+use super::auth::{Caller, path_id};
 use super::problem::Problem;
 use super::state::{Room, State};
 
 const JSON: &str = "application/json";
 /// Longest body of a single object, in bytes; the longest is a license key of 1,000 licenses.
 const OBJECT_BYTES_MAX: u64 = 256 << 10;
+/// In what steps room is taken for a body that arrives.
+const STEP_BYTES: u64 = 16 << 10;
 
 /// A body of JSON.
 #[derive(Debug)]
@@ -41,6 +47,14 @@ pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_ENCODING).is_some_and(|header| !identity(header))
 }
 
+/// Whether the body's text is in another character set than UTF-8.
+pub(super) fn is_other_charset(headers: &HeaderMap) -> bool {
+    let header = headers.get(CONTENT_TYPE).and_then(|header| header.to_str().ok()).unwrap_or_default();
+    let parameters = header.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
+    let mut charsets = parameters.filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset"));
+    charsets.any(|(_, value)| !value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8"))
+}
+
 /// Reads a body of at most `most` bytes to its end and gives it to `then`; its room is free again afterwards.
 ///
 /// # Errors
@@ -49,14 +63,14 @@ pub(super) async fn with_body<T, F: Future<Output = Result<T, Problem>>>(
     state: &State,
     most: u64,
     headers: &HeaderMap,
-    payload: web::Payload,
+    (key, payload): (ActorId, web::Payload),
     then: impl FnOnce(Bytes) -> F,
 ) -> Result<T, Problem> {
     let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > most) {
         return Err(Problem::body_too_large(most));
     }
-    let mut room = state.take_room();
+    let mut room = state.room(key);
     let timeout_ms = state.limits.request_timeout_ms;
     let read =
         actix_rt::time::timeout(Duration::from_millis(timeout_ms), collect(payload, most, &mut room)).await;
@@ -68,11 +82,15 @@ pub(super) async fn with_body<T, F: Future<Output = Result<T, Problem>>>(
 /// little takes nothing from the others.
 async fn collect(mut payload: web::Payload, most: u64, room: &mut Room<'_>) -> Result<Bytes, Problem> {
     let (mut whole, mut parts) = (Bytes::new(), BytesMut::new());
-    while let Some(part) = std::future::poll_fn(|cx| Pin::new(&mut payload).poll_next(cx)).await {
-        let part = part.map_err(|_| Problem::malformed_body("it ended before its announced length"))?;
-        room.grow(u64::try_from(part.len()).unwrap_or(u64::MAX))?;
-        if room.bytes() > most {
+    while let Some(part) = poll_fn(|cx| Pin::new(&mut payload).poll_next(cx)).await {
+        let part = part.map_err(|error| Problem::malformed_body(broken_off(&error)))?;
+        let length = u64::try_from(whole.len() + parts.len() + part.len()).unwrap_or(u64::MAX);
+        if length > most {
             return Err(Problem::body_too_large(most));
+        }
+        if length > room.bytes() {
+            let steps = length.div_ceil(STEP_BYTES).saturating_mul(STEP_BYTES);
+            room.grow(steps.min(most) - room.bytes())?;
         }
         if whole.is_empty() && parts.is_empty() {
             whole = part;
@@ -82,6 +100,14 @@ async fn collect(mut payload: web::Payload, most: u64, room: &mut Room<'_>) -> R
         }
     }
     Ok(if parts.is_empty() { whole } else { parts.freeze() })
+}
+
+fn broken_off(error: &PayloadError) -> &'static str {
+    match error {
+        PayloadError::Incomplete(_) => "it broke off before its end",
+        PayloadError::EncodingCorrupted => "its chunks are not framed as http says",
+        _ => "the connection failed before its end",
+    }
 }
 
 /// Reads the one object that a body of JSON holds.
@@ -103,22 +129,43 @@ pub(super) fn ok<T: Serialize>(body: T) -> HttpResponse {
     HttpResponse::Ok().json(body)
 }
 
-impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
+/// A body of JSON that somebody may send, or may not.
+pub(super) trait Asks: DeserializeOwned + 'static {
+    /// Whether this caller may ask for it. It is decided before the body is read.
+    ///
+    /// # Errors
+    /// When it may not.
+    fn allow(caller: &Caller, request: &HttpRequest) -> Result<(), Problem>;
+}
+
+/// Allows what an administrator of the organization in the path may do.
+///
+/// # Errors
+/// When the caller is none.
+pub(super) fn administers(caller: &Caller, request: &HttpRequest) -> Result<(), Problem> {
+    let organization: OrgId = path_id(request, "org")?;
+    Ok(caller.principal.authorize(Action::Administer(&organization))?)
+}
+
+impl<T: Asks> FromRequest for Json<T> {
     type Error = Problem;
     type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let (request, payload) = (request.clone(), web::Payload::from_request(request, payload));
         Box::pin(async move {
-            if media_type(request.headers()) != JSON || is_encoded(request.headers()) {
+            let caller = Caller::of(&request)?;
+            T::allow(&caller, &request)?;
+            let headers = request.headers();
+            if media_type(headers) != JSON || is_encoded(headers) || is_other_charset(headers) {
                 return Err(Problem::unsupported_media_type(JSON));
             }
             let state =
                 request.app_data::<web::Data<State>>().expect("the routes are set up with their state");
-            let payload = payload.await.map_err(Problem::malformed_body)?;
+            let payload = payload.await.map_err(|_| Problem::malformed_body("it cannot be taken"))?;
             let most = state.limits.body_bytes_max.min(OBJECT_BYTES_MAX);
             let read = |body: Bytes| async move { parse(&body).map(Self) };
-            with_body(state, most, request.headers(), payload, read).await
+            with_body(state, most, headers, (caller.principal.actor(), payload), read).await
         })
     }
 }
@@ -131,7 +178,11 @@ impl<T: DeserializeOwned> FromRequest for Query<T> {
         let query = web::Query::<T>::from_query(request.query_string());
         std::future::ready(match query {
             Ok(query) => Ok(Self(query.into_inner())),
-            Err(error) => Err(Problem::invalid(format!("the query of the url: {error}"))),
+            Err(QueryPayloadError::Deserialize(error)) => {
+                let text = error.to_string();
+                Err(Problem::invalid(format!("the query of the url: {text}")).with_limit_of(&text))
+            }
+            Err(_) => Err(Problem::invalid("the query of the url cannot be read")),
         })
     }
 }
@@ -139,7 +190,10 @@ impl<T: DeserializeOwned> FromRequest for Query<T> {
 /// JSON that holds the wrong values is invalid; what is no JSON at all is malformed.
 fn unreadable(error: &serde_json::Error) -> Problem {
     match error.classify() {
-        Category::Data => Problem::invalid(format!("the body: {error}")),
+        Category::Data => {
+            let text = error.to_string();
+            Problem::invalid(format!("the body: {text}")).with_limit_of(&text)
+        }
         Category::Io | Category::Syntax | Category::Eof => Problem::malformed_body(error),
     }
 }

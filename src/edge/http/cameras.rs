@@ -7,8 +7,8 @@ use crate::meter::{
     CameraId, CameraSpec, CameraView, LicenseId, Name, Organization, Tokens, UnlimitedLicense, UsageKind,
 };
 
-use super::auth::{InOrganization, path_id};
-use super::body::{Json, Query, ok};
+use super::auth::{Caller, InOrganization, path_id};
+use super::body::{Asks, Json, Query, administers, ok};
 use super::organizations::page_rows;
 use super::problem::Problem;
 use super::time_text::TimeText;
@@ -22,6 +22,12 @@ pub(super) struct ToRegister {
     pro_license: bool,
 }
 
+impl Asks for ToRegister {
+    fn allow(caller: &Caller, request: &HttpRequest) -> Result<(), Problem> {
+        administers(caller, request)
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ToBind {
@@ -29,6 +35,12 @@ pub(super) struct ToBind {
     kind: UsageKind,
     from: TimeText,
     until: TimeText,
+}
+
+impl Asks for ToBind {
+    fn allow(caller: &Caller, request: &HttpRequest) -> Result<(), Problem> {
+        administers(caller, request)
+    }
 }
 
 #[derive(Debug, Deserialize)]

@@ -7,15 +7,15 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use serde::Deserialize as _;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
-
 use serde_json::value::RawValue;
 
-use crate::meter::{CameraRef, Debit, DebitBatch, Identity, Invalid, Timestamp, UsageKind};
+use crate::meter::{CameraId, CameraRef, Debit, DebitBatch, Identity, Invalid, Timestamp, UsageKind};
 
 use super::problem::Problem;
 use super::scalar::Scalar;
-use super::time_text::TimeText;
+use super::time_text::{EXPECTED, TimeText};
 
 /// Deepest nesting of MessagePack that is read; a debit needs two.
 const DEPTH_MAX: usize = 16;
@@ -79,20 +79,25 @@ impl Rows {
 
     fn read_json(&mut self, body: &[u8]) -> Result<(), Problem> {
         let mut from = serde_json::Deserializer::from_slice(body);
-        let read = from.deserialize_any(Body { rows: self }).and_then(|()| from.end());
-        let Err(error) = read else { return Ok(()) };
-        // What cannot be held, a number like 1e400 say, is a bad value of its own row when the body is JSON all the same.
-        let alone = body.trim_ascii_start().first() == Some(&b'{');
-        let rows = if alone {
-            serde_json::from_slice(body).map(|row| vec![row])
-        } else {
-            serde_json::from_slice(body)
-        };
-        let rows: Vec<&RawValue> = rows.map_err(|_| Problem::malformed_body(error))?;
+        match from.deserialize_any(Body { rows: self }).and_then(|()| from.end()) {
+            // What cannot be held, a number like 1e400 say, is a bad value of its own row when the body is JSON all the same.
+            Err(error) if error.is_syntax() && !self.is_over => {
+                self.read_json_by_row(body).map_err(|_| Problem::malformed_body(error))
+            }
+            read => read.map_err(Problem::malformed_body),
+        }
+    }
+
+    fn read_json_by_row(&mut self, body: &[u8]) -> Result<(), serde_json::Error> {
         self.batch.clear();
         self.details.clear();
-        rows.into_iter().take_while(|row| self.read_row(row.get())).for_each(drop);
-        Ok(())
+        let mut from = serde_json::Deserializer::from_slice(body);
+        if body.trim_ascii_start().first() == Some(&b'{') {
+            RawRow { rows: self }.deserialize(&mut from)?;
+        } else {
+            from.deserialize_seq(RawBody { rows: self })?;
+        }
+        from.end()
     }
 
     /// Reads one row that is known to be JSON; whether there is room for another.
@@ -102,7 +107,7 @@ impl Rows {
         if read.is_err() && !self.is_over {
             self.batch.truncate(rows);
             self.details.truncate(details);
-            self.push_flaw((Invalid::Syntax, Some("a value of the debit cannot be held".into())));
+            self.push_flaw((Invalid::Syntax, Some("a value of the debit cannot be held: a number out of any range, half of a surrogate pair, or too deep nesting".into())));
         }
         !self.is_over
     }
@@ -130,7 +135,10 @@ impl Rows {
     fn read_message_pack(&mut self, body: &[u8]) -> Result<(), Problem> {
         let mut from = rmp_serde::Deserializer::from_read_ref(body);
         from.set_max_depth(DEPTH_MAX);
-        from.deserialize_any(Body { rows: self }).map_err(Problem::malformed_body)?;
+        let read = from.deserialize_any(Body { rows: &mut *self });
+        let row = self.batch.len() + 1;
+        let place = |error| format!("{}, at debit {row} of the body", unpackable(&error));
+        read.map_err(|error| Problem::malformed_body(place(error)))?;
         match from.deserialize_any(IgnoredAny) {
             Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => Ok(()),
             _ => Err(Problem::malformed_body("something follows the array of debits")),
@@ -169,6 +177,50 @@ impl<'de> Visitor<'de> for Body<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, debit: A) -> Result<(), A::Error> {
         Row { rows: self.rows }.visit_map(debit)
+    }
+}
+
+/// A whole body, read debit by debit.
+struct RawBody<'a> {
+    rows: &'a mut Rows,
+}
+
+impl<'de> Visitor<'de> for RawBody<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of debits")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut debits: A) -> Result<(), A::Error> {
+        while debits.next_element_seed(RawRow { rows: self.rows })?.is_some() {}
+        Ok(())
+    }
+}
+
+/// One debit of which it is only known that it is JSON.
+struct RawRow<'a> {
+    rows: &'a mut Rows,
+}
+
+impl<'de> DeserializeSeed<'de> for RawRow<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        let row = <&RawValue>::deserialize(from)?;
+        if self.rows.read_row(row.get()) { Ok(()) } else { Err(D::Error::custom("too many debits")) }
+    }
+}
+
+fn unpackable(error: &rmp_serde::decode::Error) -> &'static str {
+    use rmp_serde::decode::Error as Unpackable;
+    match error {
+        Unpackable::InvalidMarkerRead(_) | Unpackable::InvalidDataRead(_) => {
+            "it ends in the middle of a value"
+        }
+        Unpackable::DepthLimitExceeded => "its values are nested too deep",
+        Unpackable::Utf8Error(_) => "a text is not utf-8",
+        _ => "it is no array of debits as named maps",
     }
 }
 
@@ -293,7 +345,7 @@ impl<'de> Fields<'de> {
         if let Some(flaw) = &self.flaw {
             return Err((Invalid::Syntax, Some(flaw.clone())));
         }
-        let camera = present(&self.camera).and_then(Scalar::text);
+        let camera = present(&self.camera).and_then(Scalar::text).filter(|id| is_camera_id(id));
         Ok(Debit {
             camera: CameraRef::Id(camera.ok_or((Invalid::CameraId, None))?),
             identity: self.identity()?,
@@ -332,8 +384,14 @@ impl<'de> Fields<'de> {
                 other.text().and_then(|text| TimeText::parse(text).ok()).map(|TimeText(time)| time)
             }
         };
-        time.map(Some).ok_or((Invalid::Time, None))
+        time.map(Some).ok_or((Invalid::Time, Some(EXPECTED.into())))
     }
+}
+
+/// Whether a camera can have this id. What most ids look like is seen without making one.
+fn is_camera_id(id: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b':');
+    id.bytes().all(is_plain) || CameraId::new(id).is_ok()
 }
 
 fn present<'a, 'de>(field: &'a Option<Scalar<'de>>) -> Option<&'a Scalar<'de>> {

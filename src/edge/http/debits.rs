@@ -13,8 +13,8 @@ use serde::Deserialize;
 
 use crate::meter::{BatchReply, Durability, FirstOutcome, Outcome, Refusal};
 
-use super::auth::InOrganization;
-use super::body::{Query, is_encoded, media_type, with_body};
+use super::auth::{InOrganization, bearer_id};
+use super::body::{Query, is_encoded, is_other_charset, media_type, with_body};
 use super::debit_rows::{Format, Rows};
 use super::problem::Problem;
 use super::state::State;
@@ -51,9 +51,11 @@ pub(super) async fn debit(
     options: Query<Options>,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
+    let organization = organization.0;
+    organization.check_debit()?;
     let unsupported = || Problem::unsupported_media_type(MEDIA_TYPES);
     let format = Format::of(&media_type(request.headers())).ok_or_else(unsupported)?;
-    if is_encoded(request.headers()) {
+    if is_encoded(request.headers()) || is_other_charset(request.headers()) {
         return Err(unsupported());
     }
     let durability = match options.0.durability {
@@ -61,8 +63,6 @@ pub(super) async fn debit(
         DurabilityName::Applied => Durability::Applied,
     };
     let most = state.limits.batch_debits_max;
-    let organization = organization.0;
-    organization.check_debit()?;
     let judge = |body: web::Bytes| async move {
         let mut rows = take_rows();
         let judged = match rows.read(format, &body, most) {
@@ -78,7 +78,8 @@ pub(super) async fn debit(
         keep_rows(rows);
         answered
     };
-    with_body(&state, state.limits.body_bytes_max, request.headers(), payload, judge).await
+    let key = bearer_id(&request)?;
+    with_body(&state, state.limits.body_bytes_max, request.headers(), (key, payload), judge).await
 }
 
 /// Writes the answer, and takes the batch back.

@@ -3,10 +3,10 @@
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 
-use crate::meter::{ActorId, ApiKeyView, Name, NewApiKey, OrgId, Role};
+use crate::meter::{Action, ActorId, ApiKeyView, Name, NewApiKey, OrgId, Role};
 
 use super::auth::{Caller, path_id};
-use super::body::{Json, created, ok};
+use super::body::{Asks, Json, created, ok};
 use super::problem::Problem;
 use super::time_text::TimeText;
 
@@ -17,6 +17,12 @@ pub(super) struct ToMake {
     role: Role,
     #[serde(default)]
     organizations: Vec<OrgId>,
+}
+
+impl Asks for ToMake {
+    fn allow(caller: &Caller, _: &HttpRequest) -> Result<(), Problem> {
+        Ok(caller.principal.authorize(Action::ManageApiKeys)?)
+    }
 }
 
 #[derive(Serialize)]
@@ -46,6 +52,9 @@ struct KeyBody {
 
 pub(super) async fn make(caller: Caller, body: Json<ToMake>) -> Result<HttpResponse, Problem> {
     let ToMake { label, role, organizations } = body.0;
+    if (1..organizations.len()).any(|next| organizations[..next].contains(&organizations[next])) {
+        return Err(Problem::invalid("an organization stands twice; name each once"));
+    }
     let new = NewApiKey { label: label.clone(), role, organizations: organizations.clone() };
     let (id, key) = caller.meter.create_api_key(&caller.principal, new).await?;
     Ok(created(Made { id, key, label, role, organizations }))

@@ -7,8 +7,8 @@ use crate::meter::{
     ActorId, KeyId, LicenseId, LicenseKey, LicenseStatus, LicenseStep, LicenseView, OrgId, Tokens, TransferId,
 };
 
-use super::auth::{InOrganization, path_id};
-use super::body::{Json, created, ok};
+use super::auth::{Caller, InOrganization, path_id};
+use super::body::{Asks, Json, administers, created, ok};
 use super::problem::Problem;
 use super::time_text::TimeText;
 
@@ -19,6 +19,12 @@ pub(super) struct ToAdd {
     licenses: Vec<Tokens>,
     #[serde(default)]
     dry_run: bool,
+}
+
+impl Asks for ToAdd {
+    fn allow(caller: &Caller, request: &HttpRequest) -> Result<(), Problem> {
+        administers(caller, request)
+    }
 }
 
 #[derive(Serialize)]
@@ -55,6 +61,9 @@ struct Step {
 
 pub(super) async fn add(organization: InOrganization, body: Json<ToAdd>) -> Result<HttpResponse, Problem> {
     let ToAdd { key, licenses: grants, dry_run } = body.0;
+    if let Some(problem) = Problem::of_grants(&grants) {
+        return Err(problem);
+    }
     let (organization, key) = (organization.0, LicenseKey { id: key, grants });
     if dry_run {
         let preview = organization.preview_licenses(key).await?;

@@ -16,7 +16,8 @@ use actix_web::{App, HttpServer, web};
 
 use crate::config::Config;
 
-use super::state::{Seat, State};
+use super::seat;
+use super::state::State;
 
 /// A listening HTTP server.
 #[derive(Debug)]
@@ -27,17 +28,16 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds the configured address and serves. Of `accepted` connections those beyond the configured bound are told that
-    /// there are too many; more wait in the backlog until others end.
+    /// Binds the configured address and serves.
     ///
     /// # Errors
     /// When the address cannot be bound.
-    pub fn start(config: &Config, accepted: usize, state: &Arc<State>) -> io::Result<Self> {
+    pub fn start(config: &Config, state: &Arc<State>) -> io::Result<Self> {
         let (bound, started) = sync_channel(1);
         let (config, state) = (config.clone(), Arc::clone(state));
         let thread = std::thread::Builder::new()
             .name("weir-http".to_owned())
-            .spawn(move || run(&config, accepted, &state, &bound))?;
+            .spawn(move || run(&config, &state, &bound))?;
         let (address, handle) =
             started.recv().unwrap_or_else(|_| Err(io::Error::other("the http thread ended early")))?;
         Ok(Self { address, handle, thread })
@@ -61,9 +61,9 @@ impl Listener {
 
 type Started = io::Result<(SocketAddr, ServerHandle)>;
 
-fn run(config: &Config, accepted: usize, state: &Arc<State>, bound: &SyncSender<Started>) -> io::Result<()> {
+fn run(config: &Config, state: &Arc<State>, bound: &SyncSender<Started>) -> io::Result<()> {
     actix_rt::System::new().block_on(async {
-        let (address, server) = match bind(config, accepted, state) {
+        let (address, server) = match bind(config, state) {
             Ok(both) => both,
             Err(error) => {
                 drop(bound.send(Err(error)));
@@ -75,17 +75,21 @@ fn run(config: &Config, accepted: usize, state: &Arc<State>, bound: &SyncSender<
     })
 }
 
-fn bind(config: &Config, accepted: usize, state: &Arc<State>) -> io::Result<(SocketAddr, Server)> {
+fn bind(config: &Config, state: &Arc<State>) -> io::Result<(SocketAddr, Server)> {
     let (for_apps, for_seats) = (Arc::clone(state), Arc::clone(state));
     let app = move || {
         let state = web::Data::from(Arc::clone(&for_apps));
-        App::new().app_data(state).wrap(from_fn(super::unread::close)).configure(super::routes)
+        App::new()
+            .app_data(state)
+            .wrap(from_fn(seat::guard))
+            .wrap(from_fn(super::unread::close))
+            .configure(super::routes)
     };
     let request_timeout = Duration::from_millis(config.request_timeout_ms);
     let server = HttpServer::new(app)
-        .on_connect(move |_, connection| drop(connection.insert(Seat::take(&for_seats))))
+        .on_connect(move |connection, extensions| seat::take(&for_seats, connection, extensions))
         .workers(config.workers)
-        .max_connections((accepted / config.workers).max(1))
+        .max_connections(seat::accepted(state.connections_max()).div_ceil(config.workers))
         .keep_alive(Duration::from_millis(config.keep_alive_ms))
         .client_request_timeout(request_timeout)
         .client_disconnect_timeout(request_timeout)

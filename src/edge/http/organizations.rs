@@ -1,13 +1,13 @@
 //! Organizations and their AI Token Summary.
 
-use actix_web::HttpResponse;
+use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::limits::PAGE_ROWS_MAX;
-use crate::meter::{Name, NewOrganization, OrgId, Summary, Tokens};
+use crate::meter::{Action, Name, NewOrganization, OrgId, Summary, Tokens};
 
 use super::auth::{Caller, InOrganization};
-use super::body::{Json, Query, created, ok};
+use super::body::{Asks, Json, Query, created, ok};
 use super::problem::Problem;
 use super::time_text::TimeText;
 
@@ -19,6 +19,12 @@ pub(super) struct ToCreate {
     id: OrgId,
     name: Name,
     retention_ms: Option<u64>,
+}
+
+impl Asks for ToCreate {
+    fn allow(caller: &Caller, _: &HttpRequest) -> Result<(), Problem> {
+        Ok(caller.principal.authorize(Action::CreateOrganization)?)
+    }
 }
 
 #[derive(Serialize)]

@@ -12,10 +12,22 @@ use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 
 use crate::domain::limits;
-use crate::meter::{Error, Invalid, Limit, Refusal, status};
+use crate::meter::{Error, Invalid, Limit, Refusal, Tokens, status};
 
 /// How long a caller waits before it repeats a request that may succeed later, in seconds.
 const RETRY_AFTER_SECONDS: &str = "1";
+const MEDIA_TYPE: &str = "application/problem+json";
+
+/// The values that readers of bodies and queries check by themselves.
+const BOUNDED: [Invalid; 7] = [
+    Invalid::OrganizationId,
+    Invalid::CameraId,
+    Invalid::LicenseId,
+    Invalid::KeyId,
+    Invalid::TransferId,
+    Invalid::ActorId,
+    Invalid::Name,
+];
 
 /// An answer that is no success.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +90,7 @@ impl Problem {
 
     /// The body is of a kind that this path does not read; `expected` lists those that it does.
     pub(super) fn unsupported_media_type(expected: &'static str) -> Self {
-        let detail = format!("this path reads {expected}, without a content encoding");
+        let detail = format!("this path reads {expected}, in utf-8 and without a content encoding");
         Self::of_edge(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
     }
 
@@ -117,9 +129,55 @@ impl Problem {
         Self { detail: detail.into(), ..problem }.with_limit(count(limit))
     }
 
+    /// The whole answer as it goes over a connection that is closed after it, for where no request is read.
+    pub(super) fn wire_text(&self) -> String {
+        let (body, status) = (self.document(), self.status);
+        format!(
+            "HTTP/1.1 {status}\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {}\r\n\
+             retry-after: {RETRY_AFTER_SECONDS}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        )
+    }
+
+    /// A license key with more licenses, or more tokens in one or in all of them, than may be; none when it fits.
+    pub(super) fn of_grants(grants: &[Tokens]) -> Option<Self> {
+        let most = limits::POOL_TOKENS_MAX;
+        if grants.is_empty() || grants.len() > limits::KEY_LICENSES_MAX {
+            return Some(Self::from(Invalid::Grant).with_limit(count(limits::KEY_LICENSES_MAX)));
+        }
+        if grants.iter().any(|tokens| tokens.0 == 0 || tokens.0 > most) {
+            return Some(Self::from(Invalid::Grant).with_limit(most));
+        }
+        let sum = grants.iter().try_fold(0_u64, |sum, tokens| sum.checked_add(tokens.0));
+        let detail = format!("the licenses of a key hold at most {most} tokens together; nothing was added");
+        let is_over = sum.is_none_or(|sum| sum > most);
+        is_over.then(|| Self::invalid(detail).with_limit(most))
+    }
+
+    /// The same problem, with the bound of the value that the text of a reader speaks of, if it has one.
+    pub(super) fn with_limit_of(self, text: &str) -> Self {
+        let told = BOUNDED.into_iter().find(|invalid| text.starts_with(&invalid.to_string()));
+        match told.and_then(limit_of_value) {
+            Some(limit) => self.with_limit(limit),
+            None => self,
+        }
+    }
+
     /// The same problem, of which this bound is the reason.
     pub(super) fn with_limit(self, limit: u64) -> Self {
         Self { limit: Some(limit), ..self }
+    }
+
+    fn document(&self) -> String {
+        let document = Document {
+            r#type: format!("urn:tokenweir:problem:{}", self.code),
+            title: self.code.replace('_', " "),
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            code: self.code,
+            limit: self.limit,
+        };
+        serde_json::to_string(&document).expect("text and numbers are JSON")
     }
 
     fn of_edge(status: StatusCode, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
@@ -171,16 +229,7 @@ impl ResponseError for Problem {
             Some(Header::Allow(methods)) => response.insert_header((ALLOW, methods)),
             None => &mut response,
         };
-        let document = Document {
-            r#type: format!("urn:tokenweir:problem:{}", self.code),
-            title: self.code.replace('_', " "),
-            status: self.status.as_u16(),
-            detail: &self.detail,
-            code: self.code,
-            limit: self.limit,
-        };
-        let body = serde_json::to_vec(&document).expect("text and numbers are JSON");
-        response.content_type("application/problem+json").body(body)
+        response.content_type(MEDIA_TYPE).body(self.document())
     }
 }
 
@@ -201,6 +250,7 @@ fn limit_of_value(invalid: Invalid) -> Option<u64> {
         | Invalid::KeyId
         | Invalid::TransferId
         | Invalid::ActorId => count(limits::ID_BYTES_MAX),
+        Invalid::Grant => limits::POOL_TOKENS_MAX,
         Invalid::Name => count(limits::NAME_BYTES_MAX),
         Invalid::Tokens => u64::from(limits::DEBIT_TOKENS_MAX),
         Invalid::EventId => count(limits::EVENT_ID_BYTES_MAX),

@@ -1,11 +1,12 @@
 //! What all requests share: the meter once it is open, the bounds, and what is taken of them.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::config::Config;
-use crate::meter::{Meter, Refusal};
+use crate::meter::{ActorId, Meter, Refusal};
 
 use super::problem::Problem;
 
@@ -14,11 +15,11 @@ use super::problem::Problem;
 pub struct Limits {
     /// Longest body, in bytes.
     pub body_bytes_max: u64,
-    /// Most bytes of bodies held at once.
+    /// Most bytes of bodies held at once; of one key a quarter, and at least one body.
     pub bodies_bytes_max: u64,
     /// Most debits of one body.
     pub batch_debits_max: usize,
-    /// Most open connections.
+    /// Most connections that may ask for anything at once.
     pub connections_max: usize,
     /// Longest time that a request head, and then a body, may take to arrive, in milliseconds.
     pub request_timeout_ms: u64,
@@ -48,7 +49,14 @@ pub struct State {
     pub(super) render_metrics: RenderMetrics,
     pub(super) connections: AtomicUsize,
     meter: OnceLock<Meter>,
-    bodies_bytes: AtomicU64,
+    bodies: Mutex<Bodies>,
+}
+
+/// The bytes of bodies that are held.
+#[derive(Debug, Default)]
+struct Bodies {
+    all: u64,
+    by_key: HashMap<ActorId, u64>,
 }
 
 impl State {
@@ -60,7 +68,7 @@ impl State {
             render_metrics,
             connections: AtomicUsize::new(0),
             meter: OnceLock::new(),
-            bodies_bytes: AtomicU64::new(0),
+            bodies: Mutex::default(),
         }
     }
 
@@ -77,10 +85,24 @@ impl State {
         self.meter.get()
     }
 
-    /// Takes room for a body, which is free again when the answer is dropped. Without it, as many bodies as there are
+    /// Most connections that may ask for anything at once.
+    pub(super) fn connections_max(&self) -> usize {
+        self.limits.connections_max
+    }
+
+    /// Room for a body of the bearer of `key`, which is free again when it is dropped. Without it, as many bodies as there are
     /// connections would have to fit into memory.
-    pub(super) fn take_room(&self) -> Room<'_> {
-        Room { state: self, bytes: 0 }
+    pub(super) fn room(&self, key: ActorId) -> Room<'_> {
+        Room { state: self, key, bytes: 0 }
+    }
+
+    /// The most bytes of bodies that are held for one key: a quarter of all, and at least one body.
+    fn key_bytes_max(&self) -> u64 {
+        (self.limits.bodies_bytes_max / 4).max(self.limits.body_bytes_max)
+    }
+
+    fn bodies(&self) -> MutexGuard<'_, Bodies> {
+        self.bodies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -94,50 +116,47 @@ impl fmt::Debug for State {
 #[derive(Debug)]
 pub(super) struct Room<'a> {
     state: &'a State,
+    key: ActorId,
     bytes: u64,
 }
 
 impl Room<'_> {
-    /// Takes room for `bytes` more.
-    ///
-    /// # Errors
-    /// When too much of other bodies is held already.
-    pub(super) fn grow(&mut self, bytes: u64) -> Result<(), Problem> {
-        self.bytes += bytes;
-        let taken = self.state.bodies_bytes.fetch_add(bytes, Ordering::AcqRel).saturating_add(bytes);
-        let most = self.state.limits.bodies_bytes_max;
-        if taken > most { Err(Problem::from(Refusal::Busy).with_limit(most)) } else { Ok(()) }
-    }
-
-    /// How much it took.
+    /// How much it is.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Takes more.
+    ///
+    /// # Errors
+    /// Busy, when too much is held already: of this key, or of all.
+    pub(super) fn grow(&mut self, bytes: u64) -> Result<(), Problem> {
+        let mut bodies = self.state.bodies();
+        let of_key = bodies.by_key.get(&self.key).copied().unwrap_or(0).saturating_add(bytes);
+        let all = bodies.all.saturating_add(bytes);
+        let busy = |limit| Err(Problem::from(Refusal::Busy).with_limit(limit));
+        if of_key > self.state.key_bytes_max() {
+            return busy(self.state.key_bytes_max());
+        }
+        if all > self.state.limits.bodies_bytes_max {
+            return busy(self.state.limits.bodies_bytes_max);
+        }
+        bodies.all = all;
+        bodies.by_key.insert(self.key.clone(), of_key);
+        self.bytes += bytes;
+        Ok(())
     }
 }
 
 impl Drop for Room<'_> {
     fn drop(&mut self) {
-        self.state.bodies_bytes.fetch_sub(self.bytes, Ordering::AcqRel);
-    }
-}
-
-/// One open connection; it is counted until it closes.
-#[derive(Debug)]
-pub(super) struct Seat {
-    state: std::sync::Arc<State>,
-    /// Whether it was one too many.
-    pub(super) is_over: bool,
-}
-
-impl Seat {
-    pub(super) fn take(state: &std::sync::Arc<State>) -> Self {
-        let before = state.connections.fetch_add(1, Ordering::AcqRel);
-        Self { state: std::sync::Arc::clone(state), is_over: before >= state.limits.connections_max }
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.state.connections.fetch_sub(1, Ordering::AcqRel);
+        let mut bodies = self.state.bodies();
+        bodies.all -= self.bytes;
+        if let Some(of_key) = bodies.by_key.get_mut(&self.key) {
+            *of_key -= self.bytes;
+            if *of_key == 0 {
+                bodies.by_key.remove(&self.key);
+            }
+        }
     }
 }

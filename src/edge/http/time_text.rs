@@ -13,6 +13,10 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::meter::{Invalid, Timestamp};
 
+/// What is told about text or a number that is no time.
+pub(super) const EXPECTED: &str =
+    "a time is RFC 3339 with an offset, or whole milliseconds since 1970; it lies before the year 10000";
+
 const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
 /// A point in time as people write it.
@@ -60,15 +64,15 @@ impl Visitor<'_> for TimeVisitor {
     type Value = TimeText;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a time of rfc 3339, or milliseconds since the unix epoch")
+        f.write_str(EXPECTED)
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<TimeText, E> {
-        TimeText::parse(text).map_err(E::custom)
+        TimeText::parse(text).map_err(|_| E::custom(EXPECTED))
     }
 
     fn visit_u64<E: Error>(self, ms: u64) -> Result<TimeText, E> {
-        Timestamp::from_ms(ms).map(TimeText).map_err(E::custom)
+        Timestamp::from_ms(ms).map(TimeText).map_err(|_| E::custom(EXPECTED))
     }
 }
 

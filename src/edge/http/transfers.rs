@@ -6,10 +6,12 @@ use actix_web::http::header::LOCATION;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
-use crate::meter::{ActorId, OrgId, Tokens, TransferId, TransferState, TransferView, Until};
+use crate::meter::{
+    ActorId, OrgId, Principal, Refusal, Role, Tokens, TransferId, TransferState, TransferView, Until,
+};
 
 use super::auth::{Caller, path_id};
-use super::body::{Json, Query, ok};
+use super::body::{Asks, Json, Query, ok};
 use super::problem::Problem;
 use super::state::State;
 use super::time_text::TimeText;
@@ -20,6 +22,16 @@ pub(super) struct ToBegin {
     id: TransferId,
     source: OrgId,
     target: OrgId,
+}
+
+impl Asks for ToBegin {
+    fn allow(caller: &Caller, _: &HttpRequest) -> Result<(), Problem> {
+        // Of which organizations is in the body; no other role moves a pool at all.
+        match &caller.principal {
+            Principal::Host | Principal::Key { role: Role::Admin, .. } => Ok(()),
+            Principal::Key { .. } => Err(Refusal::Forbidden.into()),
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]

@@ -10,13 +10,15 @@ use crate::cargo::root;
 const BEGIN: &str = "<!-- tour: begin -->";
 const END: &str = "<!-- tour: end -->";
 /// What the output must show, so that a tour that does nothing cannot pass.
-const SHOWN: [&str; 6] = [
+const SHOWN: [&str; 8] = [
     r#""outcome":"duplicate""#,
     r#""outcome":"exempt""#,
     r#""code":"unknown_camera""#,
     r#""state":"finished""#,
+    r#""status":409"#,
     r#""code":"license_is_permanent""#,
     "tokenweir_debits_total",
+    "clean: every frame and snapshot reads back, and every invariant holds",
 ];
 
 /// Runs the tour in an empty folder, with the release binary on the path.
@@ -66,20 +68,19 @@ fn run(weir: &Path, folder: &Path, script: &str) -> Result<String, String> {
     let errors = output.try_clone().map_err(|error| error.to_string())?;
     let bin = weir.parent().ok_or("the release binary has no folder")?.display().to_string();
     let paths = format!("{bin}:{}", std::env::var("PATH").unwrap_or_default());
-    let mut child = Command::new("timeout")
-        .args(["120", "bash", "-euo", "pipefail"])
-        .arg(&path)
-        .current_dir(folder)
-        .env("PATH", paths)
-        .stdin(Stdio::null())
-        .stdout(output)
-        .stderr(errors)
-        .process_group(0)
-        .spawn()
-        .map_err(|error| format!("the tour did not start: {error}"))?;
-    let group = format!("-{}", child.id());
+    let mut command = Command::new("timeout");
+    command.args(["120", "bash", "-euo", "pipefail"]).arg(&path).current_dir(folder).env("PATH", paths);
+    // Settings of a server of the developer's are not the tour's.
+    for name in std::env::vars_os().map(|(name, _)| name) {
+        if name.to_string_lossy().starts_with("WEIR_") {
+            command.env_remove(name);
+        }
+    }
+    command.stdin(Stdio::null()).stdout(output).stderr(errors).process_group(0);
+    let mut child = command.spawn().map_err(|error| format!("the tour did not start: {error}"))?;
+    let group = child.id();
     let status = child.wait().map_err(|error| error.to_string())?;
-    drop(Command::new("kill").args(["-9", "--", &group]).stderr(Stdio::null()).status());
+    kill_group(group)?;
     let printed = fs::read_to_string(&log).map_err(|error| error.to_string())?;
     if status.success() {
         Ok(printed)
@@ -88,9 +89,26 @@ fn run(weir: &Path, folder: &Path, script: &str) -> Result<String, String> {
     }
 }
 
+/// Kills what is left of a process group. That nothing is left is the usual case, and no fault. It is the shell's own `kill`:
+/// not every system has a program of that name.
+fn kill_group(group: u32) -> Result<(), String> {
+    let kill = format!("kill -KILL -- -{group}");
+    let killed = Command::new("bash").args(["-c", &kill]).stderr(Stdio::null()).status();
+    killed.map(drop).map_err(|error| format!("what the tour left running cannot be ended: {error}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Runs a script as the tour is run, in a folder of its own that is named by the test.
+    fn run_here(name: &str, script: impl FnOnce(&Path) -> String) -> Result<String, String> {
+        let folder = std::env::temp_dir().join(format!("weir-tour-{}-{name}", std::process::id()));
+        fs::create_dir_all(&folder).expect("the temporary folder can be written");
+        let outcome = run(Path::new("/no-such-folder/weir"), &folder, &script(&folder));
+        drop(fs::remove_dir_all(&folder));
+        outcome
+    }
 
     #[test]
     fn the_script_is_what_stands_in_the_shell_blocks_of_the_tour() {
@@ -105,5 +123,51 @@ mod tests {
     fn a_tour_that_shows_nothing_is_a_failure() {
         assert!(judge("").is_err());
         assert_eq!(judge(&SHOWN.join(" ")), Ok(()));
+        for shown in SHOWN {
+            assert!(judge(&SHOWN.join(" ").replace(shown, "")).is_err_and(|error| error.contains(shown)));
+        }
+    }
+
+    #[test]
+    fn the_readme_has_a_tour_that_names_no_fixed_port_once_it_is_moved() {
+        let readme = fs::read_to_string(root().join("README.md")).expect("it is part of the repository");
+        let script = script(&readme, 7).expect("it has a tour");
+        assert!(script.contains("127.0.0.1:7/readyz") && !script.contains("8080"), "{script}");
+    }
+
+    #[test]
+    fn a_planted_block_that_fails_ends_the_tour_and_its_output_is_told() {
+        let planted = format!(
+            "{BEGIN}\n```sh\necho one; echo two >&2\n```\n```sh\nfalse | cat\n```\n```sh\necho three\n```\n{END}"
+        );
+        let script = script(&planted, 7).expect("a tour");
+        let error = run_here("planted", |_| script).expect_err("a block fails");
+        assert!(error.contains("exit status: 1") && error.ends_with("one\ntwo\n"), "{error}");
+    }
+
+    /// The pipe ends when its last writer does: the background process, which inherits it.
+    #[test]
+    fn what_a_tour_leaves_in_the_background_is_killed() {
+        let begin = |folder: &Path| {
+            let pipe = folder.join("pipe");
+            assert!(Command::new("mkfifo").arg(&pipe).status().is_ok_and(|status| status.success()));
+            let script = format!("exec 3> {}; echo begun >&3; sleep 3600 & true", pipe.display());
+            (std::thread::spawn(move || fs::read_to_string(pipe)), script)
+        };
+        let mut reader = None;
+        let ran = run_here("background", |folder| {
+            let (thread, script) = begin(folder);
+            reader = Some(thread);
+            script
+        });
+        assert_eq!(ran, Ok(String::new()));
+        let read = reader.expect("it began").join().expect("it does not panic");
+        assert_eq!(read.expect("the pipe is there"), "begun\n");
+    }
+
+    #[test]
+    fn a_tour_has_the_folder_of_the_binary_first_on_its_path_and_no_settings_of_a_server() {
+        let shown = run_here("place", |_| "echo ${PATH%%:*}; env | grep ^WEIR_ || true".to_owned());
+        assert_eq!(shown, Ok("/no-such-folder\n".to_owned()));
     }
 }

@@ -16,7 +16,7 @@ use crate::storage::event_codec;
 use crate::storage::frame::{self, FrameMeta};
 use crate::storage::journal::{Journal, Preparation, PreparedSegment};
 use crate::telemetry::clock;
-use crate::telemetry::metric::CommitMeters;
+use crate::telemetry::metric::{self, CommitMeters};
 
 use super::directory::Partition;
 use super::group::Group;
@@ -104,6 +104,7 @@ impl Writer {
         self.meters.seconds.record(begun.elapsed().as_secs_f64());
         let durable = self.journal.durable();
         self.partition.staging.note_durable(durable);
+        self.meters.durable_lsn.set(metric::gauge_value(durable.0));
         let bytes = u64::try_from(group.bytes.len()).unwrap_or(u64::MAX);
         self.partition.bytes_since_snapshot.fetch_add(bytes, Ordering::Relaxed);
         self.partition.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -119,7 +120,6 @@ impl Writer {
     fn fail(&self, cause: &str) -> Unavailable {
         let partition = self.partition.number;
         tracing::error!(partition, cause, "the partition stops: a write or sync failed");
-        self.meters.poisoned.set(1);
         self.partition.staging.fail(cause)
     }
 }

@@ -29,6 +29,8 @@ pub(crate) struct Partition {
     pub(crate) number: u16,
     pub(crate) staging: Staging,
     pub(crate) closing: AtomicBool,
+    /// Organizations that were told that there is work and did not look yet.
+    told: AtomicU64,
     /// Journal bytes since the newest snapshot began.
     pub(crate) bytes_since_snapshot: AtomicU64,
     /// The newest snapshot's lsn.
@@ -83,12 +85,18 @@ impl Partition {
             number,
             staging,
             closing: AtomicBool::new(false),
+            told: AtomicU64::new(0),
             bytes_since_snapshot: AtomicU64::new(0),
             snapshot_lsn: AtomicU64::new(snapshot_lsn),
             snapshot_bytes: AtomicU64::new(0),
             groups: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
         }
+    }
+
+    /// Whether no organization has work that its actor did not look at yet.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.told.load(Ordering::Acquire) == 0
     }
 
     /// Refuses what could not be served.
@@ -193,12 +201,14 @@ impl Org {
         if !self.scheduled.swap(true, Ordering::AcqRel)
             && let Some(actor) = self.actor.get()
         {
+            self.partition.told.fetch_add(1, Ordering::AcqRel);
             actor.do_send(Drain);
         }
     }
 
     /// The actor looks now: what is queued from here on needs another signal.
     pub(crate) fn looked(&self) {
+        self.partition.told.fetch_sub(1, Ordering::AcqRel);
         self.scheduled.store(false, Ordering::Release);
     }
 }

@@ -23,7 +23,7 @@ use crate::storage::manifest::Stage;
 use crate::storage::replay::{self, Base, PartitionState};
 use crate::storage::{DirectoryLock, Disk, Fault, Journal, JournalConfig, Manifest, RecoveryReport};
 use crate::telemetry::clock::Clock;
-use crate::telemetry::metric::DebitCounters;
+use crate::telemetry::metric::{self, DebitCounters};
 
 use super::committer::{self, Writer};
 use super::coordinator::{CoordinatorActor, Recover};
@@ -128,12 +128,17 @@ impl Engine {
             partition,
             directory: manifest.directory,
         };
+        let anchor =
+            |lock: Option<DirectoryLock>| lock.map(|lock| lock.anchor(&layout.manifest())).transpose();
+        // Recovery changes what it finds, so nobody else may have it; writing the manifest anew makes another file of it.
+        let mut lock = anchor(lock)?;
         let recovered = recover_all((0..manifest.partitions).map(home), setup.journal, manifest.stage)?;
         if manifest.stage == Stage::BeingMade {
             manifest.stage = Stage::Made;
             manifest.write(&**disk, &layout)?;
+            lock = anchor(lock)?;
         }
-        let lock = lock.map(|lock| lock.anchor(&layout.manifest())).transpose()?.map(Arc::new);
+        let lock = lock.map(Arc::new);
         let spawn = Fault::io("start a thread for", layout.root());
         Self::start(setup, recovered, lock.as_ref()).map_err(spawn)
     }
@@ -230,11 +235,13 @@ impl Recovered {
     fn partition(&self) -> Partition {
         let number = self.home.partition;
         match &self.opened {
-            Ok(opened) => {
-                Partition::new(number, Staging::new(opened.journal.next_lsn()), opened.base.snapshot.0)
-            }
+            Ok(opened) => Partition::new(
+                number,
+                Staging::new(opened.journal.next_lsn(), metric::poisoned(number)),
+                opened.base.snapshot.0,
+            ),
             Err(damage) => {
-                let staging = Staging::new(Lsn(1));
+                let staging = Staging::new(Lsn(1), metric::poisoned(number));
                 staging.fail(&damage.to_string());
                 Partition::new(number, staging, 0)
             }

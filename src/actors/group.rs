@@ -6,6 +6,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use metrics::Gauge;
+
 use crate::domain::ids::Lsn;
 use crate::storage::frame::{self, FrameMeta};
 
@@ -27,6 +29,7 @@ pub(crate) struct Staging {
     work: Condvar,
     durable: AtomicU64,
     failed: AtomicBool,
+    poisoned: Gauge,
 }
 
 #[derive(Debug)]
@@ -79,10 +82,11 @@ impl Group {
 
 impl Staging {
     /// Begins to gather frames from `next` on.
-    pub(crate) fn new(next: Lsn) -> Self {
+    pub(crate) fn new(next: Lsn, poisoned: Gauge) -> Self {
+        poisoned.set(0);
         let inner = Inner { group: Group::empty(next), whole: 0, writing: None, idle: false, end: End::Open };
         let (durable, failed) = (AtomicU64::new(next.0 - 1), AtomicBool::new(false));
-        Self { inner: Mutex::new(inner), work: Condvar::new(), durable, failed }
+        Self { inner: Mutex::new(inner), work: Condvar::new(), durable, failed, poisoned }
     }
 
     /// Locks the gathering group. When the guard goes, the committer is woken if there is work for it.
@@ -95,11 +99,11 @@ impl Staging {
         Staged { inner: self.inner(), staging: self, wakes: false }
     }
 
-    /// Wakes the committer, if there is work for it. A request that is alone is not handed over but given back, with
-    /// `spare` left to gather in: the caller writes it and then calls [`Self::written`].
-    pub(crate) fn hand_over(&self, spare: Group) -> Result<Group, Group> {
+    /// Wakes the committer, if there is work for it. A request that is alone in a partition that is `quiet` otherwise is not
+    /// handed over but given back, with `spare` left to gather in: the caller writes it and then calls [`Self::written`].
+    pub(crate) fn hand_over(&self, quiet: bool, spare: Group) -> Result<Group, Group> {
         let mut inner = self.inner();
-        let alone = inner.group.releases.len() == 1 && inner.group.frames > 0;
+        let alone = quiet && inner.group.releases.len() == 1 && inner.group.frames > 0;
         if alone && inner.writing.is_none() && matches!(inner.end, End::Open) {
             return Ok(inner.take(By::Arbiter, spare));
         }
@@ -194,6 +198,7 @@ impl Staging {
             inner.end = End::Ended(failure.clone());
             inner.group.bytes = Vec::new();
             self.failed.store(true, Ordering::Release);
+            self.poisoned.set(1);
             (std::mem::take(&mut inner.group.releases), failure)
         };
         releases.into_iter().for_each(|release| release.release(Err(failure.clone())));

@@ -30,8 +30,8 @@ use crate::telemetry::metric::DebitCounters;
 
 use super::committer::{self, Writer};
 use super::coordinator::{CoordinatorActor, FromOrg};
-use super::directory::{Org, Permit};
-use super::group::{Group, Staged, Staging};
+use super::directory::{Org, Partition, Permit};
+use super::group::{Group, Staged};
 use super::messages::{BatchReply, DebitReply, Durability, Release, ReplyTo, Request, Unavailable};
 use super::supervisor::{self, Rebuilt};
 
@@ -96,7 +96,7 @@ impl Handler<Drain> for OrgActor {
         if !self.org.ingress.is_empty() {
             self.org.wake();
         }
-        self.local.hand_over(&self.org.partition.staging);
+        self.local.hand_over(&self.org.partition);
     }
 }
 
@@ -126,9 +126,10 @@ impl Local {
     }
 
     /// Hands what is staged to the committer, or writes it at once when it is one request alone.
-    fn hand_over(&self, staging: &Staging) {
+    fn hand_over(&self, partition: &Partition) {
         let Some(writer) = &self.writer else { return };
-        self.spare.set(match staging.hand_over(self.spare.take()) {
+        let staging = &partition.staging;
+        self.spare.set(match staging.hand_over(partition.is_quiet(), self.spare.take()) {
             Err(spare) => spare,
             Ok(mut group) => {
                 committer::lock(writer).write(&mut group);

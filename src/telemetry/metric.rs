@@ -96,8 +96,6 @@ pub struct CommitMeters {
     pub seconds: Histogram,
     /// The last durable log sequence number.
     pub durable_lsn: Gauge,
-    /// 1 when the partition is poisoned.
-    pub poisoned: Gauge,
 }
 
 impl CommitMeters {
@@ -110,9 +108,20 @@ impl CommitMeters {
             bytes: counter!(JOURNAL_BYTES, "partition" => partition.clone()),
             seconds: histogram!(COMMIT_SECONDS, "partition" => partition.clone()),
             durable_lsn: gauge!(DURABLE_LSN, "partition" => partition.clone()),
-            poisoned: gauge!(POISONED, "partition" => partition.clone()),
         }
     }
+}
+
+/// The gauge that is 1 when the partition stopped.
+pub fn poisoned(partition: u16) -> Gauge {
+    gauge!(POISONED, "partition" => partition.to_string())
+}
+
+/// A count as a gauge shows it; exact below 2^53.
+#[must_use]
+#[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "gauges are of floating point")]
+pub fn gauge_value(count: u64) -> f64 {
+    count as f64
 }
 
 /// Counts a snapshot of `bytes` that took `seconds`.

@@ -155,6 +155,12 @@ fn metrics_are_prometheus_text_and_need_no_key() {
     {
         assert!(metrics.text.contains(line), "{line} in {}", metrics.text);
     }
+    let value = |name: &str| {
+        let lines = metrics.text.lines().filter(move |line| line.starts_with(name));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).fold(-1.0, f64::max)
+    };
+    assert!(value("tokenweir_durable_lsn{") > 1.0, "{}", metrics.text);
+    assert!(value("tokenweir_partition_poisoned{").abs() < f64::EPSILON, "{}", metrics.text);
     assert!(
         !metrics.text.contains("north") && !metrics.text.contains("\"cam\""),
         "no organization, no camera"

@@ -4,13 +4,20 @@
 
 /// Version 1.
 pub mod v1 {
-    #![expect(
-        clippy::all,
-        clippy::allow_attributes,
-        clippy::allow_attributes_without_reason,
-        reason = "generated"
+    #![expect(missing_docs, clippy::all, reason = "generated")]
+    #![cfg_attr(
+        any(feature = "server", feature = "client"),
+        expect(clippy::allow_attributes_without_reason, reason = "generated")
     )]
-    #![expect(missing_docs, clippy::as_conversions, reason = "generated")]
+    #![cfg_attr(
+        feature = "server",
+        expect(
+            clippy::allow_attributes,
+            clippy::as_conversions,
+            clippy::too_many_lines,
+            reason = "generated"
+        )
+    )]
 
     tonic::include_proto!("tokenweir.v1");
 }

@@ -227,15 +227,26 @@ impl Core {
     pub(super) fn take(&mut self, reply: v1::stream_reply::Reply) -> Result<(), Error> {
         use v1::stream_reply::Reply;
         match reply {
-            Reply::Credit(credit) => {
-                self.session.granted = self.session.granted.saturating_add(credit.debits)
-            }
+            Reply::Credit(credit) => self.grant(credit.debits)?,
             Reply::Opened(opened) => self.opened(opened)?,
             Reply::Ack(ack) => self.acknowledge(ack),
             Reply::Problem(problem) => return Err(error_of(problem)),
         }
         self.wake();
         Ok(())
+    }
+
+    /// # Errors
+    /// When a batch could never be sent within what is granted.
+    fn grant(&mut self, debits: u64) -> Result<(), Error> {
+        self.session.granted = self.session.granted.saturating_add(debits);
+        if self.session.granted >= count(self.batch_debits) {
+            return Ok(());
+        }
+        let (granted, batch) = (self.session.granted, self.batch_debits);
+        let detail =
+            format!("the server grants {granted} debits in flight, a batch has {batch}; make it smaller");
+        Err(Error::Refused { code: "credit_too_small".to_owned(), detail })
     }
 
     fn next_batch(&mut self, organization: u32) -> Next {

@@ -63,8 +63,11 @@ impl Listener {
         let entered = runtime.enter();
         let incoming = Incoming::new(TcpListener::from_std(socket)?, state.limits.connections_max);
         let (health, router) = services(&state)?;
-        runtime.block_on(tell_health(&health, ServingStatus::NotServing));
-        let served = runtime.spawn(router.serve_with_incoming_shutdown(incoming, state.stopped()));
+        let (told, stopped) = (health.clone(), state.stopped());
+        let served = runtime.spawn(async move {
+            tell_health(&told, ServingStatus::NotServing).await;
+            router.serve_with_incoming_shutdown(incoming, stopped).await
+        });
         drop(entered);
         let grace = Duration::from_millis(config.stop_timeout_ms);
         Ok(Self { address, state, health, runtime: Some(runtime), served, grace })

@@ -28,7 +28,7 @@ pub struct Lag {
     pub oldest: Option<Duration>,
     /// Whether the server is reached.
     pub is_connected: bool,
-    /// How often it was connected to again.
+    /// How often it was tried to connect again.
     pub reconnects: u64,
 }
 

@@ -1,11 +1,12 @@
 //! Who may call, and what he is told otherwise.
 
+use tokenweir::proto::v1::metering_client::MeteringClient;
 use tokenweir::proto::v1::stream_request::Request as Word;
-use tokenweir::proto::v1::{DebitRequest, Outcome};
+use tokenweir::proto::v1::{DebitRequest, Outcome, SummaryRequest};
 use tonic::Code;
 
 use crate::fixture::Fixture;
-use crate::wire::{Wire, batch};
+use crate::wire::{Wire, batch, signed};
 
 #[test]
 fn without_a_known_key_no_stream_is_opened() {
@@ -77,5 +78,16 @@ fn one_stream_more_than_there_may_be_is_refused_until_another_ends() {
         first.end();
         assert_eq!(first.next().await.expect("it ends well"), None);
         drop(first);
+    });
+}
+
+#[test]
+fn a_message_longer_than_the_bound_is_refused() {
+    let server = Fixture::start_with(|config| config.grpc_message_bytes_max = 1 << 10);
+    server.run(async {
+        let mut service = MeteringClient::new(server.channel());
+        let long = SummaryRequest { organization: "x".repeat(2_000) };
+        let refused = service.summary(signed(long, &server.gateway)).await.expect_err("it is too long");
+        assert_eq!(refused.code(), Code::OutOfRange);
     });
 }

@@ -176,3 +176,38 @@ fn an_applied_batch_says_that_it_was_only_applied() {
         }
     });
 }
+
+#[test]
+fn streams_that_ask_for_more_than_an_organization_admits_take_turns() {
+    let server = Fixture::start_with(|config| {
+        config.in_flight_max = 16;
+        config.grpc_credit_debits = 64;
+    });
+    server.run(async {
+        let mut wires = Vec::new();
+        for camera in ["a", "b", "a", "b"] {
+            let mut wire = Wire::open(&server, &server.gateway).await.expect("a stream");
+            let opened = wire.handles("north", &[camera]).await;
+            wires.push((wire, opened));
+        }
+        let rounds = (1..=4_u32).flat_map(|number| (0..4_u32).map(move |stream| (number, stream)));
+        for (number, stream) in rounds {
+            let (wire, opened) = &wires[usize::try_from(stream).expect("a stream")];
+            let seq = i64::from(number * 16 + (stream / 2) * 1_000);
+            let epoch = vec![1 + stream / 2];
+            let camera = opened.cameras[0];
+            let message =
+                DebitBatch { epoch, ..batch(number.into(), opened.organization, &[camera; 16], seq) };
+            wire.say(Word::DebitBatch(message));
+        }
+        for (wire, _) in &mut wires {
+            let mut acked = 0;
+            while acked < 4 {
+                let ack = wire.ack().await;
+                let is_busy = ack.exceptions.iter().any(|exceptions| exceptions.every_row() == Outcome::Busy);
+                assert!(!is_busy, "{ack:?}");
+                acked = ack.last_batch;
+            }
+        }
+    });
+}

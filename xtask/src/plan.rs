@@ -84,7 +84,7 @@ fn example(name: &str) -> Step {
 
 /// The benches read the variable and then measure just long enough to show that they run.
 fn bench(name: &str) -> Step {
-    cargo_with(&format!("bench --bench {name} --features testing"), &[("WEIR_BENCH_SMOKE", "1")])
+    cargo_with(&format!("bench --bench {name} --all-features"), &[("WEIR_BENCH_SMOKE", "1")])
 }
 
 #[cfg(test)]

@@ -8,9 +8,11 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_core::Stream;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Sleep, sleep};
 use tonic::{Status, Streaming};
 
 use crate::domain::limits::BATCH_DEBITS_MAX;
@@ -29,6 +31,9 @@ use super::trouble::Trouble;
 const GROUP_ROWS: usize = 512;
 /// Requests for handles that are answered at a time; no more is read meanwhile.
 const OPENINGS_MAX: usize = 16;
+/// How long a stream waits before it tries again to have admitted what was not, and how often before `busy` is the answer.
+const RETRY_PAUSE: Duration = Duration::from_millis(1);
+const RETRIES_MAX: u32 = 100;
 /// Batches that are kept for reuse.
 const KEPT_BATCHES: usize = 16;
 
@@ -43,6 +48,9 @@ pub(super) struct Session {
     group: Group,
     /// Groups that were not admitted yet because the organization has too much in flight; nothing is read meanwhile.
     waiting: VecDeque<Group>,
+    /// When what waits is looked at again, while nothing of this stream is in flight that would tell.
+    retry: Option<Pin<Box<Sleep>>>,
+    retries: u32,
     /// What was admitted and is not acknowledged, in order.
     window: VecDeque<Judging>,
     in_flight: u64,
@@ -116,6 +124,8 @@ impl Session {
             openings: VecDeque::new(),
             group: Group::default(),
             waiting: VecDeque::new(),
+            retry: None,
+            retries: 0,
             window: VecDeque::new(),
             in_flight: 0,
             last_batch: 0,
@@ -221,8 +231,8 @@ impl Session {
         self.submit_waiting();
     }
 
-    /// Has judged what waits, as far as it is admitted. With nothing of its own in flight there is nothing to wait for:
-    /// then `busy` is the answer.
+    /// Has judged what waits, as far as it is admitted. Other streams may have as much in flight as the organization admits: then
+    /// it waits for answers of its own, else for a while; after that `busy` is the answer.
     fn submit_waiting(&mut self) {
         while let Some(mut group) = self.waiting.pop_front() {
             let organization = self.organizations.get(group.organization).expect("it was checked");
@@ -232,13 +242,20 @@ impl Session {
                     self.waiting.push_front(group);
                     return;
                 }
+                Err(Error::Refused(Refusal::Busy)) if self.retries < RETRIES_MAX => {
+                    self.waiting.push_front(group);
+                    self.retries += 1;
+                    self.retry = Some(Box::pin(sleep(RETRY_PAUSE)));
+                    return;
+                }
                 Err(error) => Answer::Unjudged(error),
             };
+            self.retries = 0;
             self.window.push_back(Judging { group, answer });
         }
     }
 
-    /// Takes the answers that are there, in order.
+    /// Takes the answers that are there, in order. What is left was polled, and will wake the session.
     fn settle(&mut self, cx: &mut Context<'_>) {
         while let Some(Poll::Ready(opened)) =
             self.openings.front_mut().map(|opening| opening.as_mut().poll(cx))
@@ -246,6 +263,16 @@ impl Session {
             self.openings.pop_front();
             self.replies.push_back(Reply::Opened(opened));
         }
+        self.settle_window(cx);
+        while self.retry.as_mut().is_some_and(|retry| retry.as_mut().poll(cx).is_ready()) {
+            self.retry = None;
+            self.submit_waiting();
+            self.settle_window(cx);
+        }
+        self.replies.extend(self.acks.take().map(Reply::Ack));
+    }
+
+    fn settle_window(&mut self, cx: &mut Context<'_>) {
         while let Some(front) = self.window.front_mut() {
             let answer = match &mut front.answer {
                 Answer::Pending(pending) => match Pin::new(pending).poll(cx) {
@@ -258,7 +285,6 @@ impl Session {
             self.acknowledge(group, answer);
             self.submit_waiting();
         }
-        self.replies.extend(self.acks.take().map(Reply::Ack));
     }
 
     fn acknowledge(&mut self, mut group: Group, answer: Result<BatchReply, Error>) {
@@ -278,6 +304,11 @@ impl Session {
         if self.kept.len() < KEPT_BATCHES {
             self.kept.push(group);
         }
+    }
+
+    /// What there is to be woken by.
+    fn sources(&self) -> (usize, usize, bool) {
+        (self.window.len(), self.openings.len(), self.retry.is_some())
     }
 
     /// How the stream ends, once all that was read is answered.
@@ -312,7 +343,7 @@ impl Stream for Session {
         }
         loop {
             session.settle(cx);
-            let before = session.window.len() + session.openings.len();
+            let before = session.sources();
             session.read(cx);
             if let Some(next) = session.replies.pop_front() {
                 return Poll::Ready(Some(Ok(reply(next))));
@@ -320,8 +351,8 @@ impl Stream for Session {
             if let Some(end) = session.finish() {
                 return Poll::Ready(end);
             }
-            // What was just sent to be judged must be polled once, to be woken by.
-            if session.window.len() + session.openings.len() == before {
+            // What was just begun must be polled once, to be woken by.
+            if session.sources() == before {
                 return Poll::Pending;
             }
         }

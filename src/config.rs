@@ -18,9 +18,14 @@ use settings::Settings;
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 
 /// The names of all settings, in files and in the environment.
-pub const NAMES: [&str; 21] = [
+pub const NAMES: [&str; 26] = [
     "data_dir",
     "listen",
+    "grpc_listen",
+    "grpc_workers",
+    "grpc_message_bytes_max",
+    "grpc_credit_debits",
+    "grpc_streams_max",
     "workers",
     "partitions",
     "retention_ms",
@@ -49,6 +54,16 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// `listen`: address and port of the HTTP server; port 0 takes a free one. Default: `127.0.0.1:8080`.
     pub listen: SocketAddr,
+    /// `grpc_listen`: address and port of the gRPC server, or `off`; port 0 takes a free one. Default: that of `listen`, one port higher.
+    pub grpc_listen: GrpcListen,
+    /// `grpc_workers`: threads that serve gRPC, 1 to 256. Default: 2.
+    pub grpc_workers: usize,
+    /// `grpc_message_bytes_max`: longest gRPC message, 1 KiB to 256 MiB. Default: 4 MiB.
+    pub grpc_message_bytes_max: u64,
+    /// `grpc_credit_debits`: debits that one gRPC stream may have in flight, 1 to 16,777,216. Default: 16,384.
+    pub grpc_credit_debits: u64,
+    /// `grpc_streams_max`: most open gRPC streams. Default: 1,024.
+    pub grpc_streams_max: usize,
     /// `workers`: threads that serve HTTP, 1 to 256. Default: 2.
     pub workers: usize,
     /// `partitions`: partitions of a new data directory, 1 to 64. Default: the cores.
@@ -89,6 +104,18 @@ pub struct Config {
     pub log_format: LogFormat,
     /// `operator_key_file`: where the first operator key is written, readable by its owner alone. Default: it is printed.
     pub operator_key_file: Option<PathBuf>,
+}
+
+/// Where gRPC is served.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GrpcListen {
+    /// Where HTTP is served, one port higher; on a free port when HTTP takes a free one.
+    #[default]
+    BesideHttp,
+    /// On this address.
+    At(SocketAddr),
+    /// Nowhere.
+    Off,
 }
 
 /// How log lines look.
@@ -137,6 +164,11 @@ impl Config {
         Self {
             data_dir: meter.directory,
             listen: LISTEN_DEFAULT.parse().expect("a valid address"),
+            grpc_listen: GrpcListen::BesideHttp,
+            grpc_workers: 2,
+            grpc_message_bytes_max: 4 << 20,
+            grpc_credit_debits: 16_384,
+            grpc_streams_max: 1_024,
             workers: 2,
             partitions: meter.partitions,
             retention_ms: meter.retention_ms,
@@ -174,6 +206,22 @@ impl Config {
         Self::from_settings(&settings)
     }
 
+    /// Where gRPC is served; none when it is off.
+    #[must_use]
+    pub fn grpc_address(&self) -> Option<SocketAddr> {
+        match self.grpc_listen {
+            GrpcListen::Off => None,
+            GrpcListen::At(address) => Some(address),
+            GrpcListen::BesideHttp => {
+                let port = match self.listen.port() {
+                    0 => 0,
+                    port => port.checked_add(1).unwrap_or(0),
+                };
+                Some(SocketAddr::new(self.listen.ip(), port))
+            }
+        }
+    }
+
     /// What the meter needs of it.
     #[must_use]
     pub fn meter(&self) -> meter::Config {
@@ -204,6 +252,18 @@ impl Config {
         Ok(Self {
             data_dir: settings.text("data_dir")?.map_or(d.data_dir, PathBuf::from),
             listen: settings.parsed("listen", "an address and port like 127.0.0.1:8080")?.unwrap_or(d.listen),
+            grpc_listen: settings
+                .parsed("grpc_listen", "an address and port like 127.0.0.1:8081, or off")?
+                .unwrap_or_default(),
+            grpc_workers: settings.number("grpc_workers", d.grpc_workers, 1, 256)?,
+            grpc_message_bytes_max: settings.number(
+                "grpc_message_bytes_max",
+                d.grpc_message_bytes_max,
+                1 << 10,
+                256 << 20,
+            )?,
+            grpc_credit_debits: settings.number("grpc_credit_debits", d.grpc_credit_debits, 1, 1 << 24)?,
+            grpc_streams_max: settings.number("grpc_streams_max", d.grpc_streams_max, 1, 1 << 20)?,
             workers,
             partitions,
             retention_ms: settings.number(
@@ -239,6 +299,14 @@ impl Config {
             log_format: settings.parsed("log_format", "text or json")?.unwrap_or_default(),
             operator_key_file: settings.text("operator_key_file")?.map(PathBuf::from),
         })
+    }
+}
+
+impl std::str::FromStr for GrpcListen {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        if text == "off" { Ok(Self::Off) } else { text.parse().map(Self::At).map_err(|_| ()) }
     }
 }
 

@@ -10,15 +10,20 @@
 //! - [`storage`]: journal, snapshots, recovery, over a small disk trait.
 //! - `actors`: actix shells, committers, supervision, ordered start and stop.
 //! - [`meter`]: the library's face, and who may do what.
-//! - `edge`, `config`, `server` (feature `server`): HTTP, the command line, the composition root.
+//! - `edge`, `config`, `server` (feature `server`): HTTP, gRPC, the command line, the composition root.
+//! - `proto`, `client` (feature `client`): the gRPC API, and a client of it for gateways.
 
 mod actors;
+#[cfg(feature = "client")]
+pub mod client;
 #[cfg(feature = "server")]
 pub mod config;
 pub mod domain;
 #[cfg(feature = "server")]
 pub mod edge;
 pub mod meter;
+#[cfg(feature = "proto")]
+pub mod proto;
 pub mod protocol;
 #[cfg(feature = "server")]
 pub mod server;

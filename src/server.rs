@@ -1,6 +1,6 @@
-//! Puts the server together: configuration, telemetry, HTTP, and the meter behind it.
+//! Puts the server together: configuration, telemetry, HTTP, gRPC, and the meter behind them.
 //!
-//! HTTP is bound first, so that a probe can tell recovery from absence: until the meter is open, `/readyz` says
+//! HTTP and gRPC are bound first, so that a probe can tell recovery from absence: until the meter is open, `/readyz` says
 //! `recovering` and every call under `/v1` is refused with that code. Stop is the reverse: no new connections, requests in flight
 //! finish, then the meter closes in order. Nothing that was acknowledged depends on either.
 
@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
 
 use crate::config::Config;
+use crate::edge::grpc;
 use crate::edge::http::{Limits, Listener, State};
 use crate::meter::{self, Meter, Name, NewApiKey, Principal, Role};
 use crate::storage::Fault;
@@ -30,7 +31,7 @@ use telemetry::Metrics;
 pub enum ServeError {
     /// The address cannot be listened on.
     #[error(
-        "cannot listen on {address}: {source}; nothing was started, choose another address with --listen"
+        "cannot listen on {address}: {source}; nothing was started, choose another address with --listen or --grpc-listen"
     )]
     Listen {
         /// The address.
@@ -94,10 +95,11 @@ pub struct Server {
     config: Config,
     state: Arc<State>,
     listener: Listener,
+    grpc: Option<grpc::Listener>,
     meter: Mutex<Option<Meter>>,
 }
 
-/// Serves until SIGTERM or SIGINT. Writes to `out`: `listening on http://ADDRESS` once bound, the operator key of a new
+/// Serves until SIGTERM or SIGINT. Writes to `out`: `listening on http://ADDRESS` and `grpc listening on ADDRESS` once bound, the operator key of a new
 /// data directory, and `ready` once requests are served.
 ///
 /// # Errors
@@ -123,15 +125,25 @@ impl Server {
         let connections_max = connections.map_err(ServeError::Descriptors)?;
         let config = Config { connections_max, ..config.clone() };
         let state = Arc::new(State::new(Limits::from(&config), Box::new(move || metrics.render())));
-        let listener = Listener::start(&config, &state);
-        let listener = listener.map_err(|source| ServeError::Listen { address: config.listen, source })?;
-        Ok(Self { config, state, listener, meter: Mutex::default() })
+        let at = |address| move |source| ServeError::Listen { address, source };
+        let listener = Listener::start(&config, &state).map_err(at(config.listen))?;
+        let grpc = match config.grpc_address() {
+            Some(address) => Some(grpc::Listener::start(&config, address).map_err(at(address))?),
+            None => None,
+        };
+        Ok(Self { config, state, listener, grpc, meter: Mutex::default() })
     }
 
     /// The address that it listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.listener.address()
+    }
+
+    /// The address that it serves gRPC on; none when that is off.
+    #[must_use]
+    pub fn grpc_address(&self) -> Option<SocketAddr> {
+        self.grpc.as_ref().map(grpc::Listener::address)
     }
 
     /// Opens the meter and serves it; answers with the operator key when the data directory has no API key yet.
@@ -156,23 +168,33 @@ impl Server {
             }
         };
         *self.meter.lock().unwrap_or_else(PoisonError::into_inner) = Some(meter.clone());
-        self.state.serve(meter);
+        self.state.serve(meter.clone());
+        if let Some(grpc) = &self.grpc {
+            grpc.serve(meter).await;
+        }
         Ok(key)
     }
 
-    /// Stops in order: no new connections, requests in flight finish, then the meter makes everything durable and closes.
+    /// Stops in order: no new connections, requests in flight finish, streams get their outstanding answers, then the meter
+    /// makes everything durable and closes.
     ///
     /// # Errors
-    /// When the HTTP server or a partition had failed before.
+    /// When the HTTP or the gRPC server, or a partition, had failed before.
     pub async fn stop(self) -> Result<(), ServeError> {
-        let stopped = self.listener.stop().await;
+        let stop_grpc = async {
+            match self.grpc {
+                Some(grpc) => grpc.stop().await,
+                None => Ok(()),
+            }
+        };
+        let (stopped, stopped_grpc) = tokio::join!(self.listener.stop(), stop_grpc);
         let meter = self.meter.lock().unwrap_or_else(PoisonError::into_inner).take();
         let mut failures = Vec::new();
         if let Some(meter) = meter {
             meter.clone().close().await;
             failures.extend(meter.status().into_iter().filter_map(|partition| partition.failure));
         }
-        stopped.map_err(system("go on serving"))?;
+        stopped.and(stopped_grpc).map_err(system("go on serving"))?;
         match failures.first() {
             None => Ok(()),
             Some(first) => {
@@ -186,6 +208,9 @@ async fn run(config: &Config, out: &mut impl Write) -> Result<(), ServeError> {
     let mut signals = Signals::new().map_err(system("listen for signals"))?;
     let server = Server::bind(config)?;
     say(out, &format!("listening on http://{}", server.address()));
+    if let Some(address) = server.grpc_address() {
+        say(out, &format!("grpc listening on {address}"));
+    }
     let opened = tokio::select! {
         opened = server.open() => opened,
         () = signals.next() => return stop(server, signals).await,

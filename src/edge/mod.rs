@@ -1,7 +1,8 @@
-//! What the outside speaks to: HTTP, and the command line.
+//! What the outside speaks to: HTTP, gRPC, and the command line.
 //!
 //! An edge translates and bounds; what a caller may do, and what becomes of a request, the meter decides. No edge names
 //! storage, actors or protocol, except the commands that read a data directory with no engine running.
 
 pub mod cli;
+pub mod grpc;
 pub mod http;

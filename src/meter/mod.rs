@@ -31,6 +31,7 @@ pub use crate::domain::command::CameraSpec;
 pub use crate::domain::debit::{CameraRef, Debit, DebitBatch, FirstOutcome, Identity, Outcome, UsageKind};
 pub use crate::domain::ids::{ActorId, CameraId, KeyId, LicenseId, Lsn, Name, OrgId, Slot, TransferId};
 pub use crate::domain::license::{LicenseKey, LicenseStatus, LicenseStep};
+pub use crate::domain::pool::NetworkUsage;
 pub use crate::domain::refusal::{Invalid, Limit, Refusal};
 pub use crate::domain::registry::{Role, TransferState};
 pub use crate::domain::summary::{CameraPage, CameraView, NewestSeq, Summary};

@@ -304,6 +304,18 @@ impl Organization {
         Ok(self.ask(find).await?.ok_or(Refusal::UnknownCamera)?)
     }
 
+    /// The slots of many cameras, in the order of their ids; none for a camera that the organization does not have.
+    ///
+    /// # Errors
+    /// [`Refusal::Forbidden`] without the right to debit.
+    pub async fn camera_slots(&self, cameras: Vec<CameraId>) -> Result<Vec<Option<Slot>>, Error> {
+        allow(self.rights.debit)?;
+        let find = move |pool: &Pool, _| {
+            cameras.iter().map(|camera| pool.cameras.find(camera.as_str().as_bytes())).collect()
+        };
+        self.ask(find).await
+    }
+
     /// Makes the organization's actor panic.
     #[cfg(feature = "testing")]
     pub fn panic_for_test(&self) {

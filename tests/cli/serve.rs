@@ -30,7 +30,7 @@ fn a_server_with_too_few_descriptors_does_not_start_and_says_how_many_it_needs()
     let output = serve_with(&scene, 300).output().expect("it starts");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{stderr}");
-    assert!(stderr.contains("may open 300 files, at least 432 are needed"), "{stderr}");
+    assert!(stderr.contains("may open 300 files, at least 496 are needed"), "{stderr}");
     assert!(!scene.data().exists());
 }
 

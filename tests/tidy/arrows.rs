@@ -9,11 +9,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("protocol", &["domain"]),
     ("storage", &["domain"]),
     ("telemetry", &["domain"]),
+    ("proto", &[]),
+    ("client", &["domain", "telemetry", "proto"]),
     ("actors", &["domain", "protocol", "storage", "telemetry"]),
     ("cluster", &["domain", "protocol", "storage", "telemetry"]),
     ("meter", &["domain", "protocol", "storage", "telemetry", "actors", "cluster"]),
     ("config", &["domain", "telemetry", "meter"]),
-    ("edge", &["domain", "telemetry", "meter", "config"]),
+    ("edge", &["domain", "telemetry", "proto", "meter", "config"]),
     ("reports", &["domain", "storage", "telemetry"]),
     (
         "server",
@@ -83,6 +85,8 @@ fn an_arrow_against_the_stream_is_found_however_it_is_spelled() {
     );
     check_arrows("src/reports/usage.rs", "use crate::meter::Meter;", &[1]);
     check_arrows("src/meter/mod.rs", "use crate::server;", &[1]);
+    check_arrows("src/client/mod.rs", "use crate::meter::Meter;\nuse crate::edge::grpc;", &[1, 2]);
+    check_arrows("src/meter/mod.rs", "use crate::proto::v1;", &[1]);
 }
 
 #[test]

@@ -88,7 +88,7 @@ fn example(name: &str) -> Step {
 /// The benches read the variable and then measure just long enough to show that they run. They take the profile and
 /// the features of the release build, and so share with it what they can.
 fn bench(name: &str) -> Step {
-    cargo_with(&format!("bench --bench {name}"), &[("WEIR_BENCH_SMOKE", "1")])
+    cargo_with(&format!("bench --bench {name} --all-features"), &[("WEIR_BENCH_SMOKE", "1")])
 }
 
 #[cfg(test)]

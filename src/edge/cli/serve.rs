@@ -22,6 +22,21 @@ pub struct ServeArgs {
     /// Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:8080].
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,
+    /// Address and port of gRPC, or off [default: that of --listen, one port higher].
+    #[arg(long, value_name = "ADDR")]
+    pub grpc_listen: Option<String>,
+    /// Threads that serve gRPC.
+    #[arg(long, value_name = "N")]
+    pub grpc_workers: Option<String>,
+    /// Longest gRPC message.
+    #[arg(long, value_name = "BYTES")]
+    pub grpc_message_bytes_max: Option<String>,
+    /// Debits that one gRPC stream may have in flight.
+    #[arg(long, value_name = "N")]
+    pub grpc_credit_debits: Option<String>,
+    /// Most open gRPC streams.
+    #[arg(long, value_name = "N")]
+    pub grpc_streams_max: Option<String>,
     /// Where the first operator key of a new data directory is written; it is printed otherwise.
     #[arg(long, value_name = "FILE")]
     pub operator_key_file: Option<String>,
@@ -109,6 +124,11 @@ impl ServeArgs {
         let flags = [
             ("data_dir", &self.data),
             ("listen", &self.listen),
+            ("grpc_listen", &self.grpc_listen),
+            ("grpc_workers", &self.grpc_workers),
+            ("grpc_message_bytes_max", &self.grpc_message_bytes_max),
+            ("grpc_credit_debits", &self.grpc_credit_debits),
+            ("grpc_streams_max", &self.grpc_streams_max),
             ("operator_key_file", &self.operator_key_file),
             ("workers", &self.workers),
             ("partitions", &self.partitions),
@@ -147,6 +167,11 @@ mod tests {
             config: None,
             data: set(),
             listen: set(),
+            grpc_listen: set(),
+            grpc_workers: set(),
+            grpc_message_bytes_max: set(),
+            grpc_credit_debits: set(),
+            grpc_streams_max: set(),
             operator_key_file: set(),
             workers: set(),
             partitions: set(),

@@ -1,0 +1,76 @@
+//! Why a client gave no result.
+
+use tonic::{Code, Status};
+
+/// Why a client gave no result.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The URL of the server cannot be used.
+    #[error("the url of the server cannot be used: {0}; it looks like http://127.0.0.1:8081")]
+    Url(String),
+    /// The API key cannot be sent.
+    #[error("the api key holds characters that no key has; it looks like weir_...")]
+    Key,
+    /// The window is full.
+    #[error("as many debits as the window holds are not acknowledged yet; nothing was sent, wait or drop")]
+    Full,
+    /// The debit cannot be sent as it is.
+    #[error("the debit was not sent: {0}")]
+    Invalid(#[from] crate::domain::refusal::Invalid),
+    /// The server refused the call or the stream; to try again will not help.
+    #[error("the server refused ({code}): {detail}")]
+    Refused {
+        /// Its code.
+        code: String,
+        /// What it said.
+        detail: String,
+    },
+    /// The call failed; the same may succeed later.
+    #[error(
+        "the server cannot be reached, or not serve now ({code}): {detail}; send it again under the same id"
+    )]
+    Unavailable {
+        /// Its code.
+        code: String,
+        /// What is known of the reason.
+        detail: String,
+    },
+    /// The stream was closed before the debit was acknowledged.
+    #[error("the stream was closed before this was acknowledged; send it again under the same id")]
+    Closed,
+}
+
+impl Error {
+    /// Whether the same, under the same id, may succeed later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Full | Self::Unavailable { .. } | Self::Closed)
+    }
+}
+
+impl From<Status> for Error {
+    fn from(status: Status) -> Self {
+        let stable = status.metadata().get("weir-code").and_then(|code| code.to_str().ok());
+        let code = stable.map_or_else(|| format!("{:?}", status.code()), str::to_owned);
+        let detail = status.message().to_owned();
+        if is_final(status.code()) {
+            Self::Refused { code, detail }
+        } else {
+            Self::Unavailable { code, detail }
+        }
+    }
+}
+
+fn is_final(code: Code) -> bool {
+    matches!(
+        code,
+        Code::InvalidArgument
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::PermissionDenied
+            | Code::FailedPrecondition
+            | Code::OutOfRange
+            | Code::Unimplemented
+            | Code::Unauthenticated
+    )
+}

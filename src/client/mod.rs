@@ -1,0 +1,148 @@
+//! A client of the gRPC API, made for gateways.
+//!
+//! [`Client`] holds the connection; [`DebitStream`] sends the debits of one organization: it gathers single debits into batches by
+//! size and linger, keeps as many in flight as the server grants, and when the connection breaks it opens another and sends again
+//! what was not acknowledged, under the same ids, so that nothing is charged twice. What it holds is bounded:
+//! when the window is full, sending waits or says so. Deliberately absent: anything on disk. What was not
+//! acknowledged when the program ends is its caller's to send again.
+
+mod answer;
+mod batch;
+mod core;
+mod error;
+mod outbound;
+mod pump;
+mod stream;
+
+use std::time::Duration;
+
+use tonic::Request;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::{Channel, Endpoint};
+
+use crate::proto::v1;
+use crate::proto::v1::metering_client::MeteringClient;
+
+pub use crate::domain::debit::{CameraRef, Debit, FirstOutcome, Identity, UsageKind};
+pub use crate::domain::time::Timestamp;
+pub use crate::proto::v1::{Durability, Outcome};
+pub use answer::{Answer, Sent, code};
+pub use error::Error;
+pub use stream::{DebitStream, Lag};
+
+/// How a client works. Start from [`Config::new`] and change what you need.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where the server is, as `http://127.0.0.1:8081`.
+    pub url: String,
+    /// The API key.
+    pub key: String,
+    /// Debits of a batch that is sent without waiting for more, 1 to 10,000. Default: 512.
+    pub batch_debits: usize,
+    /// How long a debit waits for others to share its batch. Default: 1 ms.
+    pub linger: Duration,
+    /// Most debits that are held until they are acknowledged. Default: 65,536.
+    pub window_debits: usize,
+    /// When the server acknowledges. Default: durable.
+    pub durability: Durability,
+    /// Pause before the first attempt to connect again; it doubles from attempt to attempt. Default: 50 ms.
+    pub backoff_min: Duration,
+    /// Longest pause. Default: 5 s.
+    pub backoff_max: Duration,
+}
+
+impl Config {
+    /// The defaults, for a server and a key.
+    #[must_use]
+    pub fn new(url: impl Into<String>, key: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            key: key.into(),
+            batch_debits: 512,
+            linger: Duration::from_millis(1),
+            window_debits: 65_536,
+            durability: Durability::Durable,
+            backoff_min: Duration::from_millis(50),
+            backoff_max: Duration::from_secs(5),
+        }
+    }
+}
+
+/// A client of one server. Cheap to clone; clones share the connection.
+#[derive(Clone, Debug)]
+pub struct Client {
+    config: Config,
+    authorization: MetadataValue<Ascii>,
+    service: MeteringClient<Channel>,
+}
+
+/// How often a silent connection is asked for a sign of life, and how long it has to give one.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+impl Client {
+    /// A client of the configured server. The connection is made when it is first used, and again when it broke: a
+    /// gateway may start before its server. Call it where a tokio runtime runs.
+    ///
+    /// # Errors
+    /// When the URL or the key cannot be used.
+    pub fn connect(config: Config) -> Result<Self, Error> {
+        let authorization = format!("Bearer {}", config.key).parse().map_err(|_| Error::Key)?;
+        let endpoint =
+            Endpoint::from_shared(config.url.clone()).map_err(|error| Error::Url(error.to_string()))?;
+        let channel = endpoint
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE)
+            .tcp_nodelay(true)
+            .connect_lazy();
+        Ok(Self { config, authorization, service: MeteringClient::new(channel) })
+    }
+
+    /// A stream of debits of one organization. It works by itself until it is closed, or its last clone is dropped.
+    #[must_use]
+    pub fn stream(&self, organization: &str) -> DebitStream {
+        DebitStream::start(self.clone(), organization)
+    }
+
+    /// One debit, answered by itself.
+    ///
+    /// # Errors
+    /// When the call fails; whether it was charged is then not known, and sending it again under the same id is safe.
+    pub async fn debit(&self, request: v1::DebitRequest) -> Result<v1::DebitReply, Error> {
+        Ok(self.service().debit(self.signed(request)).await?.into_inner())
+    }
+
+    /// A batch of debits, answered by itself.
+    ///
+    /// # Errors
+    /// As [`Self::debit`].
+    pub async fn debit_batch(&self, request: v1::DebitBatchRequest) -> Result<v1::DebitBatchReply, Error> {
+        Ok(self.service().debit_batch(self.signed(request)).await?.into_inner())
+    }
+
+    /// The AI Token Summary of an organization.
+    ///
+    /// # Errors
+    /// When the call fails.
+    pub async fn summary(&self, organization: &str) -> Result<v1::SummaryReply, Error> {
+        let request = v1::SummaryRequest { organization: organization.to_owned() };
+        Ok(self.service().summary(self.signed(request)).await?.into_inner())
+    }
+
+    /// Moves a whole pool.
+    ///
+    /// # Errors
+    /// When the call fails; the same request again tells where the transfer stands.
+    pub async fn transfer(&self, request: v1::TransferRequest) -> Result<v1::TransferReply, Error> {
+        Ok(self.service().transfer(self.signed(request)).await?.into_inner())
+    }
+
+    fn service(&self) -> MeteringClient<Channel> {
+        self.service.clone()
+    }
+
+    fn signed<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.metadata_mut().insert("authorization", self.authorization.clone());
+        request
+    }
+}

@@ -1,0 +1,45 @@
+//! Who calls: the same API keys as for HTTP, in the metadata `authorization`.
+
+use tonic::metadata::MetadataMap;
+
+use crate::meter::{Meter, Principal};
+
+use super::state::State;
+use super::trouble::Trouble;
+
+/// Who calls, and the meter that it calls.
+#[derive(Debug)]
+pub(super) struct Caller {
+    pub(super) meter: Meter,
+    pub(super) principal: Principal,
+    key: String,
+}
+
+impl Caller {
+    /// Who sent this metadata.
+    ///
+    /// # Errors
+    /// When the meter is not open yet, or the key is not known.
+    pub(super) fn of(state: &State, metadata: &MetadataMap) -> Result<Self, Trouble> {
+        let meter = state.meter()?;
+        let key = bearer(metadata).ok_or_else(Trouble::unauthenticated)?;
+        let principal = meter.authenticate(key).ok_or_else(Trouble::unauthenticated)?;
+        Ok(Self { meter: meter.clone(), principal, key: key.to_owned() })
+    }
+
+    /// Checks that the key was not revoked in the meantime: a stream lives long.
+    ///
+    /// # Errors
+    /// When it was.
+    pub(super) fn check(&self) -> Result<(), Trouble> {
+        self.meter.authenticate(&self.key).map(drop).ok_or_else(Trouble::unauthenticated)
+    }
+}
+
+/// The API key that the call bears. Of several, none is taken.
+fn bearer(metadata: &MetadataMap) -> Option<&str> {
+    let mut values = metadata.get_all("authorization").iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let (scheme, key) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+}

@@ -1,0 +1,123 @@
+//! The calls of the service.
+
+use std::sync::Arc;
+
+use tokio::time::timeout;
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::meter::{DebitBatch, Error, Invalid, OrgId, Organization, TransferId, Until};
+use crate::proto::v1;
+use crate::proto::v1::metering_server::Metering;
+
+use super::ack::{durability, durability_number};
+use super::auth::Caller;
+use super::session::{Session, StreamLimits};
+use super::state::State;
+use super::trouble::Trouble;
+use super::unary;
+
+/// The service, over what all calls share.
+#[derive(Clone, Debug)]
+pub(super) struct Service(pub(super) Arc<State>);
+
+impl Service {
+    fn caller(&self, metadata: &MetadataMap) -> Result<Caller, Trouble> {
+        Caller::of(&self.0, metadata)
+    }
+
+    fn organization(&self, metadata: &MetadataMap, id: &str) -> Result<Organization, Trouble> {
+        let caller = self.caller(metadata)?;
+        let id = OrgId::new(id)?;
+        Ok(caller.meter.organization(&caller.principal, &id)?)
+    }
+}
+
+#[tonic::async_trait]
+impl Metering for Service {
+    type StreamStream = Session;
+
+    async fn stream(
+        &self,
+        request: Request<Streaming<v1::StreamRequest>>,
+    ) -> Result<Response<Session>, Status> {
+        let caller = self.caller(request.metadata())?;
+        let place = self.0.take_stream()?;
+        let limits = StreamLimits {
+            credit: self.0.limits.credit_debits,
+            batch_debits_max: self.0.limits.batch_debits_max,
+        };
+        Ok(Response::new(Session::new(caller, request.into_inner(), limits, self.0.stopped(), place)))
+    }
+
+    async fn debit(&self, request: Request<v1::DebitRequest>) -> Result<Response<v1::DebitReply>, Status> {
+        let organization = self.organization(request.metadata(), &request.get_ref().organization)?;
+        let v1::DebitRequest { debit, durability: when, .. } = request.into_inner();
+        let debit = debit.unwrap_or_default();
+        let debit = match unary::debit(&debit) {
+            Ok(debit) => debit,
+            Err(invalid) => return Err(Trouble::from(invalid).into()),
+        };
+        let sent = organization.send_debit(debit, durability(when)).map_err(Trouble::from)?;
+        let reply = sent.await.map_err(Trouble::from)?;
+        Ok(Response::new(v1::DebitReply {
+            result: Some(unary::result(reply.outcome)),
+            available: reply.available.0,
+            lsn: reply.lsn.0,
+            durability: durability_number(reply.durability),
+        }))
+    }
+
+    async fn debit_batch(
+        &self,
+        request: Request<v1::DebitBatchRequest>,
+    ) -> Result<Response<v1::DebitBatchReply>, Status> {
+        let organization = self.organization(request.metadata(), &request.get_ref().organization)?;
+        let v1::DebitBatchRequest { debits, durability: when, .. } = request.into_inner();
+        if debits.len() > self.0.limits.batch_debits_max {
+            return Err(Trouble::from(Invalid::BatchSize).into());
+        }
+        let mut batch = DebitBatch::with_capacity(debits.len());
+        for debit in &debits {
+            match unary::debit(debit) {
+                Ok(debit) => batch.push(debit),
+                Err(invalid) => batch.push_invalid(invalid),
+            }
+        }
+        let sent = organization.send_batch(&mut batch, durability(when)).map_err(Trouble::from)?;
+        let reply = sent.await.map_err(Trouble::from)?;
+        Ok(Response::new(v1::DebitBatchReply {
+            results: reply.batch.outcomes().iter().copied().map(unary::result).collect(),
+            available: reply.available.0,
+            lsn: reply.lsn.0,
+            durability: durability_number(reply.durability),
+        }))
+    }
+
+    async fn summary(
+        &self,
+        request: Request<v1::SummaryRequest>,
+    ) -> Result<Response<v1::SummaryReply>, Status> {
+        let organization = self.organization(request.metadata(), &request.get_ref().organization)?;
+        let summary = organization.summary().await.map_err(Trouble::from)?;
+        Ok(Response::new(unary::summary(summary)))
+    }
+
+    async fn transfer(
+        &self,
+        request: Request<v1::TransferRequest>,
+    ) -> Result<Response<v1::TransferReply>, Status> {
+        let Caller { meter, principal, .. } = self.caller(request.metadata())?;
+        let v1::TransferRequest { id, source, target, wait } = request.into_inner();
+        let ids = || Ok((TransferId::new(&id)?, OrgId::new(&source)?, OrgId::new(&target)?));
+        let (id, source, target) = ids().map_err(|invalid: Invalid| Trouble::from(invalid))?;
+        let until = if wait { Until::Ended } else { Until::Begun };
+        let transfer = meter.transfer(&principal, id.clone(), (source, target), until);
+        // What is stuck stays unknown until it is resolved: a caller that waits is then told where it stands.
+        let transfer: Result<_, Error> = match timeout(self.0.limits.transfer_wait, transfer).await {
+            Ok(transfer) => transfer,
+            Err(_) => meter.transfer_status(&principal, id).await,
+        };
+        Ok(Response::new(unary::transfer(transfer.map_err(Trouble::from)?)))
+    }
+}

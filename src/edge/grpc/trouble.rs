@@ -1,0 +1,105 @@
+//! An answer that is no success: a status, with the stable code beside it in the metadata.
+
+use std::borrow::Cow;
+
+use tonic::metadata::MetadataValue;
+use tonic::{Code, Status};
+
+use crate::meter::{Error, Invalid, Refusal, status};
+use crate::proto::v1;
+
+/// The name under which the stable code stands in the metadata of a status.
+const CODE_KEY: &str = "weir-code";
+
+/// Why a call or a stream is ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Trouble {
+    status: Code,
+    code: &'static str,
+    detail: Cow<'static, str>,
+    retryable: bool,
+}
+
+impl Trouble {
+    /// No API key, or none that is known.
+    pub(super) fn unauthenticated() -> Self {
+        let detail = "this needs an api key that is known and not revoked; send it as `authorization: Bearer weir_...`";
+        Self::new(Code::Unauthenticated, "unauthenticated", detail)
+    }
+
+    /// The meter is still being opened.
+    pub(super) fn recovering() -> Self {
+        let detail = "the meter is recovering what its directory holds; nothing was done, retry shortly";
+        Self::new(Code::Unavailable, "recovering", detail).later()
+    }
+
+    /// The server is stopping.
+    pub(super) fn closing() -> Self {
+        let detail =
+            "the server is stopping; all that it read is answered, send the rest again after the restart";
+        Self::new(Code::Unavailable, "closing", detail).later()
+    }
+
+    /// More streams are open than `most`.
+    pub(super) fn too_many_streams(most: usize) -> Self {
+        let detail = format!("{most} streams are open, which is the most; nothing was done, retry shortly");
+        Self::new(Code::ResourceExhausted, "too_many_streams", detail).later()
+    }
+
+    /// A stream has more in flight than it was granted.
+    pub(super) fn over_credit(granted: u64) -> Self {
+        let detail =
+            format!("more than the {granted} debits granted are in flight; wait for acknowledgements");
+        Self::new(Code::ResourceExhausted, "over_credit", detail)
+    }
+
+    /// A message that no client should send.
+    pub(super) fn malformed(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Code::InvalidArgument, "malformed_message", detail)
+    }
+
+    /// The same as a message on the stream.
+    pub(super) fn problem(&self) -> v1::Problem {
+        let (code, detail) = (self.code.to_owned(), self.detail.clone().into_owned());
+        v1::Problem { code, detail, retryable: self.retryable }
+    }
+
+    fn later(self) -> Self {
+        Self { retryable: true, ..self }
+    }
+
+    fn new(status: Code, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, code, detail: detail.into(), retryable: false }
+    }
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self {
+            status: Code::from_i32(status::grpc(&error)),
+            code: error.code(),
+            detail: error.to_string().into(),
+            retryable: error.is_retryable(),
+        }
+    }
+}
+
+impl From<Refusal> for Trouble {
+    fn from(refusal: Refusal) -> Self {
+        Self::from(Error::Refused(refusal))
+    }
+}
+
+impl From<Invalid> for Trouble {
+    fn from(invalid: Invalid) -> Self {
+        Self::from(Refusal::Invalid(invalid))
+    }
+}
+
+impl From<Trouble> for Status {
+    fn from(trouble: Trouble) -> Self {
+        let mut status = Self::new(trouble.status, trouble.detail);
+        status.metadata_mut().insert(CODE_KEY, MetadataValue::from_static(trouble.code));
+        status
+    }
+}

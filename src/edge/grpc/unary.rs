@@ -1,0 +1,82 @@
+//! From messages of single calls to what the meter takes and gives, and back.
+
+use crate::meter::{
+    CameraRef, Debit, Identity, Invalid, NetworkUsage, Outcome, Summary, Timestamp, TransferState,
+    TransferView, UsageKind, status,
+};
+use crate::proto::v1;
+
+use super::ack::number;
+
+/// A debit; the meter judges what the message lets pass.
+///
+/// # Errors
+/// When it has no identity, or a value that no debit can have.
+pub(super) fn debit(message: &v1::Debit) -> Result<Debit<'_>, Invalid> {
+    let identity = match message.identity.as_ref().ok_or(Invalid::Identity)? {
+        v1::debit::Identity::Seq(v1::Seq { epoch, seq }) => Identity::Seq { epoch: *epoch, seq: *seq },
+        v1::debit::Identity::EventId(id) => Identity::EventId(id),
+    };
+    Ok(Debit {
+        camera: CameraRef::Id(&message.camera),
+        identity,
+        tokens: message.tokens,
+        kind: UsageKind::from_number(u8::try_from(message.kind).map_err(|_| Invalid::UsageKind)?)?,
+        time: message.time_ms.map(Timestamp::from_ms).transpose()?,
+    })
+}
+
+/// What became of a debit.
+pub(super) fn result(outcome: Outcome) -> v1::DebitResult {
+    let detail = if let Outcome::Refused(refusal) = outcome { refusal.to_string() } else { String::new() };
+    v1::DebitResult { outcome: number(outcome).into(), code: status::code(outcome).to_owned(), detail }
+}
+
+/// A summary.
+pub(super) fn summary(summary: Summary) -> v1::SummaryReply {
+    let network = |network: NetworkUsage| v1::NetworkUsage {
+        name: network.name.as_str().to_owned(),
+        used: network.used.0,
+        exempt: network.exempt.0,
+    };
+    v1::SummaryReply {
+        organization: summary.organization.as_str().to_owned(),
+        name: summary.name.as_str().to_owned(),
+        available: summary.available.0,
+        in_transit: summary.in_transit.0,
+        granted: summary.totals.granted.0,
+        used: summary.totals.used.0,
+        exempt: summary.totals.exempt.0,
+        transferred_in: summary.totals.transferred_in.0,
+        transferred_out: summary.totals.transferred_out.0,
+        debits_charged: summary.totals.debits_charged,
+        debits_exempt: summary.totals.debits_exempt,
+        licenses: u64::try_from(summary.licenses).unwrap_or(u64::MAX),
+        estimated_analytics_ms: summary.estimated_analytics_ms,
+        cloud_ai_enabled: summary.cloud_ai_enabled,
+        cameras: summary.cameras,
+        networks: summary.networks.into_iter().map(network).collect(),
+    }
+}
+
+/// Where a transfer stands.
+pub(super) fn transfer(transfer: TransferView) -> v1::TransferReply {
+    let state = match transfer.state {
+        TransferState::Begun => v1::TransferState::Begun,
+        TransferState::Committed => v1::TransferState::Committed,
+        TransferState::Aborting => v1::TransferState::Aborting,
+        TransferState::Finished => v1::TransferState::Finished,
+        TransferState::Aborted => v1::TransferState::Aborted,
+    };
+    v1::TransferReply {
+        id: transfer.id.as_str().to_owned(),
+        source: transfer.source.as_str().to_owned(),
+        target: transfer.target.as_str().to_owned(),
+        state: state.into(),
+        tokens: transfer.tokens.0,
+        licenses: transfer.licenses,
+        refusal: transfer.refusal.unwrap_or_default(),
+        begun_at_ms: transfer.begun_at.ms(),
+        ended_at_ms: transfer.ended_at.map(Timestamp::ms),
+    }
+}

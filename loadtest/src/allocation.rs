@@ -11,7 +11,7 @@ use tokenweir::meter::Timestamp;
 
 use crate::failure::Outcome;
 use crate::floors::pool_of;
-use crate::number::fraction;
+use crate::number::{fraction, u64_of};
 use crate::process::Cost;
 
 /// What is weighed.
@@ -21,6 +21,8 @@ pub(crate) enum Weighed {
     Cameras,
     /// The event ids that one pool remembers.
     EventIds,
+    /// The same by the engine's own count: what it holds, without what the allocator keeps around it.
+    EventIdsCounted,
 }
 
 #[derive(Args, Debug)]
@@ -36,21 +38,22 @@ pub(crate) struct WeighArgs {
 pub(crate) fn weigh(args: &WeighArgs) -> Outcome {
     let resident = || Cost::of(std::process::id()).resident_bytes;
     let before = resident();
-    let after = match args.what {
+    let bytes = match args.what {
         Weighed::Cameras => {
-            let pool = pool_of(args.count);
+            let pool = std::hint::black_box(pool_of(args.count));
             let after = resident();
-            drop(std::hint::black_box(pool));
-            after
+            drop(pool);
+            after.saturating_sub(before)
         }
         Weighed::EventIds => {
-            let ids = remember(args.count);
+            let ids = std::hint::black_box(remember(args.count));
             let after = resident();
-            drop(std::hint::black_box(ids));
-            after
+            drop(ids);
+            after.saturating_sub(before)
         }
+        Weighed::EventIdsCounted => u64_of(remember(args.count).bytes()),
     };
-    println!("{}", fraction(after.saturating_sub(before)) / fraction(args.count.max(1)));
+    println!("{}", fraction(bytes) / fraction(args.count.max(1)));
     Ok(())
 }
 

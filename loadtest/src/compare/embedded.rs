@@ -10,6 +10,7 @@ use tokenweir::telemetry::clock;
 
 use super::{Measured, Probe};
 use crate::failure::Outcome;
+use crate::floors::BareDisk;
 use crate::load::Item;
 use crate::number::{fraction, p50_us, per_second, u32_of, u64_of};
 use crate::target::{Embedded, JournalSums, Scene, Target as _, debit};
@@ -20,6 +21,8 @@ const BATCHES_IN_FLIGHT: usize = 64;
 const DEBITS_IN_FLIGHT: usize = 1_024;
 const ORGANIZATIONS: usize = 1_000;
 const STRIDE: u64 = 7_919;
+/// How often a debit at a time and a bare sync take turns in a round.
+const TURNS: u32 = 15;
 
 /// Every probe of the embedded engine. Each has an engine of its own, which lives as long as the run.
 pub(super) fn probes() -> Outcome<Vec<Probe>> {
@@ -31,7 +34,7 @@ pub(super) fn probes() -> Outcome<Vec<Probe>> {
     let (serial, singles) = (Rc::clone(&hot), Rc::clone(&hot));
     let next = Rc::new(Cell::new(0));
     let (next_single, next_serial) = (Rc::clone(&next), Rc::clone(&next));
-    let mut next_of_many = 0;
+    let (mut next_of_many, mut disk) = (0, BareDisk::new()?);
     Ok(vec![
         Probe::new("embedded batches", move |length| batches(&hot, &next, length)),
         Probe::new("embedded singles", move |length| {
@@ -40,7 +43,9 @@ pub(super) fn probes() -> Outcome<Vec<Probe>> {
             next_single.set(lap_after(n));
             Ok(vec![("embedded_singles", rate)])
         }),
-        Probe::new("embedded one at a time", move |length| one_at_a_time(&serial, &next_serial, length)),
+        Probe::new("one at a time, and bare fdatasync", move |length| {
+            one_at_a_time(&serial, &mut disk, &next_serial, length)
+        }),
         Probe::new("embedded singles, 1,000 organizations", move |length| {
             let rate = in_flight(&many.organizations, &many, CAMERAS / 1_000, &mut next_of_many, length)?;
             Ok(vec![("embedded_singles_many", rate)])
@@ -153,22 +158,26 @@ async fn is_charged(pending: Pending<tokenweir::meter::DebitReply>) -> Outcome<u
     Ok(u64::from(pending.await?.outcome == Judged::Charged))
 }
 
-/// The median of a debit at a time, and the bytes that it takes on the disk.
-fn one_at_a_time(embedded: &Embedded, next: &Cell<u64>, length: Duration) -> Measured {
-    let (mut n, mut laps) = (next.get(), Vec::new());
-    let (before, begun) = (embedded.journal()?, clock::start());
-    while begun.elapsed() < length {
-        let start = clock::start();
-        let reply = embedded.organizations[0]
-            .send_debit(debit(&numbered(n, CAMERAS)), Durability::Durable)?
-            .wait()?;
-        laps.push(start.elapsed());
-        all_charged(1, u64::from(reply.outcome == Judged::Charged))?;
-        n += 1;
+/// The medians of a debit at a time and of a bare sync, and the bytes that such a debit takes on the disk. The two take turns
+/// within the round: a disk that is busy with something else is busy for both.
+fn one_at_a_time(embedded: &Embedded, disk: &mut BareDisk, next: &Cell<u64>, length: Duration) -> Measured {
+    let (mut n, mut laps, mut syncs) = (next.get(), Vec::new(), Vec::new());
+    let before = embedded.journal()?;
+    for _ in 0..TURNS {
+        let begun = clock::start();
+        while begun.elapsed() < length / TURNS {
+            let start = clock::start();
+            let item = numbered(n, CAMERAS);
+            let reply = embedded.organizations[0].send_debit(debit(&item), Durability::Durable)?.wait()?;
+            laps.push(start.elapsed());
+            all_charged(1, u64::from(reply.outcome == Judged::Charged))?;
+            n += 1;
+        }
+        disk.sync(length / TURNS, &mut syncs)?;
     }
     next.set(lap_after(n));
     let bytes = bytes_each(embedded, before, u64_of(laps.len()))?;
-    Ok(vec![("embedded_serial_p50", p50_us(laps)), ("disk_1", bytes)])
+    Ok(vec![("embedded_serial_p50", p50_us(laps)), ("fdatasync_p50", p50_us(syncs)), ("disk_1", bytes)])
 }
 
 fn bytes_each(embedded: &Embedded, before: JournalSums, debits: u64) -> Outcome<f64> {

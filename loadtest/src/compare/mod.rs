@@ -22,7 +22,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::failure::{Outcome, tell};
-use crate::floors::{Echo, PlainLoop, fdatasync_p50_us};
+use crate::floors::{Echo, PlainLoop};
 use crate::number::u64_of;
 use crate::peers;
 use crate::process::output;
@@ -93,12 +93,13 @@ impl Probe {
 /// Runs it.
 pub(crate) fn run(args: &CompareArgs) -> Outcome {
     let (effort, rounds) = if args.quick { (Effort::QUICK, 1) } else { (Effort::FULL, args.rounds) };
+    let load_before = load_average();
     let mut skipped = Vec::new();
     let mut probes = probes(effort, &mut skipped)?;
     let figures = measure(&mut probes, rounds, effort.length, &mut skipped)?;
     drop(probes);
     let rows: Vec<_> = rows::ROWS.iter().filter_map(|row| row.fill(&figures, &mut skipped)).collect();
-    let (machine, commit) = (machine(), commit());
+    let (machine, commit) = (machine(&load_before), commit());
     if !args.json {
         println!("{}", table::text(&rows));
         println!("machine {machine}\ncommit {commit}");
@@ -110,7 +111,12 @@ pub(crate) fn run(args: &CompareArgs) -> Outcome {
         }
     }
     let result = json!({
-        "rows": rows, "machine": machine, "commit": commit, "skipped": skipped, "peers": peers::CONFIGURATION,
+        "rows": rows,
+        "machine": machine,
+        "commit": commit,
+        "skipped": skipped,
+        "peers": peers::CONFIGURATION,
+        "effort": if args.quick { "quick: the figures say nothing" } else { "full" },
     });
     println!("{result}");
     Ok(())
@@ -123,7 +129,6 @@ fn probes(effort: Effort, skipped: &mut Vec<String>) -> Outcome<Vec<Probe>> {
     let mut plain = PlainLoop::new();
     probes.push(Probe::new("plain loop", move |length| Ok(vec![("plain_loop", plain.rate(length))])));
     probes.extend(embedded::probes()?);
-    probes.push(Probe::new("fdatasync", |length| Ok(vec![("fdatasync_p50", fdatasync_p50_us(length)?)])));
     match peers::redis_probes()? {
         Ok(some) => probes.extend(some),
         Err(reason) => skipped.push(reason),
@@ -178,15 +183,19 @@ fn measure(
     Ok(figures)
 }
 
-fn machine() -> String {
+/// The machine, and how busy it was before: this program is the load of its own end.
+fn machine(load_before: &str) -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let model = model.map_or("an unknown processor", |(_, model)| model);
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!("{cores} cores, {model}, linux {}, load average at the start {load_before}", kernel.trim())
+}
+
+fn load_average() -> String {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load: Vec<_> = load.split(' ').take(3).collect();
-    format!("{cores} cores, {model}, linux {}, load average at the end {}", kernel.trim(), load.join(" "))
+    load.split(' ').take(3).collect::<Vec<_>>().join(" ")
 }
 
 fn commit() -> String {

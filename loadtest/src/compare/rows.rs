@@ -154,6 +154,7 @@ pub(crate) const ROWS: &[Spec] = &[
     alone("serve_ready", "ready_ms", "ms", Bar::AtMost(100.0)),
     alone("memory_camera", "camera_bytes", "bytes a camera", Bar::AtMost(96.0)),
     alone("memory_event_id", "event_id_bytes", "bytes an event id", Bar::AtMost(16.0)),
+    alone("memory_event_id_counted", "event_id_counted", "bytes an event id", Bar::Stated),
     alone("disk_batches_of_512", "disk_512", "bytes a debit", Bar::AtMost(6.0)),
     alone("disk_batches_of_1", "disk_1", "bytes a debit", Bar::Stated),
     alone("cost_1k_cameras", "cost_cameras_1k", "ns a debit", Bar::Stated),

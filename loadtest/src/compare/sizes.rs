@@ -16,6 +16,7 @@ pub(super) fn weights(effort: Effort) -> Probe {
         Ok(vec![
             ("camera_bytes", weight(Weighed::Cameras, effort.cameras)?),
             ("event_id_bytes", weight(Weighed::EventIds, effort.event_ids)?),
+            ("event_id_counted", weight(Weighed::EventIdsCounted, effort.event_ids)?),
         ])
     })
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokenweir::meter::Durability;
+use tokenweir::meter::{Config, Durability};
 
 use super::Probe;
 use crate::drive::{Loop, Progress, Tally, drive};
@@ -17,6 +17,7 @@ const CAMERAS: u64 = 100_000;
 const BATCH: usize = 512;
 const PRODUCERS: u64 = 2;
 const WINDOW: usize = 64;
+const IN_FLIGHT_MAX: u64 = 64 << 20;
 /// A snapshot is asked for this often: more often than the journal's growth would ask for one.
 const SNAPSHOT_EVERY: Duration = Duration::from_millis(500);
 
@@ -28,7 +29,8 @@ pub(super) fn probe() -> Outcome<Probe> {
         cameras: CAMERAS,
         durability: Durability::Durable,
     };
-    let engine = Embedded::new(&scene)?;
+    // A disk that stalls makes requests wait, not fail: that they waited is what is measured.
+    let engine = Embedded::with(&scene, |config| Config { in_flight_max: IN_FLIGHT_MAX, ..config })?;
     let mut loads = Loads { epoch: 0 };
     Ok(Probe::new("p99 with snapshots", move |length| {
         let saturated = loads.flat_out(&engine, length)?;

@@ -11,12 +11,12 @@ use clap::Args;
 use serde_json::json;
 
 pub(crate) use echo::{Echo, EchoArgs, serve_echo};
-pub(crate) use fdatasync::fdatasync_p50_us;
+pub(crate) use fdatasync::BareDisk;
 pub(crate) use plain::{PlainLoop, pool_of};
 
 use crate::compare::http_load::{Bodies, HTTP_BATCH, http_rate};
 use crate::failure::Outcome;
-use crate::number::{median, spread};
+use crate::number::{median, p50_us, spread};
 
 #[derive(Args, Debug)]
 pub(crate) struct FloorsArgs {
@@ -32,7 +32,7 @@ pub(crate) struct FloorsArgs {
 pub(crate) fn run(args: &FloorsArgs) -> Outcome {
     let (rounds, length) =
         if args.quick { (1, Duration::from_millis(100)) } else { (5, Duration::from_millis(1_000)) };
-    let mut plain = PlainLoop::new();
+    let (mut plain, mut disk) = (PlainLoop::new(), BareDisk::new()?);
     let echo = Echo::start()?;
     let bodies = Bodies::plain(HTTP_BATCH, echo.address());
     let mut figures: [(&str, &str, Vec<f64>); 4] = [
@@ -42,7 +42,9 @@ pub(crate) fn run(args: &FloorsArgs) -> Outcome {
         ("http echo of 500 debits that only parses them", "M/s", Vec::new()),
     ];
     for _ in 0..rounds {
-        figures[0].2.push(fdatasync_p50_us(length)?);
+        let mut laps = Vec::new();
+        disk.sync(length, &mut laps)?;
+        figures[0].2.push(p50_us(laps));
         figures[1].2.push(plain.rate(length) / 1e6);
         figures[2].2.push(mailbox::round_trip_p50_us(length)?);
         figures[3].2.push(http_rate(&bodies, length)? / 1e6);

@@ -109,7 +109,7 @@ impl Source for Producer {
         let first = self.sent[organization];
         for n in first..first + u64_of(self.load.batch) {
             let (round, place) = (n / own, n % own);
-            let place = if own % STRIDE == 0 { place } else { place * STRIDE % own };
+            let place = if own.is_multiple_of(STRIDE) { place } else { place * STRIDE % own };
             let tokens = 1 + u32::try_from(n % u64::from(TOKENS_MAX)).expect("below its bound");
             items.push(Item { camera: own_camera(place, self.share, self.load.cameras), seq: round, tokens });
         }

@@ -93,13 +93,12 @@ impl Probe {
 /// Runs it.
 pub(crate) fn run(args: &CompareArgs) -> Outcome {
     let (effort, rounds) = if args.quick { (Effort::QUICK, 1) } else { (Effort::FULL, args.rounds) };
-    let load_before = load_average();
+    let (machine, commit) = (machine(&load_average()), commit());
     let mut skipped = Vec::new();
     let mut probes = probes(effort, &mut skipped)?;
     let figures = measure(&mut probes, rounds, effort.length, &mut skipped)?;
     drop(probes);
     let rows: Vec<_> = rows::ROWS.iter().filter_map(|row| row.fill(&figures, &mut skipped)).collect();
-    let (machine, commit) = (machine(&load_before), commit());
     if !args.json {
         println!("{}", table::text(&rows));
         println!("machine {machine}\ncommit {commit}");

@@ -17,6 +17,8 @@ use crate::target::{Embedded, Fill, Scene, debit};
 const CAMERAS: u64 = 100;
 /// Debits a second of the quiet organization.
 const QUIET_RATE: f64 = 1_000.0;
+/// Threads that a flood keeps busy: its sender and the arbiter.
+const SPINNERS: usize = 2;
 
 /// The probe, with an engine of one partition.
 pub(super) fn probe() -> Outcome<Probe> {
@@ -31,7 +33,8 @@ pub(super) fn probe() -> Outcome<Probe> {
         let alone = quiet_p99_us(&engine, &mut first, length)?;
         let noisy = engine.organizations[1].clone();
         let flooded = flooded_by(&noisy, || quiet_p99_us(&engine, &mut first, length))?;
-        Ok(vec![("p99_alone", alone), ("p99_flooded", flooded)])
+        let spun = beside_spinners(|| quiet_p99_us(&engine, &mut first, length))?;
+        Ok(vec![("p99_alone", alone), ("p99_flooded", flooded), ("p99_spun", spun)])
     }))
 }
 
@@ -52,6 +55,23 @@ fn quiet_p99_us(engine: &Embedded, first: &mut u64, length: Duration) -> Outcome
         return Err(format!("the quiet organization was refused: {:?}", tally.outcomes).into());
     }
     Ok(fraction(tally.latencies.value_at_percentile(99.0)) / 1e3)
+}
+
+/// Does some work while as many threads as a flood keeps busy do nothing but spin: what of a flood is the processor alone.
+fn beside_spinners<T>(work: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..SPINNERS {
+            scope.spawn(|| {
+                while !is_done.load(Ordering::Acquire) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        let done = work();
+        is_done.store(true, Ordering::Release);
+        done
+    })
 }
 
 /// Does some work while an organization without tokens sends as many debits as are admitted.

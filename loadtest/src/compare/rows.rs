@@ -149,6 +149,13 @@ pub(crate) const ROWS: &[Spec] = &[
         ("p99_alone", "the quiet organization alone"),
         Bar::RatioAtMost(3.0),
     ),
+    beside(
+        "p99_beside_spinning_threads",
+        "p99_spun",
+        "us",
+        ("p99_alone", "the quiet organization alone"),
+        Bar::Stated,
+    ),
     alone("recovery_replay", "replay_seconds", "s for 10 M debits", Bar::AtMost(1.0)),
     alone("recovery_snapshot", "snapshot_seconds", "s for 1 M cameras", Bar::AtMost(1.0)),
     alone("serve_ready", "ready_ms", "ms", Bar::AtMost(100.0)),

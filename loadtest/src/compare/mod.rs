@@ -1,0 +1,204 @@
+//! `loadtest compare`: ours beside floors and peers, every row measured in one run.
+//!
+//! Every round measures each figure once, one after the other, so that a machine that slows down slows down all of them. A
+//! ratio is the median of the rounds' own ratios. What is measured stands in the probes; what is compared with what, and how
+//! far ahead it has to be, stands in `rows`. Another edge adds probes and rows.
+
+pub(crate) mod http_load;
+
+mod embedded;
+mod neighbour;
+mod recovery;
+mod rows;
+mod sizes;
+mod snapshots;
+mod table;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use crate::failure::{Outcome, tell};
+use crate::floors::{Echo, PlainLoop};
+use crate::number::u64_of;
+use crate::peers;
+use crate::process::output;
+
+#[derive(Args, Debug)]
+pub(crate) struct CompareArgs {
+    /// Print the one JSON object alone; it is the last line in any case.
+    #[arg(long)]
+    json: bool,
+    /// How many rounds.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// One short round of small sizes: whether it works, not how fast.
+    #[arg(long)]
+    quick: bool,
+}
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Effort {
+    /// How long a load runs in one round.
+    pub(crate) length: Duration,
+    /// Debits that are replayed.
+    pub(crate) replayed: u64,
+    /// Cameras of the large pools.
+    pub(crate) cameras: u64,
+    /// Event ids that are weighed.
+    pub(crate) event_ids: u64,
+}
+
+impl Effort {
+    const FULL: Self = Self {
+        length: Duration::from_millis(1_500),
+        replayed: 10_000_000,
+        cameras: 1_000_000,
+        event_ids: 10_000_000,
+    };
+    const QUICK: Self =
+        Self { length: Duration::from_millis(150), replayed: 100_000, cameras: 10_000, event_ids: 100_000 };
+}
+
+/// Figures by name, one for each round.
+pub(crate) type Figures = BTreeMap<&'static str, Vec<f64>>;
+
+/// What one measurement gave.
+pub(crate) type Measured = Outcome<Vec<(&'static str, f64)>>;
+
+/// Something that is measured once in each round.
+pub(crate) struct Probe {
+    name: &'static str,
+    /// It takes long and hardly varies: the first round is enough.
+    once: bool,
+    measure: Box<dyn FnMut(Duration) -> Measured>,
+}
+
+impl Probe {
+    /// A probe of every round.
+    pub(crate) fn new(name: &'static str, measure: impl FnMut(Duration) -> Measured + 'static) -> Self {
+        Self { name, once: false, measure: Box::new(measure) }
+    }
+
+    /// A probe of the first round.
+    pub(crate) fn once(name: &'static str, measure: impl FnMut(Duration) -> Measured + 'static) -> Self {
+        Self { once: true, ..Self::new(name, measure) }
+    }
+}
+
+/// Runs it.
+pub(crate) fn run(args: &CompareArgs) -> Outcome {
+    let (effort, rounds) = if args.quick { (Effort::QUICK, 1) } else { (Effort::FULL, args.rounds) };
+    let (machine, commit) = (machine(&load_average()), commit());
+    let mut skipped = Vec::new();
+    let mut probes = probes(effort, &mut skipped)?;
+    let figures = measure(&mut probes, rounds, effort.length, &mut skipped)?;
+    drop(probes);
+    let rows: Vec<_> = rows::ROWS.iter().filter_map(|row| row.fill(&figures, &mut skipped)).collect();
+    if !args.json {
+        println!("{}", table::text(&rows));
+        println!("machine {machine}\ncommit {commit}");
+        for line in peers::CONFIGURATION {
+            println!("{line}");
+        }
+        for line in &skipped {
+            println!("skipped: {line}");
+        }
+    }
+    let result = json!({
+        "rows": rows,
+        "machine": machine,
+        "commit": commit,
+        "skipped": skipped,
+        "peers": peers::CONFIGURATION,
+        "effort": if args.quick { "quick: the figures say nothing" } else { "full" },
+    });
+    println!("{result}");
+    Ok(())
+}
+
+/// Everything that is measured, in the order of a round: a floor or a peer stands next to what is compared with it.
+fn probes(effort: Effort, skipped: &mut Vec<String>) -> Outcome<Vec<Probe>> {
+    tell("starting servers and making organizations");
+    let mut probes = Vec::new();
+    let mut plain = PlainLoop::new();
+    probes.push(Probe::new("plain loop", move |length| Ok(vec![("plain_loop", plain.rate(length))])));
+    probes.extend(embedded::probes()?);
+    match peers::redis_probes()? {
+        Ok(some) => probes.extend(some),
+        Err(reason) => skipped.push(reason),
+    }
+    let echo = Echo::start()?;
+    probes.extend(http_load::probes(echo)?);
+    match peers::postgres_probes()? {
+        Ok(some) => probes.extend(some),
+        Err(reason) => skipped.push(reason),
+    }
+    skipped.push(peers::tigerbeetle());
+    probes.push(snapshots::probe()?);
+    probes.push(neighbour::probe()?);
+    probes.extend(recovery::probes(effort)?);
+    probes.push(sizes::weights(effort));
+    probes.push(sizes::costs(effort));
+    Ok(probes)
+}
+
+/// Measures round after round. A probe that fails is told and left out from then on; the others go on.
+fn measure(
+    probes: &mut Vec<Probe>,
+    rounds: u32,
+    length: Duration,
+    skipped: &mut Vec<String>,
+) -> Outcome<Figures> {
+    let mut figures = Figures::new();
+    let bar = ProgressBar::new(u64::from(rounds) * u64_of(probes.len()));
+    bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {msg}")?);
+    for round in 0..rounds {
+        probes.retain_mut(|probe| {
+            bar.inc(1);
+            if probe.once && round > 0 {
+                return true;
+            }
+            bar.set_message(probe.name);
+            match (probe.measure)(length) {
+                Ok(measured) => {
+                    for (name, figure) in measured {
+                        figures.entry(name).or_default().push(figure);
+                    }
+                    true
+                }
+                Err(failure) => {
+                    skipped.push(format!("{}: {failure}", probe.name));
+                    false
+                }
+            }
+        });
+    }
+    bar.finish_and_clear();
+    Ok(figures)
+}
+
+/// The machine, and how busy it was before: this program is the load of its own end.
+fn machine(load_before: &str) -> String {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model = model.map_or("an unknown processor", |(_, model)| model);
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!("{cores} cores, {model}, linux {}, load average at the start {load_before}", kernel.trim())
+}
+
+fn load_average() -> String {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    load.split(' ').take(3).collect::<Vec<_>>().join(" ")
+}
+
+fn commit() -> String {
+    let head = output("git", &["rev-parse", "--short", "HEAD"]).unwrap_or_else(|| "unknown".to_owned());
+    let changed = output("git", &["status", "--porcelain", "--", "src", "loadtest", "Cargo.toml"]);
+    if changed.is_some_and(|lines| !lines.is_empty()) { format!("{head} with changes") } else { head }
+}

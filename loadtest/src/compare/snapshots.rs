@@ -1,0 +1,113 @@
+//! What snapshots cost those who wait: the latency of batches at half of the saturated rate, without and with snapshots.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokenweir::meter::{Config, Durability};
+
+use super::Probe;
+use crate::drive::{Loop, Progress, Tally, drive};
+use crate::failure::Outcome;
+use crate::load::{Above, Choice, Source, Synthetic};
+use crate::number::{fraction, per_second};
+use crate::process::pause;
+use crate::target::{Embedded, Scene};
+
+const CAMERAS: u64 = 100_000;
+const BATCH: usize = 512;
+const PRODUCERS: u64 = 2;
+const WINDOW: usize = 64;
+const IN_FLIGHT_MAX: u64 = 64 << 20;
+/// A snapshot is asked for this often: more often than the journal's growth would ask for one.
+const SNAPSHOT_EVERY: Duration = Duration::from_millis(500);
+
+/// Whether snapshots are taken, turn by turn: neither side is always the first, and a stall of the disk meets both alike.
+const TURNS: [bool; 8] = [false, true, true, false, true, false, false, true];
+
+/// The probe. It has one engine, and cameras of its own for each load.
+pub(super) fn probe() -> Outcome<Probe> {
+    let scene = Scene {
+        prefix: "snapshots".to_owned(),
+        organizations: 1,
+        cameras: CAMERAS,
+        durability: Durability::Durable,
+    };
+    // A disk that stalls makes requests wait, not fail: that they waited is what is measured.
+    let engine = Embedded::with(&scene, |config| Config { in_flight_max: IN_FLIGHT_MAX, ..config })?;
+    let mut loads = Loads { epoch: 0 };
+    Ok(Probe::new("p99 with snapshots", move |length| {
+        let saturated = loads.flat_out(&engine, length)?;
+        let half = per_second(saturated.debits(), saturated.took) / 2.0;
+        let (mut without, mut with) = (Tally::default(), Tally::default());
+        for takes_snapshots in TURNS {
+            let mut load = || loads.at_rate(&engine, half, length / 2);
+            if takes_snapshots {
+                with.merge(&with_snapshots(&engine, load)?);
+            } else {
+                without.merge(&load()?);
+            }
+        }
+        let p99 = |tally: &Tally| fraction(tally.latencies.value_at_percentile(99.0)) / 1e3;
+        let max = |tally: &Tally| fraction(tally.latencies.max()) / 1e3;
+        Ok(vec![
+            ("p99_no_snapshots", p99(&without)),
+            ("p99_snapshots", p99(&with)),
+            ("max_no_snapshots", max(&without)),
+            ("max_snapshots", max(&with)),
+        ])
+    }))
+}
+
+/// Loads one after the other: each sends numbers above those of the last.
+struct Loads {
+    epoch: u64,
+}
+
+impl Loads {
+    fn flat_out(&mut self, engine: &Embedded, length: Duration) -> Outcome<Tally> {
+        self.drive(engine, None, length, Loop::Closed { window: WINDOW, length })
+    }
+
+    fn at_rate(&mut self, engine: &Embedded, rate: f64, length: Duration) -> Outcome<Tally> {
+        self.drive(engine, Some(rate), length, Loop::Open)
+    }
+
+    fn drive(&mut self, engine: &Embedded, rate: Option<f64>, length: Duration, how: Loop) -> Outcome<Tally> {
+        let load = Synthetic {
+            organizations: 1,
+            cameras: CAMERAS,
+            batch: BATCH,
+            rate,
+            ramp: Duration::ZERO,
+            length,
+            choice: Choice::Hot,
+        };
+        let sources = (0..PRODUCERS).map(|producer| -> Box<dyn Source> {
+            Box::new(Above { source: load.source(producer, PRODUCERS), base: self.epoch << 32 })
+        });
+        let tally = drive(engine, sources.collect(), how, &Progress::default())?;
+        self.epoch += 1;
+        if tally.charged() == tally.debits() {
+            Ok(tally)
+        } else {
+            Err(format!("not every debit was charged: {:?}", tally.outcomes).into())
+        }
+    }
+}
+
+/// Does some work while snapshots are taken.
+fn with_snapshots<T>(engine: &Embedded, work: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (meter, is_done) = (&engine.meter, &is_done);
+        scope.spawn(move || {
+            while !is_done.load(Ordering::Acquire) {
+                engine.runtime.block_on(meter.snapshot());
+                pause(SNAPSHOT_EVERY);
+            }
+        });
+        let done = work();
+        is_done.store(true, Ordering::Release);
+        done
+    })
+}

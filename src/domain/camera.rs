@@ -78,11 +78,15 @@ impl CameraNames {
 
     fn push(&mut self, id: &str) {
         if self.ends.len() == self.ends.capacity() {
-            self.ends.reserve_exact(self.ends.len() / 4 + 1);
-            self.text.reserve_exact(id.len() * (self.ends.len() / 4 + 1));
+            let more = growth(self.ends.len());
+            self.ends.reserve_exact(more);
+            self.text.reserve_exact(id.len() * more);
         }
         self.text.push_str(id);
         self.ends.push(u16::try_from(self.text.len()).expect("256 ids of 64 bytes fit 16 bits"));
+        if self.ends.len() == CHUNK {
+            self.text.shrink_to_fit();
+        }
     }
 }
 
@@ -169,7 +173,7 @@ impl Cameras {
         }
         let records = self.records.last_mut().expect("pushed above").get_mut();
         if records.len() == records.capacity() {
-            records.reserve_exact(records.len() / 4 + 1);
+            records.reserve_exact(growth(records.len()));
         }
         records.push(camera);
         self.names.last_mut().expect("pushed above").get_mut().push(id);
@@ -242,6 +246,11 @@ impl Cameras {
         self.cloud_ai += count(after, both);
         self.cloud_ai -= count(before, both);
     }
+}
+
+/// How much room a chunk of so many cameras grows by: a quarter, and never past a whole chunk.
+fn growth(len: usize) -> usize {
+    (len / 4 + 1).min(CHUNK - len)
 }
 
 fn hash(hasher: &FixedState, id: &[u8]) -> u64 {

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock, RwLock};
 
 use actix::Addr;
@@ -29,7 +29,7 @@ pub(crate) struct Partition {
     pub(crate) number: u16,
     pub(crate) staging: Staging,
     pub(crate) closing: AtomicBool,
-    /// Organizations that were told that there is work and did not look yet.
+    /// Organizations whose actor is to look, or looks.
     told: AtomicU64,
     /// Journal bytes since the newest snapshot began.
     pub(crate) bytes_since_snapshot: AtomicU64,
@@ -57,6 +57,7 @@ pub(crate) struct Org {
     pub(crate) number: OrgNumber,
     pub(crate) partition: Arc<Partition>,
     pub(crate) ingress: SegQueue<Request>,
+    /// The actor was told that there is work, and did not find the queue empty since.
     scheduled: AtomicBool,
     abandoned: AtomicBool,
     in_flight: AtomicU64,
@@ -74,10 +75,11 @@ pub(crate) struct EndsInOrder {
 /// A share of what an organization may have in flight; given back when it is dropped.
 pub(crate) struct Permit {
     org: Arc<Org>,
-    debits: u64,
-    /// Nothing else was in flight when it was given.
-    pub(crate) alone: bool,
+    weight: u64,
 }
+
+/// What a request weighs at least among the debits in flight: one debit alone takes about as long as so many of a batch.
+pub(crate) const REQUEST_WEIGHT: u64 = 8;
 
 impl Partition {
     pub(crate) fn new(number: u16, staging: Staging, snapshot_lsn: u64) -> Self {
@@ -94,9 +96,9 @@ impl Partition {
         }
     }
 
-    /// Whether no organization has work that its actor did not look at yet.
-    pub(crate) fn is_quiet(&self) -> bool {
-        self.told.load(Ordering::Acquire) == 0
+    /// Whether no organization has work but the one that looked and `rests`, or will look again.
+    pub(crate) fn others_rest(&self, rests: bool) -> bool {
+        self.told.load(Ordering::Acquire) <= u64::from(!rests)
     }
 
     /// Refuses what could not be served.
@@ -155,18 +157,40 @@ impl Org {
         drop(self.actor.set(actor));
     }
 
-    /// Admits `debits` more.
+    /// Admits a request of so many debits.
     ///
     /// # Errors
-    /// [`Refusal::Busy`] when as many are in flight as are admitted.
-    pub(crate) fn admit(self: &Arc<Self>, debits: u64) -> Result<Permit, Refusal> {
-        let before = self.in_flight.fetch_add(debits, Ordering::AcqRel);
-        if before > 0 && before + debits > self.in_flight_max {
-            self.in_flight.fetch_sub(debits, Ordering::AcqRel);
+    /// [`Refusal::Busy`] when as much is in flight as is admitted.
+    pub(crate) fn admit(self: &Arc<Self>, debits: usize) -> Result<Permit, Refusal> {
+        let weight = weight(debits);
+        self.count(weight)?;
+        Ok(Permit { org: Arc::clone(self), weight })
+    }
+
+    /// Admits a single debit; whether nothing else is in flight. It is given back by the [permit](Self::permit_of_singles)
+    /// of all that it is judged with.
+    ///
+    /// # Errors
+    /// As [`Self::admit`].
+    pub(crate) fn admit_single(&self) -> Result<bool, Refusal> {
+        Ok(self.count(REQUEST_WEIGHT)? == 0)
+    }
+
+    /// The permit of so many single debits that were admitted.
+    pub(crate) fn permit_of_singles(self: &Arc<Self>, singles: usize) -> Permit {
+        let weight = u64::try_from(singles).unwrap_or(u64::MAX).saturating_mul(REQUEST_WEIGHT);
+        Permit { org: Arc::clone(self), weight }
+    }
+
+    /// Counts `weight` more in flight; what was in flight before.
+    fn count(&self, weight: u64) -> Result<u64, Refusal> {
+        let before = self.in_flight.fetch_add(weight, Ordering::AcqRel);
+        if before > 0 && before + weight > self.in_flight_max {
+            self.in_flight.fetch_sub(weight, Ordering::AcqRel);
             metric::refused_busy();
             return Err(Refusal::Busy);
         }
-        Ok(Permit { org: Arc::clone(self), debits, alone: before == 0 })
+        Ok(before)
     }
 
     /// Queues a request of a caller.
@@ -174,7 +198,10 @@ impl Org {
     /// # Errors
     /// When the partition stopped or the meter is closing.
     pub(crate) fn submit(&self, request: Request) -> Result<(), Unavailable> {
-        self.partition.check_open()?;
+        if let Err(unavailable) = self.partition.check_open() {
+            self.discard(&request);
+            return Err(unavailable);
+        }
         self.queue(request);
         if self.abandoned.load(Ordering::Acquire) {
             self.abandon();
@@ -192,13 +219,22 @@ impl Org {
     pub(crate) fn abandon(&self) {
         self.abandoned.store(true, Ordering::Release);
         while let Some(request) = self.ingress.pop() {
-            drop(request);
+            self.discard(&request);
         }
     }
 
-    /// Makes sure that the actor comes to look.
+    /// Gives back the share of a request that is thrown away: a single debit has no permit of its own.
+    fn discard(&self, request: &Request) {
+        if matches!(request, Request::Single { .. }) {
+            self.in_flight.fetch_sub(REQUEST_WEIGHT, Ordering::AcqRel);
+        }
+    }
+
+    /// Makes sure that the actor comes to look. Mostly it was told already, which is seen without taking the flag from it.
     pub(crate) fn wake(&self) {
-        if !self.scheduled.swap(true, Ordering::AcqRel)
+        fence(Ordering::SeqCst);
+        if !self.scheduled.load(Ordering::Relaxed)
+            && !self.scheduled.swap(true, Ordering::AcqRel)
             && let Some(actor) = self.actor.get()
         {
             self.partition.told.fetch_add(1, Ordering::AcqRel);
@@ -206,10 +242,19 @@ impl Org {
         }
     }
 
-    /// The actor looks now: what is queued from here on needs another signal.
-    pub(crate) fn looked(&self) {
-        self.partition.told.fetch_sub(1, Ordering::AcqRel);
+    /// The actor looked. Whether it may rest: if not, it has to look again, once the others had their turn. The two fences see to
+    /// it that a request is either seen here or wakes the actor.
+    pub(crate) fn rests(&self) -> bool {
+        if !self.ingress.is_empty() {
+            return false;
+        }
         self.scheduled.store(false, Ordering::Release);
+        fence(Ordering::SeqCst);
+        if !self.ingress.is_empty() && !self.scheduled.swap(true, Ordering::AcqRel) {
+            return false;
+        }
+        self.partition.told.fetch_sub(1, Ordering::AcqRel);
+        true
     }
 }
 
@@ -223,7 +268,7 @@ impl Drop for EndsInOrder {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.org.in_flight.fetch_sub(self.debits, Ordering::AcqRel);
+        self.org.in_flight.fetch_sub(self.weight, Ordering::AcqRel);
     }
 }
 
@@ -235,6 +280,11 @@ impl fmt::Debug for Org {
 
 impl fmt::Debug for Permit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Permit({})", self.debits)
+        write!(f, "Permit({})", self.weight)
     }
+}
+
+/// What a request of so many debits weighs.
+pub(crate) fn weight(debits: usize) -> u64 {
+    u64::try_from(debits).unwrap_or(u64::MAX).max(REQUEST_WEIGHT)
 }

@@ -13,6 +13,9 @@ use crate::storage::frame::{self, FrameMeta};
 
 use super::messages::{Release, Unavailable};
 
+/// Bytes of a group that are worth a sync while more is on its way.
+const WORTH_A_SYNC: usize = 16 << 10;
+
 /// Frames that become durable together, and the replies that wait for it.
 #[derive(Debug, Default)]
 pub(crate) struct Group {
@@ -99,15 +102,17 @@ impl Staging {
         Staged { inner: self.inner(), staging: self, wakes: false }
     }
 
-    /// Wakes the committer, if there is work for it. A request that is alone in a partition that is `quiet` otherwise is not
-    /// handed over but given back, with `spare` left to gather in: the caller writes it and then calls [`Self::written`].
+    /// Wakes the committer, if there is work for it: at once in a partition that is `quiet` otherwise, else when so much is gathered
+    /// that it is worth a sync, for the organizations that are next will hand over what they add. What is alone in a quiet
+    /// partition (one request, or single debits that were judged together) is not handed over but given back, with `spare`
+    /// left to gather in: the caller writes it and then calls [`Self::written`].
     pub(crate) fn hand_over(&self, quiet: bool, spare: Group) -> Result<Group, Group> {
         let mut inner = self.inner();
         let alone = quiet && inner.group.releases.len() == 1 && inner.group.frames > 0;
         if alone && inner.writing.is_none() && matches!(inner.end, End::Open) {
             return Ok(inner.take(By::Arbiter, spare));
         }
-        if inner.idle && !inner.group.is_empty() {
+        if inner.idle && !inner.group.is_empty() && (quiet || inner.group.bytes.len() >= WORTH_A_SYNC) {
             self.work.notify_one();
         }
         Err(spare)

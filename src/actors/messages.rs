@@ -131,12 +131,15 @@ impl OwnedDebit {
 /// The sending half of a reply.
 pub(crate) type ReplyTo<T> = oneshot::Sender<Result<T, Unavailable>>;
 
+/// The replies to single debits that were judged together.
+pub(crate) type SingleReplies = Vec<(ReplyTo<DebitReply>, Outcome)>;
+
 /// What is queued for an organization.
 pub(crate) enum Request {
-    One {
+    /// A debit that was [admitted as a single one](super::directory::Org::admit_single).
+    Single {
         debit: OwnedDebit,
         durability: Durability,
-        permit: Permit,
         reply: ReplyTo<DebitReply>,
     },
     Batch {
@@ -169,7 +172,7 @@ pub(crate) trait Read: Send {
 
 /// What leaves when a group is durable.
 pub(crate) enum Release {
-    One { reply: ReplyTo<DebitReply>, value: DebitReply, permit: Permit },
+    Singles { replies: SingleReplies, available: Tokens, lsn: Lsn, durability: Durability, permit: Permit },
     Batch { reply: ReplyTo<BatchReply>, value: BatchReply, permit: Permit },
     Call(Box<dyn FnOnce(Result<(), Unavailable>) + Send>),
 }
@@ -184,9 +187,12 @@ impl Release {
     /// away is no fault.
     pub(crate) fn release(self, durable: Result<(), Unavailable>) {
         match self {
-            Self::One { reply, value, permit } => {
+            Self::Singles { replies, available, lsn, durability, permit } => {
                 drop(permit);
-                _ = reply.send(durable.map(|()| value));
+                for (reply, outcome) in replies {
+                    let value = DebitReply { outcome, available, lsn, durability };
+                    _ = reply.send(durable.clone().map(|()| value));
+                }
             }
             Self::Batch { reply, value, permit } => {
                 drop(permit);
@@ -200,7 +206,7 @@ impl Release {
 impl fmt::Debug for Release {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::One { .. } => "One",
+            Self::Singles { .. } => "Singles",
             Self::Batch { .. } => "Batch",
             Self::Call(_) => "Call",
         })

@@ -1,6 +1,6 @@
 //! The actor of one organization: takes what is queued, lets the process judge it, stages frames and replies.
 //!
-//! It looks at the queue for at most [`DRAIN_DEBITS_MAX`] debits at a time and then lets the other organizations of the
+//! It looks at the queue for requests of at most [`LOOK_WEIGHT_MAX`] at a time and then lets the other organizations of the
 //! partition have their turn. A panic is caught here: the process is thrown away and rebuilt from storage by the
 //! [`supervisor`](super::supervisor); what was judged but not staged is gone with it, and its callers are told.
 
@@ -30,15 +30,15 @@ use crate::telemetry::metric::DebitCounters;
 
 use super::committer::{self, Writer};
 use super::coordinator::{CoordinatorActor, FromOrg};
-use super::directory::{Org, Partition, Permit};
+use super::directory::{self, Org, Partition, Permit};
 use super::group::{Group, Staged};
-use super::messages::{BatchReply, DebitReply, Durability, Release, ReplyTo, Request, Unavailable};
+use super::messages::{
+    BatchReply, DebitReply, Durability, Release, ReplyTo, Request, SingleReplies, Unavailable,
+};
 use super::supervisor::{self, Rebuilt};
 
-/// Most debits that one look at the queue judges.
-const DRAIN_DEBITS_MAX: usize = 16_384;
-/// Most single debits that are judged together.
-const SINGLES_MAX: usize = 4_096;
+/// What the requests of one look at the queue weigh at most, in debits: some hundred microseconds of work.
+const LOOK_WEIGHT_MAX: u64 = 8_192;
 
 /// How long an arbiter stays awake after a lone request.
 const AWAKE: Duration = Duration::from_micros(100);
@@ -76,7 +76,6 @@ pub(crate) struct OrgActor {
 
 struct Single {
     reply: ReplyTo<DebitReply>,
-    permit: Permit,
     durability: Durability,
 }
 
@@ -88,15 +87,15 @@ impl Handler<Drain> for OrgActor {
     type Result = ();
 
     fn handle(&mut self, _: Drain, ctx: &mut Context<Self>) {
-        self.org.looked();
         if catch_unwind(AssertUnwindSafe(|| self.drain())).is_err() {
             self.discard();
             supervisor::rebuild(&self.org, &self.local.home, self.rebuilds, ctx.address());
         }
-        if !self.org.ingress.is_empty() {
-            self.org.wake();
+        let rests = self.org.rests();
+        if !rests {
+            look_again(ctx.address());
         }
-        self.local.hand_over(&self.org.partition);
+        self.local.hand_over(&self.org.partition, rests);
     }
 }
 
@@ -125,11 +124,12 @@ impl Local {
         }
     }
 
-    /// Hands what is staged to the committer, or writes it at once when it is one request alone.
-    fn hand_over(&self, partition: &Partition) {
+    /// Hands what is staged to the committer, or writes it at once when it is alone. The organization that looked `rests`, or will
+    /// look again.
+    fn hand_over(&self, partition: &Partition, rests: bool) {
         let Some(writer) = &self.writer else { return };
         let staging = &partition.staging;
-        self.spare.set(match staging.hand_over(partition.is_quiet(), self.spare.take()) {
+        self.spare.set(match staging.hand_over(partition.others_rest(rests), self.spare.take()) {
             Err(spare) => spare,
             Ok(mut group) => {
                 committer::lock(writer).write(&mut group);
@@ -158,18 +158,15 @@ impl OrgActor {
 
     fn drain(&mut self) {
         let now = self.local.clock.now();
-        let mut budget = DRAIN_DEBITS_MAX;
+        let mut budget = LOOK_WEIGHT_MAX;
         while budget > 0
             && let Some(request) = self.org.ingress.pop()
         {
-            let cost = if let Request::Batch { batch, .. } = &request { batch.len().max(1) } else { 1 };
-            budget = budget.saturating_sub(cost);
-            if let Request::One { debit, durability, permit, reply } = request {
+            let debits = if let Request::Batch { batch, .. } = &request { batch.len() } else { 1 };
+            budget = budget.saturating_sub(directory::weight(debits));
+            if let Request::Single { debit, durability, reply } = request {
+                self.single_replies.push(Single { reply, durability });
                 self.singles.push(debit.as_debit());
-                self.single_replies.push(Single { reply, permit, durability });
-                if self.single_replies.len() >= SINGLES_MAX {
-                    self.judge_singles(now);
-                }
             } else {
                 self.judge_singles(now);
                 self.serve(request, now);
@@ -180,7 +177,7 @@ impl OrgActor {
 
     fn serve(&mut self, request: Request, now: Timestamp) {
         match request {
-            Request::One { .. } => unreachable!("single debits are gathered"),
+            Request::Single { .. } => unreachable!("single debits are gathered"),
             Request::Batch { batch, durability, permit, reply } => {
                 self.judge_batch(batch, durability, permit, reply, now);
             }
@@ -209,10 +206,20 @@ impl OrgActor {
         let Some(process) = &mut self.process else { return self.discard_singles() };
         let (mut staged, lsn) = judge(process, &mut self.singles, &self.org, &self.local, now);
         let available = process.pool().available();
-        for (single, outcome) in self.single_replies.drain(..).zip(self.singles.outcomes()) {
-            let Single { reply, permit, durability } = single;
-            let value = DebitReply { outcome: *outcome, available, lsn, durability };
-            release_as(&mut staged, durability, Release::One { reply, value, permit });
+        let (mut durable, mut applied) =
+            (SingleReplies::with_capacity(self.single_replies.len()), Vec::new());
+        for (Single { reply, durability }, outcome) in
+            self.single_replies.drain(..).zip(self.singles.outcomes())
+        {
+            let replies = if durability == Durability::Durable { &mut durable } else { &mut applied };
+            replies.push((reply, *outcome));
+        }
+        for (replies, durability) in [(durable, Durability::Durable), (applied, Durability::Applied)] {
+            if !replies.is_empty() {
+                let permit = self.org.permit_of_singles(replies.len());
+                let release = Release::Singles { replies, available, lsn, durability, permit };
+                release_as(&mut staged, durability, release);
+            }
         }
         drop(staged);
         self.singles.clear();
@@ -277,6 +284,7 @@ impl OrgActor {
     }
 
     fn discard_singles(&mut self) {
+        drop(self.org.permit_of_singles(self.single_replies.len()));
         for single in self.single_replies.drain(..) {
             refuse(single.reply, Unavailable::Rebuilding);
         }
@@ -294,9 +302,7 @@ fn judge<'a>(
 ) -> (Staged<'a>, Lsn) {
     let used = process.pool().totals.used;
     let charges = process.debits(batch, now);
-    // With more to come the committer can begin; else it is decided at the end of this look who writes.
-    let staging = &org.partition.staging;
-    let mut staged = if org.ingress.is_empty() { staging.lock_for_now() } else { staging.lock() };
+    let mut staged = org.partition.staging.lock_for_now();
     let lsn = stage_charges(&mut staged, org, &charges);
     if let Some(lsn) = lsn {
         process.pool_mut().lsn = lsn;
@@ -304,6 +310,14 @@ fn judge<'a>(
     local.counters.count(batch.outcomes(), process.pool().totals.used.minus(used).0);
     let lsn = lsn.unwrap_or_else(|| staged.last_lsn());
     (staged, lsn)
+}
+
+/// Has the actor look again when all others that have work had their turn: its mailbox would keep it on.
+fn look_again(actor: Addr<OrgActor>) {
+    actix_rt::spawn(async move {
+        tokio::task::yield_now().await;
+        actor.do_send(Drain);
+    });
 }
 
 fn stage_charges(staged: &mut Staged<'_>, org: &Org, charges: &Charges<'_>) -> Option<Lsn> {

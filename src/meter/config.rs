@@ -23,7 +23,8 @@ pub struct Config {
     pub segment_bytes_min: u64,
     /// Length of the largest journal segments, in bytes. Default: 64 MiB.
     pub segment_bytes_max: u64,
-    /// Debits that one organization may have in flight; more is refused as busy. Default: 65,536.
+    /// Debits that one organization may have in flight, a request counting as 8 at least: one or two milliseconds of work. More is
+    /// refused as busy. Default: 65,536.
     pub in_flight_max: u64,
     /// Tells the time.
     pub clock: Clock,

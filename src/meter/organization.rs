@@ -28,9 +28,6 @@ use super::error::Error;
 use super::open::{order, random_u64};
 use super::pending::Pending;
 
-/// What an administrative act or a question counts among the debits in flight.
-const ACT_WEIGHT: u64 = 16;
-
 /// The handle of an organization, with the rights of who asked for it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Organization {
@@ -141,10 +138,9 @@ impl Organization {
     /// As [`Self::debit`]; then nothing was sent.
     pub fn send_debit(&self, debit: Debit<'_>, durability: Durability) -> Result<Pending<DebitReply>, Error> {
         allow(self.rights.debit)?;
-        let permit = self.org.admit(1)?;
-        let alone = permit.alone;
+        let alone = self.org.admit_single()?;
         let (reply, pending) = oneshot::channel();
-        self.org.submit(Request::One { debit: OwnedDebit::from(debit), durability, permit, reply })?;
+        self.org.submit(Request::Single { debit: OwnedDebit::from(debit), durability, reply })?;
         Ok(Pending::new(pending, &self.org.partition).alone(alone))
     }
 
@@ -160,7 +156,7 @@ impl Organization {
     ) -> Result<Pending<BatchReply>, Error> {
         allow(self.rights.debit)?;
         batch.check_size()?;
-        let permit = self.org.admit(u64::try_from(batch.len()).unwrap_or(u64::MAX))?;
+        let permit = self.org.admit(batch.len())?;
         let (reply, pending) = oneshot::channel();
         let batch = std::mem::take(batch);
         self.org.submit(Request::Batch { batch, durability, permit, reply })?;
@@ -324,7 +320,7 @@ impl Organization {
 
     async fn command(&self, command: Command) -> Result<Lsn, Error> {
         allow(self.rights.administer)?;
-        let permit = self.org.admit(ACT_WEIGHT)?;
+        let permit = self.org.admit(1)?;
         let (reply, pending) = oneshot::channel();
         self.org.submit(Request::Command { command, permit, reply })?;
         Ok(Pending::new(pending, &self.org.partition).await??)
@@ -334,7 +330,7 @@ impl Organization {
         &self,
         question: impl FnOnce(&Pool, Timestamp) -> T + Send + 'static,
     ) -> Result<T, Error> {
-        let permit = self.org.admit(ACT_WEIGHT)?;
+        let permit = self.org.admit(1)?;
         let (reply, pending) = oneshot::channel();
         self.org.submit(Request::Read { read: Box::new(ReadWith { question, reply }), permit })?;
         Pending::new(pending, &self.org.partition).await

@@ -110,7 +110,9 @@ async fn r14_an_ordered_close_answers_everything_that_was_sent_and_refuses_what_
     let send = |to: &Organization, seq| to.send_debit(debit(seq), Durability::Durable).expect("admitted");
     let under_way: Vec<_> = (0..100).flat_map(|seq| [send(&acme, seq), send(&other, seq)]).collect();
     let closing = tokio::spawn(meter.clone().close());
-    while acme.send_debit(debit(200), Durability::Durable).is_ok() {
+    while acme.send_debit(debit(200), Durability::Durable).map_or_else(|error| error.code(), |_| "")
+        != "closing"
+    {
         tokio::task::yield_now().await;
     }
     assert_eq!(code_of(&acme, debit(201)).await, "closing");

@@ -13,6 +13,9 @@ use crate::support::{
     available, code, code_of, config, debit, handle, open_on, organization, outcome, summary,
 };
 
+/// What a request counts at least among the debits in flight.
+const REQUEST_WEIGHT: u64 = 8;
+
 fn is_there(pending: &mut Pending<DebitReply>) -> bool {
     Pin::new(pending).poll(&mut Context::from_waker(Waker::noop())).is_ready()
 }
@@ -20,7 +23,7 @@ fn is_there(pending: &mut Pending<DebitReply>) -> bool {
 #[tokio::test]
 async fn what_is_over_the_bound_in_flight_is_busy_and_leaves_no_trace() {
     let disk = GatedDisk::default();
-    let config = Config { in_flight_max: 64, ..config("d".as_ref()) };
+    let config = Config { in_flight_max: 64 * REQUEST_WEIGHT, ..config("d".as_ref()) };
     let meter = Meter::open_on(Arc::new(disk.clone()), config).expect("new");
     let (acme, other) =
         (organization(&meter, "acme", 1_000).await, organization(&meter, "other", 1_000).await);

@@ -112,13 +112,14 @@ impl Handler<Rebuilt> for OrgActor {
 }
 
 impl Local {
-    /// Keeps the arbiter from parking for a moment after each lone request, because waking it for the next one would take
-    /// longer than that. Actors go on meanwhile.
+    /// Keeps the arbiter from parking for a moment after what was alone, because waking it for the next request would take
+    /// longer than that. Its actors go on meanwhile, and so does whoever else wants the processor.
     pub(crate) async fn stay_awake(self: Rc<Self>) {
         loop {
             self.answered.notified().await;
             let begun = clock::start();
             while begun.elapsed() < AWAKE {
+                std::thread::yield_now();
                 tokio::task::yield_now().await;
             }
         }

@@ -78,14 +78,26 @@ impl Rows {
     }
 
     fn read_json(&mut self, body: &[u8]) -> Result<(), Problem> {
-        let mut from = serde_json::Deserializer::from_slice(body);
-        match from.deserialize_any(Body { rows: self }).and_then(|()| from.end()) {
+        let read = match std::str::from_utf8(body) {
+            // To check a whole body at once is cheaper than to check each text in it.
+            Ok(text) => self.read_json_from(serde_json::Deserializer::from_str(text)),
+            Err(_) => self.read_json_from(serde_json::Deserializer::from_slice(body)),
+        };
+        match read {
             // What cannot be held, a number like 1e400 say, is a bad value of its own row when the body is JSON all the same.
             Err(error) if error.is_syntax() && !self.is_over => {
                 self.read_json_by_row(body).map_err(|_| Problem::malformed_body(error))
             }
             read => read.map_err(Problem::malformed_body),
         }
+    }
+
+    fn read_json_from<'de>(
+        &mut self,
+        mut from: serde_json::Deserializer<impl serde_json::de::Read<'de>>,
+    ) -> Result<(), serde_json::Error> {
+        from.deserialize_any(Body { rows: self })?;
+        from.end()
     }
 
     fn read_json_by_row(&mut self, body: &[u8]) -> Result<(), serde_json::Error> {

@@ -16,6 +16,7 @@ use crate::domain::invariants::check_directory;
 use crate::domain::pool::{Pool, Totals};
 use crate::domain::registry::Registry;
 use crate::domain::tokens::Tokens;
+use crate::storage::backup::BackupManifest;
 use crate::storage::event_codec;
 use crate::storage::reader::{self, Ending, Start};
 use crate::storage::replay::PartitionState;
@@ -28,7 +29,7 @@ use super::output::{number, print, print_json, table};
 /// What to verify.
 #[derive(Args, Debug)]
 pub struct VerifyArgs {
-    /// The data directory; no server may hold it.
+    /// The data directory, which no server may hold, or a backup.
     pub directory: PathBuf,
     /// Print JSON.
     #[arg(long)]
@@ -127,12 +128,17 @@ pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
     if report.clean {
         return Ok(());
     }
+    Err(Failure::new(faults(&report).join("\n")))
+}
+
+/// Everything that is wrong, for people.
+pub(super) fn faults(report: &Report) -> Vec<String> {
     let damage = report.partitions.iter().flat_map(|partition| &partition.damage);
     let mut messages: Vec<_> = damage.map(|damage| damage.message.clone()).collect();
     messages.extend(report.violations.iter().map(|violation| {
         format!("invariant {} does not hold: {}; nothing was changed", violation.invariant, violation.what)
     }));
-    Err(Failure::new(messages.join("\n")))
+    messages
 }
 
 /// Replays and checks a directory.
@@ -141,6 +147,9 @@ pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
 /// When it cannot be opened. Damage and broken invariants are in the report.
 pub(super) fn read(directory: &Path) -> Result<Verified, Failure> {
     let (manifest, layout, _lock) = open(directory)?;
+    if let Some(backup) = BackupManifest::read(&RealDisk, &layout).map_err(failure)? {
+        backup.check_files(&RealDisk, &layout).map_err(failure)?;
+    }
     let mut states = Vec::new();
     let mut reports = Vec::new();
     let mut violations = Vec::new();
@@ -186,14 +195,17 @@ pub(super) fn expect_directory(directory: &Path) -> Result<(), Failure> {
     )))
 }
 
-/// Opens a directory for reading only, and keeps writers out.
+/// Opens a directory or a backup for reading only, and keeps writers out.
 ///
 /// # Errors
-/// When it is none, is held by a writer, or is of a newer format.
+/// When it is neither, is held by a writer, or is of a newer format.
 pub(super) fn open(directory: &Path) -> Result<(Manifest, Layout, DirectoryLock), Failure> {
-    expect_directory(directory)?;
     let layout = Layout::new(directory);
     let lock = DirectoryLock::shared(&layout.lock()).map_err(failure)?;
+    if let Some(backup) = BackupManifest::read(&RealDisk, &layout).map_err(failure)? {
+        return Ok((backup.source(), layout, lock));
+    }
+    expect_directory(directory)?;
     let manifest = Manifest::read(&RealDisk, &layout).map_err(failure)?;
     let manifest = manifest.ok_or_else(|| Failure::usage("the manifest went away while it was read"))?;
     Ok((manifest, layout, lock))

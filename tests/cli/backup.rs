@@ -188,7 +188,7 @@ fn i3_i6_a_backup_beside_a_serving_meter_holds_what_was_acknowledged_and_ends_it
 }
 
 /// A closed directory with twelve seconds of debits, transfers and snapshots.
-fn timed(scene: &Scene, partitions: u16) {
+pub(crate) fn timed(scene: &Scene, partitions: u16) {
     let (clock, hand) = Clock::manual(Timestamp::from_ms(START_MS).expect("in range"));
     runtime().block_on(async {
         let meter =

@@ -1,8 +1,8 @@
 //! `weir verify`: replays everything in a stopped data directory and checks that it holds what it must.
 //!
-//! Each partition is replayed as a start would replay it, from its newest snapshot, and once more from its very first
-//! frame while all frames are there; both states must be equal byte for byte (I8). Every snapshot and every frame that is
-//! kept is read. Then the invariants are checked over all partitions together. Nothing is written: a torn tail stays as it
+//! Each partition is replayed as a start would replay it, from its newest snapshot, and once more over its whole kept history, from its very
+//! first frame or from the oldest snapshot that it goes on from; both states must be equal byte for byte (I8). Every snapshot and every
+//! frame that is kept is read. A digest of each state, and of all, tells whether two directories hold the same. Then the invariants are checked over all partitions together. Nothing is written: a torn tail stays as it
 //! is, and is no error, because what it held was never acknowledged.
 
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
 use crate::domain::ids::{Lsn, OrgId, OrgNumber};
 use crate::domain::invariants::check_directory;
@@ -45,6 +46,8 @@ pub(super) struct Report {
     pub(super) clean: bool,
     partitions: Vec<PartitionReport>,
     totals: TotalsReport,
+    /// SHA-256 over the digests of the partitions, in their order; none when something is damaged.
+    digest: Option<String>,
     violations: Vec<ViolationReport>,
 }
 
@@ -62,8 +65,13 @@ struct PartitionReport {
     torn_tail: Option<TornReport>,
     /// Whether the last frame says that the journal was closed in order.
     closed_cleanly: bool,
-    /// Whether the first frame ever is still there, so that the snapshots could be compared with a full replay.
+    /// Whether the first frame ever is still there.
     replayed_from_first: bool,
+    /// What the second replay, of the whole kept history, began with: the lsn of a snapshot, or zero for the first frame. None when
+    /// that is what the first replay began with, or something is damaged.
+    compared_from: Option<u64>,
+    /// SHA-256 of the state as a snapshot would hold it, in hexadecimal; none when something is damaged.
+    digest: Option<String>,
     damage: Vec<DamageReport>,
 }
 
@@ -164,6 +172,7 @@ pub(super) fn read(directory: &Path) -> Result<Verified, Failure> {
         states.push(partition_state(&home, &mut report, &mut violations)?);
         reports.push(report);
     }
+    let digest = digest_of_all(&reports);
     let registry = states.first_mut().map(|state| std::mem::take(&mut state.registry)).unwrap_or_default();
     let pools: Vec<_> = states.into_iter().flat_map(|state| state.pools).flatten().collect();
     let is_whole = reports.iter().all(|report| report.damage.is_empty());
@@ -176,6 +185,7 @@ pub(super) fn read(directory: &Path) -> Result<Verified, Failure> {
         clean: is_whole && violations.is_empty(),
         partitions: reports,
         totals: totals_of(&pools),
+        digest,
         violations,
     };
     Ok(Verified { report, pools })
@@ -247,40 +257,74 @@ fn partition_state(
         }
         Err(fault) => note_damage(report, fault)?,
     }
-    let mut from_first = PartitionState::default();
-    if let Err(fault) = read_every_frame(home, report, &mut from_first) {
+    report.organizations = state.pools.iter().flatten().count();
+    let (from, mut whole) = match replay::oldest_snapshot(home).map_err(failure)? {
+        Some((lsn, decoded)) => (lsn.0, PartitionState::of_snapshot(decoded)),
+        None => (0, PartitionState::default()),
+    };
+    if let Err(fault) = read_every_frame(home, report, &mut whole) {
         note_damage(report, fault)?;
     }
-    report.organizations = state.pools.iter().flatten().count();
-    if report.damage.is_empty() && report.replayed_from_first && report.snapshot_lsn > 0 {
-        let is_equal = bytes(home.partition, &mut state) == bytes(home.partition, &mut from_first);
-        if !is_equal {
-            let what = format!(
-                "partition {}: a replay from the snapshot at lsn {} differs from a replay of all frames",
-                home.partition, report.snapshot_lsn
-            );
-            violations.push(ViolationReport { invariant: "I8", what });
+    if report.damage.is_empty() {
+        let stored = bytes(home.partition, &mut state);
+        report.digest = Some(hex(&Sha256::digest(&stored)));
+        if from < report.snapshot_lsn {
+            report.compared_from = Some(from);
+            violations.extend(difference(
+                home.partition,
+                report,
+                &stored,
+                &bytes(home.partition, &mut whole),
+            ));
         }
     }
     Ok(state)
 }
 
-/// Reads all frames that are kept, and carries them out when none is missing at the beginning.
+/// What I8 forbids: that the two replays of a partition differ.
+fn difference(
+    partition: u16,
+    report: &PartitionReport,
+    stored: &[u8],
+    whole: &[u8],
+) -> Option<ViolationReport> {
+    let at = stored.iter().zip(whole).position(|(one, other)| one != other);
+    let at = at.or_else(|| (stored.len() != whole.len()).then(|| stored.len().min(whole.len())))?;
+    let what = format!(
+        "partition {partition}: a replay from the snapshot at lsn {} differs from a replay of all kept frames, \
+         first at byte {at} of the stored state",
+        report.snapshot_lsn
+    );
+    Some(ViolationReport { invariant: "I8", what })
+}
+
+/// Reads all frames that are kept, and carries out those that the state does not hold.
 fn read_every_frame(
     home: &Home,
     report: &mut PartitionReport,
     state: &mut PartitionState,
 ) -> Result<(), Fault> {
     let (mut frames, mut closed) = (0, false);
-    let is_whole = report.replayed_from_first;
     let read = recovery::scan_partition(home, Start::Oldest, &mut |frame| {
         frames += 1;
         closed = frame.meta.kind == event_codec::CLOSED;
-        if is_whole { state.replay_frame(frame) } else { Ok(()) }
+        state.replay_frame(frame)
     });
     report.frames = frames;
     report.closed_cleanly = closed && read.is_ok();
     read.map(|_| ())
+}
+
+fn digest_of_all(partitions: &[PartitionReport]) -> Option<String> {
+    let mut all = Sha256::new();
+    for partition in partitions {
+        all.update(partition.digest.as_ref()?);
+    }
+    Some(hex(&all.finalize()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn check_snapshots(home: &Home, report: &mut PartitionReport) -> Result<(), Failure> {
@@ -414,6 +458,7 @@ fn text(report: &Report) -> String {
         number(totals.debits_charged),
         number(totals.debits_exempt)
     ));
+    lines.extend(report.digest.as_ref().map(|digest| format!("digest {digest}")));
     if report.clean {
         lines.push(
             "clean: every frame and snapshot reads back, and every invariant holds; nothing was changed"

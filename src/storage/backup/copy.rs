@@ -11,10 +11,11 @@ use crate::storage::fault::{Fault, Result};
 use crate::storage::frame::{self, Next};
 use crate::storage::layout::Home;
 use crate::storage::reader;
+use crate::storage::replay::load_snapshot;
 use crate::storage::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::storage::snapshot;
 
-use super::history::{self, load};
+use super::history;
 
 /// Segments are a multiple of this long.
 const SEGMENT_STEP_BYTES: usize = 512;
@@ -53,7 +54,7 @@ pub fn copy(from: &Home, to: &Home, cut: Lsn) -> Result<LeftOut> {
 fn copy_snapshots(from: &Home, to: &Home, cut: Lsn, reach: Lsn) -> Result<LeftOut> {
     let mut left_out = LeftOut::default();
     for lsn in snapshot::list(from)?.into_iter().filter(|lsn| *lsn >= reach) {
-        match load(from, lsn) {
+        match load_snapshot(from, lsn) {
             Ok(decoded) if history::holds(lsn, &decoded) <= cut => {
                 let whole = snapshot::load(from, lsn)?;
                 snapshot::write_snapshot(to, whole.header, &whole.body)?;

@@ -21,8 +21,8 @@ use crate::storage::fault::{Fault, Result};
 use crate::storage::frame::FrameRef;
 use crate::storage::layout::Home;
 use crate::storage::reader::{self, Start};
-use crate::storage::snapshot;
-use crate::storage::snapshot_codec::{self, DecodedPartition};
+use crate::storage::replay;
+use crate::storage::snapshot_codec::DecodedPartition;
 
 /// How far a journal is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,26 +107,12 @@ impl History {
     /// # Errors
     /// As [`reader::read`], and when a payload cannot be decoded.
     pub fn read(home: &Home, limit: Limit) -> Result<Self> {
-        let (after, mut history) = Self::base(home)?;
+        let (after, mut history) = match replay::oldest_snapshot(home)? {
+            Some((lsn, decoded)) => (lsn, Self::of(home.partition, lsn, &decoded)),
+            None => (Lsn(0), Self::default()),
+        };
         reader::read(home, Start::After(after), &mut |frame| history.take(home.partition, frame, limit))?;
         Ok(history)
-    }
-
-    /// The history of the oldest snapshot that the journal goes on from, without a frame after it.
-    fn base(home: &Home) -> Result<(Lsn, Self)> {
-        let first = reader::list_segments(home)?.first().copied();
-        if first == Some(Lsn(1)) {
-            return Ok((Lsn(0), Self::default()));
-        }
-        let reached = |lsn: &Lsn| first.is_some_and(|first| lsn.next() >= first);
-        for lsn in snapshot::list(home)?.into_iter().filter(reached) {
-            match load(home, lsn) {
-                Ok(decoded) => return Ok((lsn, Self::of(home.partition, lsn, &decoded))),
-                Err(fault) if fault.is_damage() => {}
-                Err(fault) => return Err(fault),
-            }
-        }
-        Ok((Lsn(0), Self::default()))
     }
 
     fn of(partition: u16, lsn: Lsn, decoded: &DecodedPartition) -> Self {
@@ -208,20 +194,6 @@ pub fn consistent(histories: &[History]) -> Vec<Lsn> {
         }
         cut = shorter;
     }
-}
-
-/// Reads a snapshot and decodes it.
-///
-/// # Errors
-/// As [`snapshot::load`]; [`Fault::Corrupt`] as well when it cannot be decoded.
-pub(super) fn load(home: &Home, lsn: Lsn) -> Result<DecodedPartition> {
-    let (path, snapshot) = (home.layout.snapshot(home.partition, lsn), snapshot::load(home, lsn)?);
-    if snapshot.header.version > snapshot_codec::SNAPSHOT_VERSION {
-        let (found, supported) = (snapshot.header.version.into(), snapshot_codec::SNAPSHOT_VERSION.into());
-        return Err(Fault::TooNew { path, found, supported });
-    }
-    let decoded = snapshot_codec::decode(&snapshot.body);
-    decoded.map_err(|error| Fault::corrupt(&path, 0, Some(lsn), error.to_string()))
 }
 
 /// The last frame that anything in a snapshot holds: its pools are taken one after the other.

@@ -10,3 +10,4 @@ mod process;
 mod replay;
 mod scene;
 mod serve;
+mod upgrade;

@@ -3,6 +3,7 @@
 mod backup;
 mod client;
 mod demo;
+mod drills;
 mod history;
 mod keys;
 mod offline;

@@ -281,6 +281,41 @@ fn a_directory_of_one_partition_is_restored_to_any_of_its_frames() {
     check_refused(&scene, &["--at", "1:1"], "no partition 1");
 }
 
+/// The earliest point of each partition after many snapshots, when so much journal is kept.
+fn earliest(journal_keep_bytes: u64) -> Vec<u64> {
+    let scene = Scene::new();
+    runtime().block_on(async {
+        let config = Config { journal_keep_bytes, ..config(&scene.data()) };
+        let meter = Meter::open(config).expect("a new directory");
+        let organizations = organizations(&meter).await;
+        for round in 0..40 {
+            for organization in &organizations {
+                for part in 0..40 {
+                    organization.debit_batch(batch(round * 400 + part * 10, 6)).await.expect("judged");
+                }
+            }
+            assert!(meter.snapshot().await, "written");
+        }
+        meter.close().await;
+    });
+    let made = weir(&["backup", text(&scene.path("backup")), "--data", text(&scene.data()), "--json"]).json();
+    let partitions = made["partitions"].as_array().expect("partitions").iter();
+    let reached = partitions.clone().map(|part| part["earliest_lsn"].as_u64().expect("a number")).collect();
+    // The earliest moment of all is the latest of theirs; with every first frame there is none before which nothing was.
+    let at = partitions.filter_map(|part| part["earliest_at"].as_str()).max().unwrap_or("0:3");
+    let restored = restore(&scene, &["--at", at]);
+    assert_eq!(restored.code, 0, "{restored:?}");
+    reached
+}
+
+#[test]
+fn more_journal_is_kept_where_it_is_wanted_and_restoring_reaches_further_back() {
+    let (none, some, all) = (earliest(0), earliest(2 << 14), earliest(1 << 30));
+    let rises = |near: &[u64], far: &[u64]| near.iter().zip(far).all(|(near, far)| near > far);
+    assert!(rises(&none, &some) && rises(&some, &all), "{none:?} {some:?} {all:?}");
+    assert_eq!(all, [0, 0]);
+}
+
 fn restore(scene: &Scene, more: &[&str]) -> Ended {
     let (backup, target) = (scene.path("backup"), scene.path("target"));
     weir(&[&["restore", text(&backup), text(&target)], more].concat())

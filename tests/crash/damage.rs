@@ -131,10 +131,10 @@ fn i5_a_journal_whose_end_reads_as_zeros_from_any_byte_on_is_a_legal_prefix() {
     let (disk, _, trace) = directory();
     for partition in 0..PARTITIONS {
         let at_home = home(&disk, partition);
-        let segments = files(&disk, &at_home)
+        let mut segments = files(&disk, &at_home)
             .into_iter()
             .filter(|(path, _)| path.extension().is_some_and(|end| end == "wal"));
-        let (path, bytes) = segments.last().expect("a journal");
+        let (path, bytes) = segments.next_back().expect("a journal");
         for from in 0..bytes.len() {
             let (mut zeroed, image) = (bytes.clone(), disk.restart());
             zeroed[from..].fill(0);

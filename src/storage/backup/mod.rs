@@ -76,7 +76,8 @@ pub fn homes(disk: &Arc<dyn Disk>, layout: &Layout, manifest: &Manifest) -> Vec<
 /// # Errors
 /// [`Fault::Corrupt`] and [`Fault::Missing`] for damage in the source, [`Fault::TooNew`], [`Fault::Io`].
 pub fn back_up(from: &[Home], to: &[Home]) -> Result<(Vec<Reach>, Vec<Fault>)> {
-    let histories: Vec<_> = from.iter().map(read_settled).collect::<Result<_>>()?;
+    let read = |home| settled(|| History::read(home, Limit::End));
+    let histories: Vec<_> = from.iter().map(read).collect::<Result<_>>()?;
     let (mut reaches, mut unreadable) = (Vec::new(), Vec::new());
     let cuts = consistent(&histories);
     for (((from, to), history), cut) in from.iter().zip(to).zip(&histories).zip(cuts) {
@@ -148,10 +149,10 @@ fn up_to(from: &[Home], time: Timestamp) -> std::result::Result<Vec<History>, Re
 ///
 /// A reading sees the newest groups while they are written, and may see a later one and not the one before it. But what a first reading
 /// found a later group behind was durable by then, and is whole in a second reading; where it is not, it is damaged.
-fn read_settled(home: &Home) -> Result<History> {
+fn settled(mut read: impl FnMut() -> Result<History>) -> Result<History> {
     let mut failed = None;
     loop {
-        match History::read(home, Limit::End) {
+        match read() {
             Err(Fault::Corrupt { lsn, .. }) if lsn > failed => failed = lsn,
             read => return read,
         }
@@ -163,4 +164,29 @@ fn reach(home: &Home, history: &History, last: Lsn) -> Result<Reach> {
     let last_at =
         if last == history.last { history.last_at } else { History::read(home, Limit::Frame(last))?.last_at };
     Ok(Reach { earliest, earliest_at, last, last_at })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    /// Readings that fail at these frames, one after the other, and then succeed; how many of them were made.
+    fn check_settled(failing: &[u64]) -> (bool, usize) {
+        let mut readings = failing.iter();
+        let read = || match readings.next() {
+            Some(lsn) => Err(Fault::corrupt(Path::new("1.wal"), 64, Some(Lsn(*lsn)), "a hole")),
+            None => Ok(History::default()),
+        };
+        (settled(read).is_ok(), failing.len() - readings.len())
+    }
+
+    #[test]
+    fn a_hole_is_damage_when_a_second_reading_finds_it_again() {
+        assert_eq!(check_settled(&[]), (true, 0));
+        assert_eq!(check_settled(&[5]), (true, 1));
+        assert_eq!(check_settled(&[5, 9, 12]), (true, 3));
+        assert_eq!(check_settled(&[5, 5, 5]), (false, 2));
+        assert_eq!(check_settled(&[5, 9, 7]), (false, 3));
+    }
 }

@@ -5,9 +5,9 @@
 //! - Two snapshots that were just read whole stay, and every frame above the older one stays: if the newest turns out
 //!   unreadable later, the older one and the journal still give everything.
 //! - With fewer than two good snapshots nothing is removed.
-//! - As many bytes of the newest segments stay as are to be kept for restoring to a point in time, with a snapshot to begin from: the newest
-//!   good one before the oldest of them. Of the snapshots between, those stay that a later beginning will need: for each segment
-//!   the newest before it.
+//! - As many bytes of the newest segments stay as are to be kept for restoring to a point in time, with a snapshot
+//!   to begin from: the newest good one before the oldest of them. Of the snapshots between, those stay that a
+//!   later beginning will need: for each segment the newest before it.
 //! - The active segment, which is the last, is never removed.
 //! - Segments go oldest first, each removal durable before the next, so that a crash never leaves a gap.
 //!
@@ -34,12 +34,12 @@ pub struct Retired {
     pub segments: usize,
 }
 
-/// Removes superfluous snapshots and segments of one partition, but for the newest `keep_bytes` of its segments and what they need.
-/// May run while the journal is being written.
+/// Removes superfluous snapshots and segments of one partition, but for the newest `keep_bytes` of its segments and
+/// what they need. May run while the journal is being written.
 ///
 /// # Errors
-/// [`Fault::Io`], and [`Fault::TooNew`] for a snapshot of a newer release. What is still needed is still there, and the
-/// call may be repeated.
+/// [`Fault::Io`], and [`Fault::TooNew`] for a snapshot of a newer release. What is still needed is still there, and
+/// the call may be repeated.
 pub fn retire(home: &Home, keep_bytes: u64) -> Result<Retired> {
     let snapshots = snapshot::list(home)?;
     let Some(older_kept) = nth_good(home, snapshots.iter().rev(), SNAPSHOTS_KEPT)? else {
@@ -80,7 +80,8 @@ fn nth_good<'a>(home: &Home, snapshots: impl Iterator<Item = &'a Lsn>, nth: usiz
     Ok(None)
 }
 
-/// The first frame of the oldest segment among the newest that have `keep_bytes` together; of none, a frame after all.
+/// The first frame of the oldest segment among the newest that have `keep_bytes` together; of none, a frame after
+/// all.
 fn oldest_within(home: &Home, segments: &[Lsn], keep_bytes: u64) -> Result<Lsn> {
     let (mut oldest, mut bytes) = (Lsn(u64::MAX), 0_u64);
     for &first in segments.iter().rev() {

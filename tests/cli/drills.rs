@@ -1,4 +1,5 @@
-//! The drills of `docs/OPERATIONS.md`, run as they stand there: a document that shows commands must show commands that work.
+//! The drills of `docs/OPERATIONS.md`, run as they stand there: a document that shows commands must show commands
+//! that work.
 
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;

@@ -1,8 +1,9 @@
-//! Directories that earlier versions wrote, kept in `tests/formats/directories`: each opens with its balances, history and identities.
+//! Directories that earlier versions wrote, kept in `tests/formats/directories`: each opens with its balances,
+//! history and identities.
 //!
-//! A kept directory has the files of a stopped server, segments without the zeros at their end, and `expected.json`: what
-//! `weir verify` and the client commands said when it was written. It is written by the test that wants it, once for each version, when
-//! `WEIR_WRITE_GOLDEN` is set.
+//! A kept directory has the files of a stopped server, segments without the zeros at their end, and
+//! `expected.json`: what `weir verify` and the client commands said when it was written. It is written by the test
+//! that wants it, once for each version, when `WEIR_WRITE_GOLDEN` is set.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -74,7 +75,8 @@ fn names() -> [OrgId; 3] {
     [name(0, 0), name(1, 0), name(0, 1)].map(|name| name.expect("there is no end of them"))
 }
 
-/// Sixteen debits of a round: by sequence numbers with and without a time, by event ids, exempt, and of a removed camera.
+/// Sixteen debits of a round: by sequence numbers with and without a time, by event ids, exempt, and of a removed
+/// camera.
 fn round(number: u64) -> DebitBatch {
     let time = Timestamp::from_ms(START_MS + number * 1_000).ok();
     let mut batch = DebitBatch::with_capacity(16);

@@ -56,8 +56,8 @@ fn copy_files(from: &SimDisk, to: &SimDisk, folder: &Path) {
     }
 }
 
-/// What a backup sees that lists the snapshots at the first of two moments, and reads the journal of each partition at its own; none
-/// where retention made it begin anew.
+/// What a backup sees that lists the snapshots at the first of two moments, and reads the journal of each partition
+/// at its own; none where retention made it begin anew.
 fn seen(snapshots: &Moment, journals: [&Moment; 2]) -> Option<SimDisk> {
     let disk = SimDisk::new();
     for (partition, journal) in (0..PARTITIONS).zip(journals) {

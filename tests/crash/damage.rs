@@ -1,4 +1,5 @@
-//! Damaged directories: every flipped bit and every truncation is noticed or has no effect, and nothing is deleted because of it.
+//! Damaged directories: every flipped bit and every truncation is noticed or has no effect, and nothing is deleted
+//! because of it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -41,8 +42,8 @@ fn files(disk: &SimDisk, home: &Home) -> Vec<(PathBuf, Vec<u8>)> {
     paths.map(|path| (path.clone(), disk.read(&path).expect("there"))).collect()
 }
 
-/// What recovery makes of a damaged file: the damage is told with its place, or the state is the right one, or the last group is
-/// reported as torn.
+/// What recovery makes of a damaged file: the damage is told with its place, or the state is the right one, or the
+/// last group is reported as torn.
 fn outcome(
     disk: &SimDisk,
     partition: u16,

@@ -1,7 +1,8 @@
-//! What is depended on: by `cargo deny` where it is installed, else a lighter check of our own against the same `deny.toml`.
+//! What is depended on: by `cargo deny` where it is installed, else a lighter check of our own against the same
+//! `deny.toml`.
 //!
-//! Our own reads the licences of everything that this machine builds, and the names that are banned. Deliberately absent from it:
-//! advisories, sources, other platforms, and the texts of licences.
+//! Our own reads the licences of everything that this machine builds, and the names that are banned. Deliberately
+//! absent from it: advisories, sources, other platforms, and the texts of licences.
 
 use std::process::{Command, Stdio};
 

@@ -1,6 +1,7 @@
 //! `weir backup`: a copy of a data directory at one consistent cut, also while a server writes there.
 //!
-//! The files are read, nobody is asked: `storage::backup` says why that is enough. The backup has its name only when it is whole and synced.
+//! The files are read, nobody is asked: `storage::backup` says why that is enough. The backup has its name only
+//! when it is whole and synced.
 
 use std::path::PathBuf;
 use std::sync::Arc;

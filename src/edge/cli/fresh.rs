@@ -1,4 +1,5 @@
-//! A directory in the making: it has a temporary name until everything in it is synced and checked, and goes when it is given up.
+//! A directory in the making: it has a temporary name until everything in it is synced and checked, and goes when
+//! it is given up.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;

@@ -1,7 +1,8 @@
 //! `weir restore`: makes a data directory of a backup, as it was at a point in time.
 //!
-//! The new directory has an identity of its own, so that its files and those of the original are never taken for each other; organizations
-//! and API keys stay what they are. It gets its name only after it was verified as `weir verify` does.
+//! The new directory has an identity of its own, so that its files and those of the original are never taken for
+//! each other; organizations and API keys stay what they are. It gets its name only after it was verified as `weir
+//! verify` does.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -30,7 +31,8 @@ pub struct RestoreArgs {
     pub backup: PathBuf,
     /// The data directory to make; it must not be there yet.
     pub directory: PathBuf,
-    /// The last point to keep: a time like 2026-03-01T12:00:00Z, the lsn of a frame, or PARTITION:LSN [default: all of the backup].
+    /// The last point to keep: a time like 2026-03-01T12:00:00Z, the lsn of a frame, or PARTITION:LSN [default: all
+    /// of the backup].
     #[arg(long, value_name = "POINT")]
     pub at: Option<Point>,
     /// Print JSON.

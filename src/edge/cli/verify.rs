@@ -1,9 +1,10 @@
 //! `weir verify`: replays everything in a stopped data directory and checks that it holds what it must.
 //!
-//! Each partition is replayed as a start would replay it, from its newest snapshot, and once more over its whole kept history, from its very
-//! first frame or from the oldest snapshot that it goes on from; both states must be equal byte for byte (I8). Every snapshot and every
-//! frame that is kept is read. A digest of each state, and of all, tells whether two directories hold the same. Then the invariants are checked over all partitions together. Nothing is written: a torn tail stays as it
-//! is, and is no error, because what it held was never acknowledged.
+//! Each partition is replayed as a start would replay it, from its newest snapshot, and once more over its whole
+//! kept history, from its very first frame or from the oldest snapshot that it goes on from; both states must be
+//! equal byte for byte (I8). Every snapshot and every frame that is kept is read. A digest of each state, and of
+//! all, tells whether two directories hold the same. Then the invariants are checked over all partitions together.
+//! Nothing is written: a torn tail stays as it is, and is no error, because what it held was never acknowledged.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -67,8 +68,8 @@ struct PartitionReport {
     closed_cleanly: bool,
     /// Whether the first frame ever is still there.
     replayed_from_first: bool,
-    /// What the second replay, of the whole kept history, began with: the lsn of a snapshot, or zero for the first frame. None when
-    /// that is what the first replay began with, or something is damaged.
+    /// What the second replay, of the whole kept history, began with: the lsn of a snapshot, or zero for the first
+    /// frame. None when that is what the first replay began with, or something is damaged.
     compared_from: Option<u64>,
     /// SHA-256 of the state as a snapshot would hold it, in hexadecimal; none when something is damaged.
     digest: Option<String>,

@@ -1,7 +1,8 @@
-//! Writes a partition anew, up to a cut: its snapshots, and the frames of its journal byte for byte in segments no longer than they need.
+//! Writes a partition anew, up to a cut: its snapshots, and the frames of its journal byte for byte in segments no
+//! longer than they need.
 //!
-//! What is written names the directory that it is written into. Nothing after the cut is written: neither frames nor snapshots
-//! that hold any.
+//! What is written names the directory that it is written into. Nothing after the cut is written: neither frames
+//! nor snapshots that hold any.
 
 use std::path::PathBuf;
 

@@ -1,10 +1,11 @@
 //! What the journals of several partitions say to each other, and the cut through all of them that is consistent.
 //!
-//! Partitions speak by messages between the coordinator and organizations only, and a message leaves when the frame it
-//! follows from is durable. So a set of journals, each cut off somewhere, is what a crash could have left if, for every
-//! frame that is kept, the frames that its message followed from are kept as well. Few frames follow from another
-//! journal's: the steps of transfers and of claims of license keys, and a claim from its organization's creation. They are gathered here, with what each needs, and
-//! [`consistent`] cuts journals back until no kept frame lacks what it needs.
+//! Partitions speak by messages between the coordinator and organizations only, and a message leaves when the frame
+//! it follows from is durable. So a set of journals, each cut off somewhere, is what a crash could have left if,
+//! for every frame that is kept, the frames that its message followed from are kept as well. Few frames follow from
+//! another journal's: the steps of transfers and of claims of license keys, and a claim from its organization's
+//! creation. They are gathered here, with what each needs, and [`consistent`] cuts journals back until no kept
+//! frame lacks what it needs.
 //!
 //! Deliberately absent: what a step does to a pool. Recovery drives to its end what the cut leaves open (I6, I10).
 
@@ -71,8 +72,8 @@ struct Place {
     number: OrgNumber,
 }
 
-/// A frame that needs what other journals hold, or that they need. What a snapshot holds stands at its last frame: it is kept
-/// whole or not at all.
+/// A frame that needs what other journals hold, or that they need. What a snapshot holds stands at its last frame:
+/// it is kept whole or not at all.
 #[derive(Debug)]
 struct Step {
     lsn: Lsn,
@@ -172,8 +173,8 @@ impl History {
 
 /// By partition: the last frame of the longest consistent cut within the histories.
 ///
-/// It does not fall below any consistent cut within them, and so not below what was durable at one moment. Where it falls below
-/// [`History::earliest`], there is none that keeps that partition.
+/// It does not fall below any consistent cut within them, and so not below what was durable at one moment. Where it
+/// falls below [`History::earliest`], there is none that keeps that partition.
 #[must_use]
 pub fn consistent(histories: &[History]) -> Vec<Lsn> {
     let mut cut: Vec<_> = histories.iter().map(|history| history.last).collect();

@@ -1,7 +1,7 @@
 //! The manifest of a backup: what it holds, how far it reaches, and a checksum of every file.
 //!
-//! One frame in the file `BACKUP`, as the manifest of a directory is one, with a body in named-map MessagePack. A backup has no
-//! `MANIFEST`, so no server takes it for a data directory.
+//! One frame in the file `BACKUP`, as the manifest of a directory is one, with a body in named-map MessagePack. A
+//! backup has no `MANIFEST`, so no server takes it for a data directory.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -128,7 +128,8 @@ impl BackupManifest {
     /// Compares every file of the backup with its checksum.
     ///
     /// # Errors
-    /// [`Fault::Missing`] or [`Fault::Corrupt`] for the first one that is not as it was written or was not written by the backup.
+    /// [`Fault::Missing`] or [`Fault::Corrupt`] for the first one that is not as it was written or was not written
+    /// by the backup.
     pub fn check_files(&self, disk: &dyn Disk, layout: &Layout) -> Result<()> {
         for file in &self.files {
             let path = layout.root().join(&file.path);

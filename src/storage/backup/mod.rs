@@ -1,12 +1,13 @@
 //! Backups of a data directory, also of one that a server is writing to, and restoring them to a point in time.
 //!
-//! A backup is a cut through all journals that is consistent ([`history`]), with the snapshots that lie before it. It is read from a
-//! [`view`] of the directory's files and written by [`copy`]; its [`manifest`] says how far it reaches. Restoring is the same from
-//! a backup, with a cut as early as wanted, into a directory of a new identity. Both write into a directory of a temporary name,
-//! which the caller renames when all is synced and checked. Why no server takes part: `docs/adr/0011-backup-by-files.md`.
+//! A backup is a cut through all journals that is consistent ([`history`]), with the snapshots that lie before it.
+//! It is read from a [`view`] of the directory's files and written by [`mod@copy`]; its [`manifest`] says how far
+//! it reaches. Restoring is the same from a backup, with a cut as early as wanted, into a directory of a new
+//! identity. Both write into a directory of a temporary name, which the caller renames when all is synced and
+//! checked. Why no server takes part: `docs/adr/0011-backup-by-files.md`.
 //!
-//! Invariants: nothing of the source is changed; what is written is what a crash could have left, so recovery ends what is open in it;
-//! everything that was acknowledged before a backup began is in it.
+//! Invariants: nothing of the source is changed; what is written is what a crash could have left, so recovery ends
+//! what is open in it; everything that was acknowledged before a backup began is in it.
 
 pub mod copy;
 pub mod history;
@@ -70,8 +71,8 @@ pub fn homes(disk: &Arc<dyn Disk>, layout: &Layout, manifest: &Manifest) -> Vec<
     (0..manifest.partitions).map(home).collect()
 }
 
-/// Writes a backup of the partitions `from` as the partitions `to`; answers with how far each reaches, and with the snapshots
-/// that were left out because they cannot be read.
+/// Writes a backup of the partitions `from` as the partitions `to`; answers with how far each reaches, and with the
+/// snapshots that were left out because they cannot be read.
 ///
 /// # Errors
 /// [`Fault::Corrupt`] and [`Fault::Missing`] for damage in the source, [`Fault::TooNew`], [`Fault::Io`].
@@ -95,7 +96,8 @@ pub fn back_up(from: &[Home], to: &[Home]) -> Result<(Vec<Reach>, Vec<Fault>)> {
 /// Writes the partitions `from` as the partitions `to`, up to `target`; answers with how far each reaches.
 ///
 /// # Errors
-/// [`RestoreError::OutOfReach`] and [`RestoreError::NoPartition`] before anything is written; else what storage meets.
+/// [`RestoreError::OutOfReach`] and [`RestoreError::NoPartition`] before anything is written; else what storage
+/// meets.
 pub fn restore(from: &[Home], to: &[Home], target: Target) -> std::result::Result<Vec<Reach>, RestoreError> {
     let histories = histories(from, target)?;
     let cuts = consistent(&histories);
@@ -147,8 +149,9 @@ fn up_to(from: &[Home], time: Timestamp) -> std::result::Result<Vec<History>, Re
 
 /// Reads a journal that may be written meanwhile.
 ///
-/// A reading sees the newest groups while they are written, and may see a later one and not the one before it. But what a first reading
-/// found a later group behind was durable by then, and is whole in a second reading; where it is not, it is damaged.
+/// A reading sees the newest groups while they are written, and may see a later one and not the one before it. But
+/// what a first reading found a later group behind was durable by then, and is whole in a second reading; where it
+/// is not, it is damaged.
 fn settled(mut read: impl FnMut() -> Result<History>) -> Result<History> {
     let mut failed = None;
     loop {

@@ -1,10 +1,11 @@
 //! The files of a data directory, opened at one moment, while a server may go on writing there.
 //!
-//! Snapshots are opened first and journals listed after them, so the journals reach at least as far as the snapshots. An
-//! open file stays readable when its name goes, so what retention removes meanwhile is still read. Names are taken once, bytes when
-//! they are read: a journal may be longer at a second reading, never other.
+//! Snapshots are opened first and journals listed after them, so the journals reach at least as far as the
+//! snapshots. An open file stays readable when its name goes, so what retention removes meanwhile is still read.
+//! Names are taken once, bytes when they are read: a journal may be longer at a second reading, never other.
 //!
-//! Deliberately absent: the lock. Nothing is written, and what is read is a prefix that could have been left by a crash.
+//! Deliberately absent: the lock. Nothing is written, and what is read is a prefix that could have been left by a
+//! crash.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,8 +17,8 @@ use crate::storage::disk::{Disk, DiskFile, RealDisk};
 use crate::storage::fault::{Fault, Result};
 use crate::storage::layout::Layout;
 
-/// How often a directory is listed anew because a file went away before it was opened. Each time, retention has removed
-/// something just then.
+/// How often a directory is listed anew because a file went away before it was opened. Each time, retention has
+/// removed something just then.
 const TRIES: u32 = 16;
 
 /// The opened files.
@@ -65,7 +66,8 @@ impl View {
         Ok(())
     }
 
-    /// Whether each journal goes on from the newest snapshot: retention may have removed segments between the two listings.
+    /// Whether each journal goes on from the newest snapshot: retention may have removed segments between the two
+    /// listings.
     fn is_joined(&self, layout: &Layout, partitions: u16) -> bool {
         let numbers = |dir: &Path, parse: fn(&str) -> Option<Lsn>| {
             let names = self.list(dir).unwrap_or_default();

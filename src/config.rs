@@ -18,7 +18,7 @@ use settings::Settings;
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 
 /// The names of all settings, in files and in the environment.
-pub const NAMES: [&str; 26] = [
+pub const NAMES: [&str; 27] = [
     "data_dir",
     "listen",
     "grpc_listen",
@@ -31,6 +31,7 @@ pub const NAMES: [&str; 26] = [
     "retention_ms",
     "snapshot_bytes",
     "snapshot_period_ms",
+    "journal_keep_bytes",
     "segment_bytes_min",
     "segment_bytes_max",
     "in_flight_max",
@@ -74,6 +75,9 @@ pub struct Config {
     pub snapshot_bytes: u64,
     /// `snapshot_period_ms`: time after which a partition is snapshotted when anything was journaled. Default: 15 minutes.
     pub snapshot_period_ms: u64,
+    /// `journal_keep_bytes`: journal that each partition keeps for restoring to a point in time, in bytes of segments, beyond
+    /// what a start needs. Default: 0.
+    pub journal_keep_bytes: u64,
     /// `segment_bytes_min`: length of a partition's first journal segment, from 64 KiB. Default: 4 MiB.
     pub segment_bytes_min: u64,
     /// `segment_bytes_max`: length of the largest journal segments, up to 1 GiB. Default: 64 MiB.
@@ -174,6 +178,7 @@ impl Config {
             retention_ms: meter.retention_ms,
             snapshot_bytes: meter.snapshot_bytes,
             snapshot_period_ms: meter.snapshot_period_ms,
+            journal_keep_bytes: meter.journal_keep_bytes,
             segment_bytes_min: meter.segment_bytes_min,
             segment_bytes_max: meter.segment_bytes_max,
             in_flight_max: meter.in_flight_max,
@@ -230,6 +235,7 @@ impl Config {
             retention_ms: self.retention_ms,
             snapshot_bytes: self.snapshot_bytes,
             snapshot_period_ms: self.snapshot_period_ms,
+            journal_keep_bytes: self.journal_keep_bytes,
             segment_bytes_min: self.segment_bytes_min,
             segment_bytes_max: self.segment_bytes_max,
             in_flight_max: self.in_flight_max,
@@ -274,6 +280,7 @@ impl Config {
             )?,
             snapshot_bytes: settings.number("snapshot_bytes", d.snapshot_bytes, 64 << 10, 1 << 40)?,
             snapshot_period_ms: settings.number("snapshot_period_ms", d.snapshot_period_ms, 1_000, DAY_MS)?,
+            journal_keep_bytes: settings.number("journal_keep_bytes", d.journal_keep_bytes, 0, 1 << 50)?,
             segment_bytes_min,
             segment_bytes_max: settings.number(
                 "segment_bytes_max",

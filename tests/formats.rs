@@ -17,6 +17,7 @@ use tokenweir::domain::pool::Pool;
 use tokenweir::domain::registry::{Registry, RegistryChange, RegistryEvent, Role};
 use tokenweir::domain::time::Timestamp;
 use tokenweir::domain::tokens::Tokens;
+use tokenweir::storage::backup::{BackupManifest, Reach};
 use tokenweir::storage::event_codec::{self, DecodedDebits};
 use tokenweir::storage::manifest::Stage;
 use tokenweir::storage::snapshot::{SnapshotHeader, write_snapshot};
@@ -367,4 +368,23 @@ fn a_manifest_keeps_its_bytes() {
     check("file_manifest", &std::fs::read(layout.manifest()).expect("the manifest is there"));
     let read = Manifest::read(&RealDisk, &layout).expect("it reads").expect("it is there");
     assert_eq!(read.created_at_ms, manifest.created_at_ms);
+}
+
+#[test]
+fn a_manifest_of_a_backup_keeps_its_bytes() {
+    let root = tempfile::tempdir().expect("a directory");
+    let home = directory(root.path());
+    std::fs::create_dir_all(home.layout.snapshots(0)).expect("a directory");
+    std::fs::write(home.layout.snapshot(0, Lsn(7)), b"seven").expect("it is written");
+    let source = Manifest {
+        partitions: 1,
+        directory: home.directory,
+        created_at_ms: 1_700_000_000_000,
+        stage: Stage::Made,
+    };
+    let reach = Reach { earliest: Lsn(0), earliest_at: None, last: Lsn(300), last_at: Some(at(1)) };
+    let made = BackupManifest::of(&source, at(2), vec![reach], &RealDisk, &home.layout).expect("it reads");
+    made.write(&RealDisk, &home.layout).expect("it is written");
+    check("file_backup", &std::fs::read(home.layout.backup()).expect("the manifest is there"));
+    assert_eq!(BackupManifest::read(&RealDisk, &home.layout).expect("it reads"), Some(made));
 }

@@ -37,6 +37,8 @@ pub(crate) struct Policy {
     pub(crate) snapshot_bytes: u64,
     /// Time after which a snapshot is due when anything was journaled, in milliseconds.
     pub(crate) snapshot_period_ms: u64,
+    /// Journal to keep for restoring to a point in time, in bytes of each partition's segments.
+    pub(crate) journal_keep_bytes: u64,
     /// Debits that one organization may have in flight.
     pub(crate) in_flight_max: u64,
 }
@@ -197,8 +199,9 @@ impl PartitionActor {
     fn hand_over(&mut self, lsn: Lsn, image: Option<PartitionImage>, me: Addr<Self>) {
         let Some(image) = image else { return me.do_send(SnapshotDone { written: false }) };
         let done = Box::new(move |written| me.do_send(SnapshotDone { written }));
-        let job =
-            Job { home: self.local.home.clone(), partition: Arc::clone(&self.partition), lsn, image, done };
+        let (home, partition) = (self.local.home.clone(), Arc::clone(&self.partition));
+        let journal_keep_bytes = self.policy.journal_keep_bytes;
+        let job = Job { home, partition, lsn, image, journal_keep_bytes, done };
         if let Err(unsent) = self.snapshots.send(job) {
             (unsent.into_inner().done)(false);
         }

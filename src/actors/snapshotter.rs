@@ -13,7 +13,7 @@ use crate::domain::ids::Lsn;
 use crate::storage::layout::Home;
 use crate::storage::snapshot::{SnapshotHeader, write_snapshot};
 use crate::storage::snapshot_codec::{self, PartitionImage};
-use crate::storage::{Fault, Result, retention};
+use crate::storage::{Fault, Result, Retired, retention};
 use crate::telemetry::{clock, metric};
 
 use super::directory::Partition;
@@ -24,6 +24,8 @@ pub(crate) struct Job {
     pub(crate) partition: Arc<Partition>,
     pub(crate) lsn: Lsn,
     pub(crate) image: PartitionImage,
+    /// Journal to keep for restoring, in bytes of segments.
+    pub(crate) journal_keep_bytes: u64,
     /// Told whether it was written, in the end.
     pub(crate) done: Box<dyn FnOnce(bool) + Send>,
 }
@@ -32,8 +34,9 @@ pub(crate) struct Job {
 pub(crate) fn start() -> std::io::Result<(Sender<Job>, JoinHandle<()>)> {
     let (jobs, todo) = unbounded::<Job>();
     let run = move || {
-        for Job { home, partition, lsn, image, done } in todo {
-            let written = write(&home, &partition, lsn, image);
+        for Job { home, partition, lsn, image, journal_keep_bytes, done } in todo {
+            let written =
+                write(&home, &partition, lsn, image).and_then(|()| retire(&home, lsn, journal_keep_bytes));
             if let Err(fault) = &written {
                 tracing::error!(partition = partition.number, %fault, "a snapshot was not written; the journal is kept");
             }
@@ -63,10 +66,12 @@ fn write(home: &Home, partition: &Partition, lsn: Lsn, image: PartitionImage) ->
     partition.snapshot_bytes.store(u64::try_from(body.len()).unwrap_or(u64::MAX), Ordering::Release);
     let bytes = u32::try_from(body.len()).unwrap_or(u32::MAX);
     metric::snapshot_written(partition.number, bytes, begun.elapsed().as_secs_f64());
-    let retired = retention::retire(home)?;
-    tracing::info!(
-        partition = partition.number, %lsn, bytes, snapshots = retired.snapshots, segments = retired.segments,
-        "wrote a snapshot"
-    );
+    tracing::info!(partition = partition.number, %lsn, bytes, "wrote a snapshot");
+    Ok(())
+}
+
+fn retire(home: &Home, lsn: Lsn, keep_bytes: u64) -> Result<()> {
+    let Retired { snapshots, segments } = retention::retire(home, keep_bytes)?;
+    tracing::info!(partition = home.partition, %lsn, snapshots, segments, "removed what the snapshot made superfluous");
     Ok(())
 }

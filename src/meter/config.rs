@@ -19,6 +19,9 @@ pub struct Config {
     pub snapshot_bytes: u64,
     /// Time after which a partition is snapshotted when anything was journaled, in milliseconds. Default: 15 minutes.
     pub snapshot_period_ms: u64,
+    /// Journal that each partition keeps for restoring to a point in time, in bytes of its segments, beyond what a start
+    /// needs. Default: none.
+    pub journal_keep_bytes: u64,
     /// Length of a partition's first journal segment, in bytes; the next ones double up to the largest. Default: 4 MiB.
     pub segment_bytes_min: u64,
     /// Length of the largest journal segments, in bytes. Default: 64 MiB.
@@ -41,6 +44,7 @@ impl Config {
             retention_ms: RETENTION_MS_DEFAULT,
             snapshot_bytes: 64 << 20,
             snapshot_period_ms: 15 * 60 * 1_000,
+            journal_keep_bytes: 0,
             segment_bytes_min: 4 << 20,
             segment_bytes_max: 64 << 20,
             in_flight_max: 65_536,

@@ -218,6 +218,7 @@ impl Meter {
             policy: Policy {
                 snapshot_bytes: config.snapshot_bytes,
                 snapshot_period_ms: config.snapshot_period_ms,
+                journal_keep_bytes: config.journal_keep_bytes,
                 in_flight_max: config.in_flight_max,
             },
             clock: config.clock,

@@ -68,6 +68,16 @@ impl Layout {
         self.root.join("MANIFEST.tmp")
     }
 
+    /// The manifest of a backup.
+    pub fn backup(&self) -> PathBuf {
+        self.root.join("BACKUP")
+    }
+
+    /// The manifest of a backup while it is being written.
+    pub fn backup_tmp(&self) -> PathBuf {
+        self.root.join("BACKUP.tmp")
+    }
+
     /// The directory of one partition.
     pub fn partition(&self, partition: u16) -> PathBuf {
         self.root.join(format!("p{partition:03}"))

@@ -12,6 +12,7 @@
 //! - [`reader`] replays a journal and tells an end from a torn tail from corruption. [`recovery`] repairs the torn tail
 //!   and hands over a journal that can be continued.
 //! - [`snapshot`] keeps a whole partition at one lsn. [`retention`] removes what two good snapshots made superfluous.
+//! - [`backup`] copies a directory at a consistent cut, and restores it to a point in time.
 //!
 //! Invariants:
 //!
@@ -23,6 +24,7 @@
 //! Absent on purpose: the meaning of a payload. Events and snapshots are opaque bytes here; their codecs live beside
 //! their types.
 
+pub mod backup;
 mod camera_codec;
 pub mod columns;
 pub mod debit_codec;

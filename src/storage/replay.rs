@@ -11,10 +11,10 @@ use super::fault::{Fault, Result};
 use super::frame::FrameRef;
 use super::journal::{Journal, JournalConfig};
 use super::layout::Home;
-use super::reader::{Scan, Start};
+use super::reader::{self, Scan, Start};
 use super::recovery::{self, RecoveryReport};
-use super::snapshot::{self, Skipped};
-use super::snapshot_codec;
+use super::snapshot::{self, Skipped, Snapshot};
+use super::snapshot_codec::{self, DecodedPartition};
 use crate::domain::event::Change;
 use crate::domain::ids::{Lsn, OrgNumber};
 use crate::domain::pool::Pool;
@@ -53,7 +53,44 @@ pub fn check_made(home: &Home, next: Lsn) -> Result<()> {
     Err(Fault::Missing { path: home.layout.journal(home.partition), what })
 }
 
+/// Reads a snapshot and decodes it.
+///
+/// # Errors
+/// As [`snapshot::load`]; [`Fault::TooNew`] and [`Fault::Corrupt`] when it cannot be decoded.
+pub fn load_snapshot(home: &Home, lsn: Lsn) -> Result<DecodedPartition> {
+    snapshot::load(home, lsn).and_then(|snapshot| decode(home, &snapshot))
+}
+
+/// The oldest snapshot that can be read and that the journal goes on from; none when the journal goes on from its first frame, or from
+/// nothing.
+///
+/// # Errors
+/// As [`load_snapshot`], but for damage: a damaged one is passed over.
+pub fn oldest_snapshot(home: &Home) -> Result<Option<(Lsn, DecodedPartition)>> {
+    let first = reader::list_segments(home)?.first().copied();
+    if first == Some(Lsn(1)) {
+        return Ok(None);
+    }
+    let reached = |lsn: &Lsn| first.is_some_and(|first| lsn.next() >= first);
+    for lsn in snapshot::list(home)?.into_iter().filter(reached) {
+        match load_snapshot(home, lsn) {
+            Ok(decoded) => return Ok(Some((lsn, decoded))),
+            Err(fault) if fault.is_damage() => {}
+            Err(fault) => return Err(fault),
+        }
+    }
+    Ok(None)
+}
+
 impl PartitionState {
+    /// The state of a partition as a snapshot holds it.
+    #[must_use]
+    pub fn of_snapshot(decoded: DecodedPartition) -> Self {
+        let mut state = Self::default();
+        state.take(decoded);
+        state
+    }
+
     /// The state of one organization alone, for rebuilding it.
     #[must_use]
     pub fn of_one(number: OrgNumber) -> Self {
@@ -147,26 +184,22 @@ impl PartitionState {
 
     fn load_newest_snapshot(&mut self, home: &Home) -> Result<Base> {
         let loaded = snapshot::load_newest_as(home, |snapshot| {
-            let (lsn, path) =
-                (snapshot.header.lsn, home.layout.snapshot(home.partition, snapshot.header.lsn));
-            if snapshot.header.version > snapshot_codec::SNAPSHOT_VERSION {
-                let (found, supported) =
-                    (snapshot.header.version.into(), snapshot_codec::SNAPSHOT_VERSION.into());
-                return Err(Fault::TooNew { path, found, supported });
-            }
-            let decoded = snapshot_codec::decode(&snapshot.body);
-            Ok((lsn, decoded.map_err(|error| Fault::corrupt(&path, 0, Some(lsn), error.to_string()))?))
+            decode(home, &snapshot).map(|decoded| (snapshot.header.lsn, decoded))
         })?;
         let Some((lsn, decoded)) = loaded.snapshot else {
             return Ok(Base { snapshot: Lsn(0), skipped: loaded.skipped });
         };
+        self.take(decoded);
+        Ok(Base { snapshot: lsn, skipped: loaded.skipped })
+    }
+
+    fn take(&mut self, decoded: DecodedPartition) {
         self.registry = decoded.registry.unwrap_or_default();
         for (number, pool) in decoded.pools {
             if self.wants(number) {
                 *self.place(number) = Some(pool);
             }
         }
-        Ok(Base { snapshot: lsn, skipped: loaded.skipped })
     }
 
     fn apply_debits(&mut self, lsn: Lsn, body: &[u8]) -> std::result::Result<(), String> {
@@ -229,4 +262,15 @@ impl PartitionState {
         }
         &mut self.pools[number.index()]
     }
+}
+
+fn decode(home: &Home, snapshot: &Snapshot) -> Result<DecodedPartition> {
+    let (lsn, found) = (snapshot.header.lsn, snapshot.header.version);
+    let path = home.layout.snapshot(home.partition, lsn);
+    if found > snapshot_codec::SNAPSHOT_VERSION {
+        let (found, supported) = (found.into(), snapshot_codec::SNAPSHOT_VERSION.into());
+        return Err(Fault::TooNew { path, found, supported });
+    }
+    let decoded = snapshot_codec::decode(&snapshot.body);
+    decoded.map_err(|error| Fault::corrupt(&path, 0, Some(lsn), error.to_string()))
 }

@@ -1,10 +1,14 @@
 //! The `weir` program as its users run it.
 
+mod backup;
 mod client;
 mod demo;
+mod drills;
+mod history;
 mod keys;
 mod offline;
 mod process;
 mod replay;
 mod scene;
 mod serve;
+mod upgrade;

@@ -1,20 +1,20 @@
-//! Damaged directories: every flipped bit is noticed or has no effect, and nothing is deleted because of it.
+//! Damaged directories: every flipped bit and every truncation is noticed or has no effect, and nothing is deleted
+//! because of it.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use tokenweir::domain::ids::Lsn;
 use tokenweir::storage::frame::{self, FrameMeta, Next};
 use tokenweir::storage::replay::PartitionState;
-use tokenweir::storage::{Disk as _, Ending, Fault, Home, Manifest, SimDisk, fixture};
+use tokenweir::storage::{Disk as _, Fault, Home, Manifest, SimDisk, fixture};
 
 use crate::images::empty;
 use crate::ledger::Ledger;
 use crate::recovery::{self, Trace};
 use crate::script;
 use crate::world::{PARTITIONS, World, home};
-
-/// Files longer than this are flipped at one bit of each byte, shorter ones at all.
-const EVERY_BIT_BYTES_MAX: usize = 128;
 
 /// A directory whose process died without closing it.
 fn directory() -> (SimDisk, Ledger, Trace) {
@@ -42,60 +42,116 @@ fn files(disk: &SimDisk, home: &Home) -> Vec<(PathBuf, Vec<u8>)> {
     paths.map(|path| (path.clone(), disk.read(&path).expect("there"))).collect()
 }
 
-/// The bits to flip in a file of so many bytes: all of its headers, then one of each byte.
-fn bits(len: usize) -> impl Iterator<Item = usize> {
-    let all = (0..len.min(EVERY_BIT_BYTES_MAX)).flat_map(|byte| (0..8).map(move |bit| byte * 8 + bit));
-    all.chain((EVERY_BIT_BYTES_MAX..len).map(|byte| byte * 8 + byte % 8))
-}
-
-/// The damage is told with its place, or the state is the right one, or the last group is reported as torn.
-fn check_flip(
+/// What recovery makes of a damaged file: the damage is told with its place, or the state is the right one, or the
+/// last group is reported as torn.
+fn outcome(
     disk: &SimDisk,
     partition: u16,
-    path: &std::path::Path,
-    ledger: &Ledger,
-    trace: &Trace,
+    path: &Path,
+    (ledger, trace): (&Ledger, &Trace),
+    scenario: &str,
 ) -> &'static str {
     let (home, mut state) = (home(disk, partition), PartitionState::default());
-    let scan = match state.scan(&home) {
-        Ok((scan, _)) => scan,
+    let report = match state.open(&home, fixture::SMALL) {
+        Ok((_, report, _)) => report,
         Err(fault) => {
             let told = fault.to_string();
             assert!(told.contains("nothing was deleted") || told.contains("nothing was changed"), "{told}");
             assert!(
                 told.contains(&*path.to_string_lossy()) || matches!(fault, Fault::Missing { .. }),
-                "{told}"
+                "{scenario}: {told}"
             );
             return "told";
         }
     };
-    let (place, last) = (usize::from(partition), scan.next.0 - 1);
+    let (place, last) = (usize::from(partition), report.next.0 - 1);
     let bytes = recovery::bytes(state, partition);
-    assert!(bytes == trace[place][usize::try_from(last).expect("few")], "{}: a wrong state", path.display());
+    assert!(bytes == trace[place][usize::try_from(last).expect("few")], "{scenario}: a wrong state");
     if last == ledger.durable[place].0 {
         return "without effect";
     }
-    assert!(matches!(scan.ending, Ending::Torn(_)), "{}: {last} frames, and no torn tail", path.display());
-    assert!(last + 1 >= ledger.last_group[place].0, "{}: more than the last group is lost", path.display());
-    "torn"
+    assert!(last + 1 >= ledger.last_group[place].0, "{scenario}: more than the last group is lost");
+    if report.torn.is_some() { "torn" } else { "the last group is gone" }
+}
+
+/// Runs `check` over every file of the directory, on all cores; how often each outcome was met.
+fn over_files(
+    check: impl Fn(&SimDisk, u16, &Path, &[u8]) -> Vec<&'static str> + Sync,
+) -> BTreeMap<&'static str, usize> {
+    let (disk, ..) = directory();
+    let of = |partition| files(&disk, &home(&disk, partition)).into_iter().map(move |file| (partition, file));
+    let (todo, seen) =
+        (Mutex::new((0..PARTITIONS).flat_map(of).collect::<Vec<_>>()), Mutex::new(BTreeMap::new()));
+    let next = || todo.lock().expect("taking one never panics").pop();
+    let work = || {
+        while let Some((partition, (path, bytes))) = next() {
+            for outcome in check(&disk, partition, &path, &bytes) {
+                *seen.lock().expect("counting never panics").entry(outcome).or_default() += 1;
+            }
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+    seen.into_inner().expect("all is told or right")
 }
 
 #[test]
 fn i5_every_flipped_bit_is_told_or_has_no_effect_or_tears_the_last_group() {
-    let (disk, ledger, trace) = directory();
-    let mut seen = std::collections::BTreeMap::<_, usize>::new();
-    for partition in 0..PARTITIONS {
-        for (path, bytes) in files(&disk, &home(&disk, partition)) {
+    let (_, ledger, trace) = directory();
+    let seen = over_files(|disk, partition, path, bytes| {
+        let flip = |bit: usize| {
+            let mut flipped = bytes.to_vec();
+            flipped[bit / 8] ^= 1 << (bit % 8);
             let image = disk.restart();
-            for bit in bits(bytes.len()) {
-                let mut flipped = bytes.clone();
-                flipped[bit / 8] ^= 1 << (bit % 8);
-                image.tamper(&path, &flipped);
-                *seen.entry(check_flip(&image, partition, &path, &ledger, &trace)).or_default() += 1;
-            }
+            image.tamper(path, &flipped);
+            let scenario = format!("bit {bit} of {}", path.display());
+            outcome(&image, partition, path, (&ledger, &trace), &scenario)
+        };
+        (0..bytes.len() * 8).map(flip).collect()
+    });
+    assert_eq!(seen.keys().copied().collect::<Vec<_>>(), ["told", "torn", "without effect"], "{seen:?}");
+}
+
+#[test]
+fn i5_a_file_that_is_cut_at_any_byte_is_told_or_has_no_effect() {
+    let (_, ledger, trace) = directory();
+    let seen = over_files(|disk, partition, path, bytes| {
+        let cut = |len: usize| {
+            let image = disk.restart();
+            image.tamper(path, &bytes[..len]);
+            let scenario = format!("{} cut to {len} bytes", path.display());
+            outcome(&image, partition, path, (&ledger, &trace), &scenario)
+        };
+        (0..bytes.len()).map(cut).collect()
+    });
+    assert_eq!(seen.keys().copied().collect::<Vec<_>>(), ["told", "without effect"], "{seen:?}");
+}
+
+#[test]
+fn i5_a_journal_whose_end_reads_as_zeros_from_any_byte_on_is_a_legal_prefix() {
+    let (disk, _, trace) = directory();
+    for partition in 0..PARTITIONS {
+        let at_home = home(&disk, partition);
+        let mut segments = files(&disk, &at_home)
+            .into_iter()
+            .filter(|(path, _)| path.extension().is_some_and(|end| end == "wal"));
+        let (path, bytes) = segments.next_back().expect("a journal");
+        for from in 0..bytes.len() {
+            let (mut zeroed, image) = (bytes.clone(), disk.restart());
+            zeroed[from..].fill(0);
+            image.tamper(&path, &zeroed);
+            let mut state = PartitionState::default();
+            let Ok((_, report, base)) = state.open(&home(&image, partition), fixture::SMALL) else {
+                continue;
+            };
+            let last = usize::try_from(report.next.0 - 1).expect("few");
+            assert!(report.next > base.snapshot, "zeros from {from} on: below the snapshot");
+            assert!(
+                recovery::bytes(state, partition) == trace[usize::from(partition)][last],
+                "zeros from {from} on"
+            );
         }
     }
-    assert!(["told", "torn", "without effect"].iter().all(|kind| seen.contains_key(kind)), "{seen:?}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::script::run;
 use crate::world::World;
 
 /// The undisturbed run: its disk, what is known of it, and its states.
-fn whole_run() -> (SimDisk, Ledger, Trace) {
+pub(crate) fn whole_run() -> (SimDisk, Ledger, Trace) {
     let disk = SimDisk::new();
     let mut ledger = Ledger { trace: Some([vec![empty(0)], vec![empty(1)]]), ..Ledger::default() };
     run(&disk, &mut ledger).expect("no fault is injected");
@@ -46,7 +46,7 @@ fn aftermaths(disk: &SimDisk, seed: u64, seeds: u64) -> Vec<(String, SimDisk)> {
     all
 }
 
-fn stopped(operation: u64, bytes: usize, plant: Option<Plant>) -> (SimDisk, Ledger) {
+pub(crate) fn stopped(operation: u64, bytes: usize, plant: Option<Plant>) -> (SimDisk, Ledger) {
     let (disk, mut ledger) = (SimDisk::new(), Ledger { plant, ..Ledger::default() });
     disk.stop_at(operation, bytes);
     let _ended = run(&disk, &mut ledger);

@@ -9,7 +9,7 @@ use tokenweir::storage::retention;
 use crate::script::{Item, START_MS};
 
 /// What is known outside of the meter, whatever happens to it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ledger {
     /// By partition: the last frame that the journal called durable.
     pub(crate) durable: [Lsn; 2],

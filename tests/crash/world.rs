@@ -207,7 +207,7 @@ impl<'a> World<'a> {
         let home = &self.parts[partition].home;
         let header = SnapshotHeader { lsn, version: snapshot_codec::SNAPSHOT_VERSION };
         write_snapshot(home, header, &snapshot_codec::encode(&PartitionImage { registry, pools }))?;
-        let retired = retention::retire(home)?;
+        let retired = retention::retire(home, 0)?;
         self.ledger.retired.snapshots += retired.snapshots;
         self.ledger.retired.segments += retired.segments;
         Ok(())

@@ -34,8 +34,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Commands that read a data directory with no engine running: they work on what is stored, and so name it.
-const OFFLINE_TOOLS: &[&str] = &["src/edge/cli/verify.rs", "src/edge/cli/inspect.rs"];
+/// Commands that read the files of a data directory themselves: they work on what is stored, and so name it.
+const OFFLINE_TOOLS: &[&str] = &[
+    "src/edge/cli/backup.rs",
+    "src/edge/cli/inspect.rs",
+    "src/edge/cli/restore.rs",
+    "src/edge/cli/verify.rs",
+];
 const OFFLINE_TOOLS_MAY_NAME: &[&str] = &["storage", "protocol"];
 
 /// The arrows of this file that point the wrong way.

@@ -5,6 +5,7 @@
 
 mod cargo;
 mod demo;
+mod dependencies;
 mod json;
 mod plan;
 mod step;

@@ -6,7 +6,7 @@
 use crate::cargo::{cargo, cargo_with, release_binary};
 use crate::demo;
 use crate::step::{Failure, Step};
-use crate::{targets, tour};
+use crate::{dependencies, targets, tour};
 
 /// A command of xtask.
 pub(crate) struct CommandLine {
@@ -28,6 +28,11 @@ pub(crate) const COMMANDS: &[CommandLine] = &[
         about: "clippy, whole and as the embedded library, warnings denied",
         steps: lint,
     },
+    CommandLine {
+        name: "deps",
+        about: "licences and bans of dependencies, by cargo-deny where it is installed",
+        steps: deps,
+    },
     CommandLine { name: "docs", about: "the documentation, warnings denied", steps: docs },
     CommandLine {
         name: "smoke",
@@ -42,7 +47,7 @@ const EMBEDDED_EXAMPLE: &str = "embed";
 
 fn ci() -> Result<Vec<Step>, Failure> {
     let mut steps = Vec::new();
-    for part in [fmt, lint, docs, smoke, test] {
+    for part in [fmt, lint, deps, docs, smoke, test] {
         steps.extend(part()?);
     }
     Ok(steps)
@@ -57,6 +62,10 @@ fn lint() -> Result<Vec<Step>, Failure> {
         cargo("clippy --workspace --all-targets --all-features -- -D warnings"),
         cargo("clippy -p tokenweir --no-default-features --lib --examples -- -D warnings"),
     ])
+}
+
+fn deps() -> Result<Vec<Step>, Failure> {
+    Ok(vec![Step::new("licences and bans of deny.toml", Box::new(dependencies::check))])
 }
 
 fn docs() -> Result<Vec<Step>, Failure> {

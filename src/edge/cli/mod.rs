@@ -1,12 +1,13 @@
 //! The command line: what `weir` offers besides serving.
 //!
 //! Client commands speak the HTTP interface of a running server and know nothing else of it. `verify` and `inspect` read
-//! a data directory that no server holds, and change nothing. `replay` works on either. Each command has one file, with its
+//! a data directory that no server holds, or a backup, and change nothing; `backup` reads one that a server may hold, and `restore` makes a new one. `replay` works on either. Each command has one file, with its
 //! options, its work and its output.
 //!
 //! Invariants: what a program may read goes to standard output, everything else to standard error; with `--json`, standard
 //! output holds JSON and nothing else, and why a command failed is JSON on the last line of standard error. Deliberately absent: starting the server, which the program's root dispatches.
 
+mod backup;
 mod cameras;
 mod client;
 mod data_key;
@@ -17,6 +18,7 @@ mod demo_server;
 mod demo_setup;
 mod demo_signals;
 mod failure;
+mod fresh;
 mod inspect;
 mod inspect_frame;
 mod keys;
@@ -28,6 +30,7 @@ mod replay_pace;
 mod replay_pump;
 mod replay_tally;
 mod replay_target;
+mod restore;
 pub mod serve;
 mod summary;
 mod trace;
@@ -76,6 +79,10 @@ pub enum Command {
     Verify(verify::VerifyArgs),
     /// Show the journal and the snapshots of a stopped data directory; change nothing.
     Inspect(inspect::InspectArgs),
+    /// Copy a data directory at one consistent moment, also while a server runs on it.
+    Backup(backup::BackupArgs),
+    /// Make a data directory of a backup, as it was at a point in time, and verify it.
+    Restore(restore::RestoreArgs),
     /// Send a recorded token trace as debits of many cameras, to a server or into a data directory.
     Replay(replay::ReplayArgs),
 }
@@ -126,6 +133,8 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Key(command) => keys::run(&command),
         Command::Verify(args) => verify::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Backup(args) => backup::run(&args),
+        Command::Restore(args) => restore::run(&args),
         Command::Replay(args) => replay::run(&args),
     }
 }

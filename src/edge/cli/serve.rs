@@ -61,6 +61,9 @@ pub struct ServeArgs {
     /// Time after which a partition is snapshotted when anything was journaled.
     #[arg(long, value_name = "MS")]
     pub snapshot_period_ms: Option<String>,
+    /// Journal that each partition keeps for restoring to a point in time.
+    #[arg(long, value_name = "BYTES")]
+    pub journal_keep_bytes: Option<String>,
     /// Length of a partition's first journal segment.
     #[arg(long, value_name = "BYTES")]
     pub segment_bytes_min: Option<String>,
@@ -138,6 +141,7 @@ impl ServeArgs {
             ("snapshot_bytes", &self.snapshot_bytes),
             ("snapshot_period_ms", &self.snapshot_period_ms),
             ("segment_bytes_min", &self.segment_bytes_min),
+            ("journal_keep_bytes", &self.journal_keep_bytes),
             ("segment_bytes_max", &self.segment_bytes_max),
             ("in_flight_max", &self.in_flight_max),
             ("body_bytes_max", &self.body_bytes_max),
@@ -181,6 +185,7 @@ mod tests {
             snapshot_bytes: set(),
             snapshot_period_ms: set(),
             segment_bytes_min: set(),
+            journal_keep_bytes: set(),
             segment_bytes_max: set(),
             in_flight_max: set(),
             body_bytes_max: set(),

@@ -1,21 +1,24 @@
 //! `weir verify`: replays everything in a stopped data directory and checks that it holds what it must.
 //!
-//! Each partition is replayed as a start would replay it, from its newest snapshot, and once more from its very first
-//! frame while all frames are there; both states must be equal byte for byte (I8). Every snapshot and every frame that is
-//! kept is read. Then the invariants are checked over all partitions together. Nothing is written: a torn tail stays as it
-//! is, and is no error, because what it held was never acknowledged.
+//! Each partition is replayed as a start would replay it, from its newest snapshot, and once more over its whole
+//! kept history, from its very first frame or from the oldest snapshot that it goes on from; both states must be
+//! equal byte for byte (I8). Every snapshot and every frame that is kept is read. A digest of each state, and of
+//! all, tells whether two directories hold the same. Then the invariants are checked over all partitions together.
+//! Nothing is written: a torn tail stays as it is, and is no error, because what it held was never acknowledged.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
 use crate::domain::ids::{Lsn, OrgId, OrgNumber};
 use crate::domain::invariants::check_directory;
 use crate::domain::pool::{Pool, Totals};
 use crate::domain::registry::Registry;
 use crate::domain::tokens::Tokens;
+use crate::storage::backup::BackupManifest;
 use crate::storage::event_codec;
 use crate::storage::reader::{self, Ending, Start};
 use crate::storage::replay::PartitionState;
@@ -28,7 +31,7 @@ use super::output::{number, print, print_json, table};
 /// What to verify.
 #[derive(Args, Debug)]
 pub struct VerifyArgs {
-    /// The data directory; no server may hold it.
+    /// The data directory, which no server may hold, or a backup.
     pub directory: PathBuf,
     /// Print JSON.
     #[arg(long)]
@@ -44,6 +47,8 @@ pub(super) struct Report {
     pub(super) clean: bool,
     partitions: Vec<PartitionReport>,
     totals: TotalsReport,
+    /// SHA-256 over the digests of the partitions, in their order; none when something is damaged.
+    digest: Option<String>,
     violations: Vec<ViolationReport>,
 }
 
@@ -61,8 +66,13 @@ struct PartitionReport {
     torn_tail: Option<TornReport>,
     /// Whether the last frame says that the journal was closed in order.
     closed_cleanly: bool,
-    /// Whether the first frame ever is still there, so that the snapshots could be compared with a full replay.
+    /// Whether the first frame ever is still there.
     replayed_from_first: bool,
+    /// What the second replay, of the whole kept history, began with: the lsn of a snapshot, or zero for the first
+    /// frame. None when that is what the first replay began with, or something is damaged.
+    compared_from: Option<u64>,
+    /// SHA-256 of the state as a snapshot would hold it, in hexadecimal; none when something is damaged.
+    digest: Option<String>,
     damage: Vec<DamageReport>,
 }
 
@@ -127,12 +137,17 @@ pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
     if report.clean {
         return Ok(());
     }
+    Err(Failure::new(faults(&report).join("\n")))
+}
+
+/// Everything that is wrong, for people.
+pub(super) fn faults(report: &Report) -> Vec<String> {
     let damage = report.partitions.iter().flat_map(|partition| &partition.damage);
     let mut messages: Vec<_> = damage.map(|damage| damage.message.clone()).collect();
     messages.extend(report.violations.iter().map(|violation| {
         format!("invariant {} does not hold: {}; nothing was changed", violation.invariant, violation.what)
     }));
-    Err(Failure::new(messages.join("\n")))
+    messages
 }
 
 /// Replays and checks a directory.
@@ -141,6 +156,9 @@ pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
 /// When it cannot be opened. Damage and broken invariants are in the report.
 pub(super) fn read(directory: &Path) -> Result<Verified, Failure> {
     let (manifest, layout, _lock) = open(directory)?;
+    if let Some(backup) = BackupManifest::read(&RealDisk, &layout).map_err(failure)? {
+        backup.check_files(&RealDisk, &layout).map_err(failure)?;
+    }
     let mut states = Vec::new();
     let mut reports = Vec::new();
     let mut violations = Vec::new();
@@ -155,6 +173,7 @@ pub(super) fn read(directory: &Path) -> Result<Verified, Failure> {
         states.push(partition_state(&home, &mut report, &mut violations)?);
         reports.push(report);
     }
+    let digest = digest_of_all(&reports);
     let registry = states.first_mut().map(|state| std::mem::take(&mut state.registry)).unwrap_or_default();
     let pools: Vec<_> = states.into_iter().flat_map(|state| state.pools).flatten().collect();
     let is_whole = reports.iter().all(|report| report.damage.is_empty());
@@ -167,6 +186,7 @@ pub(super) fn read(directory: &Path) -> Result<Verified, Failure> {
         clean: is_whole && violations.is_empty(),
         partitions: reports,
         totals: totals_of(&pools),
+        digest,
         violations,
     };
     Ok(Verified { report, pools })
@@ -186,14 +206,17 @@ pub(super) fn expect_directory(directory: &Path) -> Result<(), Failure> {
     )))
 }
 
-/// Opens a directory for reading only, and keeps writers out.
+/// Opens a directory or a backup for reading only, and keeps writers out.
 ///
 /// # Errors
-/// When it is none, is held by a writer, or is of a newer format.
+/// When it is neither, is held by a writer, or is of a newer format.
 pub(super) fn open(directory: &Path) -> Result<(Manifest, Layout, DirectoryLock), Failure> {
-    expect_directory(directory)?;
     let layout = Layout::new(directory);
     let lock = DirectoryLock::shared(&layout.lock()).map_err(failure)?;
+    if let Some(backup) = BackupManifest::read(&RealDisk, &layout).map_err(failure)? {
+        return Ok((backup.source(), layout, lock));
+    }
+    expect_directory(directory)?;
     let manifest = Manifest::read(&RealDisk, &layout).map_err(failure)?;
     let manifest = manifest.ok_or_else(|| Failure::usage("the manifest went away while it was read"))?;
     Ok((manifest, layout, lock))
@@ -235,40 +258,74 @@ fn partition_state(
         }
         Err(fault) => note_damage(report, fault)?,
     }
-    let mut from_first = PartitionState::default();
-    if let Err(fault) = read_every_frame(home, report, &mut from_first) {
+    report.organizations = state.pools.iter().flatten().count();
+    let (from, mut whole) = match replay::oldest_snapshot(home).map_err(failure)? {
+        Some((lsn, decoded)) => (lsn.0, PartitionState::of_snapshot(decoded)),
+        None => (0, PartitionState::default()),
+    };
+    if let Err(fault) = read_every_frame(home, report, &mut whole) {
         note_damage(report, fault)?;
     }
-    report.organizations = state.pools.iter().flatten().count();
-    if report.damage.is_empty() && report.replayed_from_first && report.snapshot_lsn > 0 {
-        let is_equal = bytes(home.partition, &mut state) == bytes(home.partition, &mut from_first);
-        if !is_equal {
-            let what = format!(
-                "partition {}: a replay from the snapshot at lsn {} differs from a replay of all frames",
-                home.partition, report.snapshot_lsn
-            );
-            violations.push(ViolationReport { invariant: "I8", what });
+    if report.damage.is_empty() {
+        let stored = bytes(home.partition, &mut state);
+        report.digest = Some(hex(&Sha256::digest(&stored)));
+        if from < report.snapshot_lsn {
+            report.compared_from = Some(from);
+            violations.extend(difference(
+                home.partition,
+                report,
+                &stored,
+                &bytes(home.partition, &mut whole),
+            ));
         }
     }
     Ok(state)
 }
 
-/// Reads all frames that are kept, and carries them out when none is missing at the beginning.
+/// What I8 forbids: that the two replays of a partition differ.
+fn difference(
+    partition: u16,
+    report: &PartitionReport,
+    stored: &[u8],
+    whole: &[u8],
+) -> Option<ViolationReport> {
+    let at = stored.iter().zip(whole).position(|(one, other)| one != other);
+    let at = at.or_else(|| (stored.len() != whole.len()).then(|| stored.len().min(whole.len())))?;
+    let what = format!(
+        "partition {partition}: a replay from the snapshot at lsn {} differs from a replay of all kept frames, \
+         first at byte {at} of the stored state",
+        report.snapshot_lsn
+    );
+    Some(ViolationReport { invariant: "I8", what })
+}
+
+/// Reads all frames that are kept, and carries out those that the state does not hold.
 fn read_every_frame(
     home: &Home,
     report: &mut PartitionReport,
     state: &mut PartitionState,
 ) -> Result<(), Fault> {
     let (mut frames, mut closed) = (0, false);
-    let is_whole = report.replayed_from_first;
     let read = recovery::scan_partition(home, Start::Oldest, &mut |frame| {
         frames += 1;
         closed = frame.meta.kind == event_codec::CLOSED;
-        if is_whole { state.replay_frame(frame) } else { Ok(()) }
+        state.replay_frame(frame)
     });
     report.frames = frames;
     report.closed_cleanly = closed && read.is_ok();
     read.map(|_| ())
+}
+
+fn digest_of_all(partitions: &[PartitionReport]) -> Option<String> {
+    let mut all = Sha256::new();
+    for partition in partitions {
+        all.update(partition.digest.as_ref()?);
+    }
+    Some(hex(&all.finalize()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn check_snapshots(home: &Home, report: &mut PartitionReport) -> Result<(), Failure> {
@@ -402,6 +459,7 @@ fn text(report: &Report) -> String {
         number(totals.debits_charged),
         number(totals.debits_exempt)
     ));
+    lines.extend(report.digest.as_ref().map(|digest| format!("digest {digest}")));
     if report.clean {
         lines.push(
             "clean: every frame and snapshot reads back, and every invariant holds; nothing was changed"

@@ -1,0 +1,132 @@
+//! The files of a data directory, opened at one moment, while a server may go on writing there.
+//!
+//! Snapshots are opened first and journals listed after them, so the journals reach at least as far as the
+//! snapshots. An open file stays readable when its name goes, so what retention removes meanwhile is still read.
+//! Names are taken once, bytes when they are read: a journal may be longer at a second reading, never other.
+//!
+//! Deliberately absent: the lock. Nothing is written, and what is read is a prefix that could have been left by a
+//! crash.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use crate::domain::ids::Lsn;
+use crate::storage::disk::{Disk, DiskFile, RealDisk};
+use crate::storage::fault::{Fault, Result};
+use crate::storage::layout::Layout;
+
+/// How often a directory is listed anew because a file went away before it was opened. Each time, retention has
+/// removed something just then.
+const TRIES: u32 = 16;
+
+/// The opened files.
+#[derive(Debug, Default)]
+pub struct View {
+    files: BTreeMap<PathBuf, File>,
+}
+
+impl View {
+    /// Opens the snapshots and journal segments of all partitions.
+    ///
+    /// # Errors
+    /// [`Fault::Io`] when one cannot be opened.
+    pub fn open(layout: &Layout, partitions: u16) -> Result<Self> {
+        let mut tries = 1;
+        loop {
+            match Self::open_once(layout, partitions) {
+                Err(Fault::Io { source, .. }) if source.kind() == ErrorKind::NotFound && tries < TRIES => {
+                    tries += 1;
+                }
+                Ok(view) if !view.is_joined(layout, partitions) && tries < TRIES => tries += 1,
+                opened => return opened,
+            }
+        }
+    }
+
+    fn open_once(layout: &Layout, partitions: u16) -> Result<Self> {
+        let mut view = Self::default();
+        for partition in 0..partitions {
+            view.open_all(&layout.snapshots(partition), Layout::parse_snapshot)?;
+        }
+        for partition in 0..partitions {
+            view.open_all(&layout.journal(partition), Layout::parse_segment)?;
+        }
+        Ok(view)
+    }
+
+    fn open_all(&mut self, dir: &Path, parse: impl Fn(&str) -> Option<Lsn>) -> Result<()> {
+        let names = RealDisk.list(dir).map_err(Fault::io("list", dir))?;
+        for name in names.iter().filter(|name| parse(name).is_some()) {
+            let path = dir.join(name);
+            let file = File::open(&path).map_err(Fault::io("open", &path))?;
+            self.files.insert(path, file);
+        }
+        Ok(())
+    }
+
+    /// Whether each journal goes on from the newest snapshot: retention may have removed segments between the two
+    /// listings.
+    fn is_joined(&self, layout: &Layout, partitions: u16) -> bool {
+        let numbers = |dir: &Path, parse: fn(&str) -> Option<Lsn>| {
+            let names = self.list(dir).unwrap_or_default();
+            names.iter().filter_map(|name| parse(name)).collect::<Vec<_>>()
+        };
+        (0..partitions).all(|partition| {
+            let snapshots = numbers(&layout.snapshots(partition), Layout::parse_snapshot);
+            let segments = numbers(&layout.journal(partition), Layout::parse_segment);
+            match (snapshots.last(), segments.first()) {
+                (Some(newest), Some(first)) => newest.next() >= *first,
+                _ => true,
+            }
+        })
+    }
+}
+
+impl Disk for View {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let mut file = self.files.get(path).ok_or(ErrorKind::NotFound)?;
+        let mut bytes = Vec::new();
+        file.seek(SeekFrom::Start(0))?;
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        Ok(self.files.keys().any(|file| file.starts_with(path)))
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let inside = self.files.keys().filter(|path| path.parent() == Some(dir));
+        Ok(inside.filter_map(|path| path.file_name()?.to_str().map(str::to_owned)).collect())
+    }
+
+    fn open(&self, _: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Err(read_only())
+    }
+
+    fn create_zeroed(&self, _: &Path, _: u64) -> io::Result<Box<dyn DiskFile>> {
+        Err(read_only())
+    }
+
+    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
+        Err(read_only())
+    }
+
+    fn remove(&self, _: &Path) -> io::Result<()> {
+        Err(read_only())
+    }
+
+    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+        Err(read_only())
+    }
+
+    fn create_dir_all(&self, _: &Path) -> io::Result<()> {
+        Err(read_only())
+    }
+}
+
+fn read_only() -> io::Error {
+    io::Error::new(ErrorKind::ReadOnlyFilesystem, "a view of a directory is only read")
+}

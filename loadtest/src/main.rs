@@ -39,7 +39,7 @@ struct Cli {
 enum Command {
     /// Drive a target with load, show what it did, and audit it.
     Run(Box<run::RunArgs>),
-    /// Measure what bounds the engine from below: the disk, the plain loop, a mailbox, an HTTP echo.
+    /// Measure what bounds the engine from below: the disk, the plain loop, a mailbox, an HTTP echo, a gRPC echo.
     Floors(floors::FloorsArgs),
     /// Measure ours beside floors and peers, in one run.
     Compare(compare::CompareArgs),
@@ -49,6 +49,9 @@ enum Command {
     /// Serve an HTTP echo that only parses a body.
     #[command(hide = true)]
     Echo(floors::EchoArgs),
+    /// Serve a gRPC echo that only decodes batches and acknowledges them.
+    #[command(hide = true)]
+    GrpcEcho(floors::GrpcEchoArgs),
     /// Weigh what the engine keeps in memory, in a process of its own.
     #[command(hide = true)]
     Weigh(allocation::WeighArgs),
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Command::Compare(args) => compare::run(&args),
         Command::Serve(args) => serve(&args),
         Command::Echo(args) => floors::serve_echo(&args),
+        Command::GrpcEcho(args) => floors::serve_grpc_echo(&args),
         Command::Weigh(args) => allocation::weigh(&args),
     };
     match done {

@@ -16,7 +16,7 @@ use crate::load::{AzureTrace, Choice, Source, Spread, Synthetic, Tenants};
 use crate::number::{fraction, usize_of, whole};
 use crate::process::Cost;
 use crate::report::{Load, Reading, Report};
-use crate::target::{Embedded, Http, HttpPlan, Scene, Target};
+use crate::target::{Embedded, Grpc, Http, HttpPlan, Scene, Target};
 
 /// How often the progress is shown.
 const SHOWN_EVERY: Duration = Duration::from_millis(200);
@@ -81,6 +81,9 @@ pub(crate) struct RunArgs {
     /// A server that runs, as http://127.0.0.1:8080.
     #[arg(long, value_name = "URL", requires = "key")]
     server: Option<String>,
+    /// Where the running server serves gRPC, as http://127.0.0.1:8081.
+    #[arg(long, value_name = "URL", requires = "server")]
+    grpc_server: Option<String>,
     /// An operator key of the running server.
     #[arg(long, env = "WEIR_KEY", hide_env_values = true)]
     key: Option<String>,
@@ -101,6 +104,8 @@ enum Where {
     Embedded,
     /// A server, by JSON over HTTP.
     Http,
+    /// A server, by columns over gRPC streams.
+    Grpc,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -177,6 +182,7 @@ impl Plan {
         Ok(match args.target {
             Where::Embedded => Box::new(Embedded::new(&self.scene)?),
             Where::Http => Box::new(Http::new(&plan, &self.scene)?),
+            Where::Grpc => Box::new(Grpc::new(&plan, args.grpc_server.as_deref(), &self.scene)?),
         })
     }
 

@@ -176,8 +176,14 @@ fn one_at_a_time(embedded: &Embedded, disk: &mut BareDisk, next: &Cell<u64>, len
         disk.sync(length / TURNS, &mut syncs)?;
     }
     next.set(lap_after(n));
+    let serial = per_second(u64_of(laps.len()), laps.iter().sum());
     let bytes = bytes_each(embedded, before, u64_of(laps.len()))?;
-    Ok(vec![("embedded_serial_p50", p50_us(laps)), ("fdatasync_p50", p50_us(syncs)), ("disk_1", bytes)])
+    Ok(vec![
+        ("embedded_serial_p50", p50_us(laps)),
+        ("embedded_serial", serial),
+        ("fdatasync_p50", p50_us(syncs)),
+        ("disk_1", bytes),
+    ])
 }
 
 fn bytes_each(embedded: &Embedded, before: JournalSums, debits: u64) -> Outcome<f64> {

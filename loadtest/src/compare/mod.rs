@@ -4,6 +4,7 @@
 //! ratio is the median of the rounds' own ratios. What is measured stands in the probes; what is compared with what, and how
 //! far ahead it has to be, stands in `rows`. Another edge adds probes and rows.
 
+pub(crate) mod grpc_load;
 pub(crate) mod http_load;
 
 mod embedded;
@@ -17,12 +18,12 @@ mod table;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::failure::{Outcome, tell};
-use crate::floors::{Echo, PlainLoop};
+use crate::floors::{Echo, GrpcEcho, PlainLoop};
 use crate::number::u64_of;
 use crate::peers;
 use crate::process::output;
@@ -38,6 +39,34 @@ pub(crate) struct CompareArgs {
     /// One short round of small sizes: whether it works, not how fast.
     #[arg(long)]
     quick: bool,
+    /// Measure these parts alone, as `grpc,redis`; rows that need others are left out.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Part>,
+}
+
+/// What is measured together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// The plain loop, and the engine in this process.
+    Embedded,
+    /// Redis.
+    Redis,
+    /// HTTP, ours and the echo.
+    Http,
+    /// gRPC, ours and the echo.
+    Grpc,
+    /// PostgreSQL.
+    Postgres,
+    /// TigerBeetle.
+    Tigerbeetle,
+    /// Latency while snapshots are taken.
+    Snapshots,
+    /// Latency beside a flood.
+    Neighbour,
+    /// Recovery, and how soon a server is ready.
+    Recovery,
+    /// Memory, and cost against size.
+    Sizes,
 }
 
 /// How much is measured.
@@ -95,10 +124,14 @@ pub(crate) fn run(args: &CompareArgs) -> Outcome {
     let (effort, rounds) = if args.quick { (Effort::QUICK, 1) } else { (Effort::FULL, args.rounds) };
     let (machine, commit) = (machine(&load_average()), commit());
     let mut skipped = Vec::new();
-    let mut probes = probes(effort, &mut skipped)?;
+    let mut probes = probes(effort, &args.only, &mut skipped)?;
     let figures = measure(&mut probes, rounds, effort.length, &mut skipped)?;
     drop(probes);
-    let rows: Vec<_> = rows::ROWS.iter().filter_map(|row| row.fill(&figures, &mut skipped)).collect();
+    let mut missing = Vec::new();
+    let rows: Vec<_> = rows::ROWS.iter().filter_map(|row| row.fill(&figures, &mut missing)).collect();
+    if args.only.is_empty() {
+        skipped.extend(missing);
+    }
     if !args.json {
         println!("{}", table::text(&rows));
         println!("machine {machine}\ncommit {commit}");
@@ -122,29 +155,34 @@ pub(crate) fn run(args: &CompareArgs) -> Outcome {
 }
 
 /// Everything that is measured, in the order of a round: a floor or a peer stands next to what is compared with it.
-fn probes(effort: Effort, skipped: &mut Vec<String>) -> Outcome<Vec<Probe>> {
+fn probes(effort: Effort, only: &[Part], skipped: &mut Vec<String>) -> Outcome<Vec<Probe>> {
     tell("starting servers and making organizations");
     let mut probes = Vec::new();
-    let mut plain = PlainLoop::new();
-    probes.push(Probe::new("plain loop", move |length| Ok(vec![("plain_loop", plain.rate(length))])));
-    probes.extend(embedded::probes()?);
-    match peers::redis_probes()? {
-        Ok(some) => probes.extend(some),
-        Err(reason) => skipped.push(reason),
+    let mut peer =
+        |found: Result<Vec<Probe>, String>| found.map_err(|reason| skipped.push(reason)).unwrap_or_default();
+    for part in Part::value_variants() {
+        if !only.is_empty() && !only.contains(part) {
+            continue;
+        }
+        probes.extend(match part {
+            Part::Embedded => [plain_loop()].into_iter().chain(embedded::probes()?).collect(),
+            Part::Redis => peer(peers::redis_probes()?),
+            Part::Http => http_load::probes(Echo::start()?)?,
+            Part::Grpc => grpc_load::probes(GrpcEcho::start()?)?,
+            Part::Postgres => peer(peers::postgres_probes()?),
+            Part::Tigerbeetle => peer(peers::tigerbeetle_probes()),
+            Part::Snapshots => vec![snapshots::probe()?],
+            Part::Neighbour => vec![neighbour::probe()?],
+            Part::Recovery => recovery::probes(effort)?,
+            Part::Sizes => vec![sizes::weights(effort), sizes::costs(effort)],
+        });
     }
-    let echo = Echo::start()?;
-    probes.extend(http_load::probes(echo)?);
-    match peers::postgres_probes()? {
-        Ok(some) => probes.extend(some),
-        Err(reason) => skipped.push(reason),
-    }
-    skipped.push(peers::tigerbeetle());
-    probes.push(snapshots::probe()?);
-    probes.push(neighbour::probe()?);
-    probes.extend(recovery::probes(effort)?);
-    probes.push(sizes::weights(effort));
-    probes.push(sizes::costs(effort));
     Ok(probes)
+}
+
+fn plain_loop() -> Probe {
+    let mut plain = PlainLoop::new();
+    Probe::new("plain loop", move |length| Ok(vec![("plain_loop", plain.rate(length))]))
 }
 
 /// Measures round after round. A probe that fails is told and left out from then on; the others go on.

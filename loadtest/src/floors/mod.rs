@@ -2,6 +2,7 @@
 
 mod echo;
 mod fdatasync;
+mod grpc_echo;
 mod mailbox;
 mod plain;
 
@@ -12,8 +13,10 @@ use serde_json::json;
 
 pub(crate) use echo::{Echo, EchoArgs, serve_echo};
 pub(crate) use fdatasync::BareDisk;
+pub(crate) use grpc_echo::{GrpcEcho, GrpcEchoArgs, serve_grpc_echo};
 pub(crate) use plain::{PlainLoop, pool_of};
 
+use crate::compare::grpc_load::StreamLoad;
 use crate::compare::http_load::{Bodies, HTTP_BATCH, http_rate};
 use crate::failure::Outcome;
 use crate::number::{median, p50_us, spread};
@@ -35,11 +38,14 @@ pub(crate) fn run(args: &FloorsArgs) -> Outcome {
     let (mut plain, mut disk) = (PlainLoop::new(), BareDisk::new()?);
     let echo = Echo::start()?;
     let bodies = Bodies::plain(HTTP_BATCH, echo.address());
-    let mut figures: [(&str, &str, Vec<f64>); 4] = [
+    let grpc_echo = GrpcEcho::start()?;
+    let mut columns = StreamLoad::echoed(&grpc_echo)?;
+    let mut figures: [(&str, &str, Vec<f64>); 5] = [
         ("bare write and fdatasync of 4 KiB, p50", "us", Vec::new()),
         ("plain loop: judge, apply, encode, checksum", "M/s", Vec::new()),
         ("actix mailbox, there and back, p50", "us", Vec::new()),
         ("http echo of 500 debits that only parses them", "M/s", Vec::new()),
+        ("grpc echo of columns of 512 that only decodes them", "M/s", Vec::new()),
     ];
     for _ in 0..rounds {
         let mut laps = Vec::new();
@@ -48,6 +54,7 @@ pub(crate) fn run(args: &FloorsArgs) -> Outcome {
         figures[1].2.push(plain.rate(length) / 1e6);
         figures[2].2.push(mailbox::round_trip_p50_us(length)?);
         figures[3].2.push(http_rate(&bodies, length)? / 1e6);
+        figures[4].2.push(columns.rate(length)?.0 / 1e6);
     }
     if args.json {
         let row = |(name, unit, figures): &(&str, &str, Vec<f64>)| json!({"name": name, "unit": unit, "median": median(figures), "spread": spread(figures), "rounds": figures});

@@ -47,6 +47,8 @@ pub(crate) struct Http {
 pub(crate) struct Server {
     /// Its address.
     pub(crate) address: String,
+    /// Where it serves gRPC.
+    pub(crate) grpc_url: String,
     /// An operator key.
     pub(crate) key: String,
     service: Service,
@@ -68,13 +70,24 @@ pub(crate) fn start_server(program: Option<&PathBuf>) -> Outcome<Server> {
     let key_file = directory.path().join("operator.key");
     let mut command = Command::new(program);
     command.arg("serve").arg("--data").arg(directory.path().join("data"));
-    command.args(["--listen", "127.0.0.1:0", "--stop-with-stdin", "--log", "error", "--operator-key-file"]);
+    command.args([
+        "--listen",
+        "127.0.0.1:0",
+        "--grpc-listen",
+        "127.0.0.1:0",
+        "--stop-with-stdin",
+        "--log",
+        "error",
+        "--operator-key-file",
+    ]);
     let service = Service::start("the server", command.arg(&key_file))?;
     let line = service.wait_for("listening on http://")?;
     let address = line.rsplit_once("http://").map_or("", |(_, address)| address).trim().to_owned();
+    let line = service.wait_for("grpc listening on ")?;
+    let grpc_url = format!("http://{}", line.rsplit_once(' ').map_or("", |(_, address)| address).trim());
     service.wait_for("ready")?;
     let key = std::fs::read_to_string(&key_file)?.trim().to_owned();
-    Ok(Server { address, key, service, directory })
+    Ok(Server { address, grpc_url, key, service, directory })
 }
 
 impl Http {
@@ -101,6 +114,16 @@ impl Http {
     pub(crate) fn head(&self, organization: usize, length: usize) -> Outcome<Vec<u8>> {
         let path = debits_path(&self.scene, organization)?;
         Ok(head("POST", &path, &self.keys_of(organization).gateway, length))
+    }
+
+    /// A key that may debit organization `number`.
+    pub(crate) fn gateway_key(&self, number: usize) -> &str {
+        &self.keys_of(number).gateway
+    }
+
+    /// Where the server that was started here serves gRPC.
+    pub(crate) fn grpc_url(&self) -> Option<&str> {
+        self.server.as_ref().map(|server| server.grpc_url.as_str())
     }
 
     fn keys_of(&self, organization: usize) -> &Keys {

@@ -3,7 +3,9 @@
 //! A target gives connections; a connection is a sender and a receiver, each used by one thread, and its replies come in the
 //! order of its requests. Another edge is another implementation of these three traits.
 
+mod debit_stream;
 mod embedded;
+mod grpc;
 mod http;
 mod wire;
 
@@ -12,7 +14,9 @@ use std::borrow::Cow;
 use serde::Serialize;
 use tokenweir::meter::{Durability, Name, OrgId};
 
+pub(crate) use debit_stream::{DebitStream, Names, columns, word};
 pub(crate) use embedded::{Embedded, Fill, debit, make};
+pub(crate) use grpc::Grpc;
 pub(crate) use http::{Http, HttpPlan, start_server, write_body};
 pub(crate) use wire::{Wire, head};
 

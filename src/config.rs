@@ -18,7 +18,7 @@ use settings::Settings;
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 
 /// The names of all settings, in files and in the environment.
-pub const NAMES: [&str; 26] = [
+pub const NAMES: [&str; 29] = [
     "data_dir",
     "listen",
     "grpc_listen",
@@ -45,6 +45,9 @@ pub const NAMES: [&str; 26] = [
     "log",
     "log_format",
     "operator_key_file",
+    "tls_certificate",
+    "tls_key",
+    "tls_client_ca",
 ];
 
 /// How the server is set up.
@@ -104,6 +107,19 @@ pub struct Config {
     pub log_format: LogFormat,
     /// `operator_key_file`: where the first operator key is written, readable by its owner alone. Default: it is printed.
     pub operator_key_file: Option<PathBuf>,
+    /// `tls_certificate`, `tls_key`, `tls_client_ca`: TLS on both edges. Default: none.
+    pub tls: Option<TlsFiles>,
+}
+
+/// Files of TLS, each in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// `tls_certificate`: the server's certificate, then those that lead to its authority.
+    pub certificate: PathBuf,
+    /// `tls_key`: its private key.
+    pub key: PathBuf,
+    /// `tls_client_ca`: authorities of client certificates; without one of theirs nobody is served. Default: none is asked for.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// Where gRPC is served.
@@ -154,6 +170,14 @@ pub enum ConfigError {
         /// What was found.
         found: String,
     },
+    /// A setting means nothing without another one.
+    #[error("`{name}` is set and `{missing}` is not: tls needs both; set it as well, or neither")]
+    Incomplete {
+        /// The setting.
+        name: &'static str,
+        /// The other one.
+        missing: &'static str,
+    },
 }
 
 impl Config {
@@ -188,6 +212,7 @@ impl Config {
             log: "info,actix_server=warn".to_owned(),
             log_format: LogFormat::Text,
             operator_key_file: None,
+            tls: None,
         }
     }
 
@@ -298,7 +323,24 @@ impl Config {
             log: settings.text("log")?.unwrap_or(d.log),
             log_format: settings.parsed("log_format", "text or json")?.unwrap_or_default(),
             operator_key_file: settings.text("operator_key_file")?.map(PathBuf::from),
+            tls: TlsFiles::from_settings(settings)?,
         })
+    }
+}
+
+impl TlsFiles {
+    fn from_settings(settings: &Settings) -> Result<Option<Self>, ConfigError> {
+        let file = |name| settings.text(name).map(|name| name.map(PathBuf::from));
+        let client_ca = file("tls_client_ca")?;
+        match (file("tls_certificate")?, file("tls_key")?) {
+            (Some(certificate), Some(key)) => Ok(Some(Self { certificate, key, client_ca })),
+            (Some(_), None) => Err(ConfigError::Incomplete { name: "tls_certificate", missing: "tls_key" }),
+            (None, Some(_)) => Err(ConfigError::Incomplete { name: "tls_key", missing: "tls_certificate" }),
+            (None, None) if client_ca.is_some() => {
+                Err(ConfigError::Incomplete { name: "tls_client_ca", missing: "tls_certificate" })
+            }
+            (None, None) => Ok(None),
+        }
     }
 }
 

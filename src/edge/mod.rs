@@ -6,3 +6,4 @@
 pub mod cli;
 pub mod grpc;
 pub mod http;
+pub mod tls;

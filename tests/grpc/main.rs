@@ -5,6 +5,9 @@ mod client;
 mod fixture;
 mod health;
 mod lifecycle;
+#[path = "../cli/pki.rs"]
+mod pki;
 mod stream;
+mod tls;
 mod unary;
 mod wire;

@@ -85,8 +85,8 @@ pub struct Config {
     pub in_flight_max: u64,
     /// `body_bytes_max`: longest request body, 1 KiB to 256 MiB. Default: 8 MiB.
     pub body_bytes_max: u64,
-    /// `bodies_bytes_max`: most bytes of request bodies held at once, at least one body; of one key a quarter, and at
-    /// least one body. Default: 256 MiB.
+    /// `bodies_bytes_max`: most bytes of request bodies and of messages of single gRPC calls held at once, at least one of
+    /// either; of one key a quarter, and at least one. Default: 256 MiB.
     pub bodies_bytes_max: u64,
     /// `batch_debits_max`: most debits of one body, 1 to 10,000. Default: 10,000.
     pub batch_debits_max: usize,
@@ -273,6 +273,8 @@ impl Config {
             settings.number("segment_bytes_min", d.segment_bytes_min, 64 << 10, 1 << 30)?;
         let segment_max = d.segment_bytes_max.max(segment_bytes_min);
         let body_bytes_max = settings.number("body_bytes_max", d.body_bytes_max, 1 << 10, 256 << 20)?;
+        let grpc_message_bytes_max =
+            settings.number("grpc_message_bytes_max", d.grpc_message_bytes_max, 1 << 10, 256 << 20)?;
         let batch = u64::try_from(batch_debits_max).unwrap_or(u64::MAX);
         Ok(Self {
             data_dir: settings.text("data_dir")?.map_or(d.data_dir, PathBuf::from),
@@ -281,12 +283,7 @@ impl Config {
                 .parsed("grpc_listen", "an address and port like 127.0.0.1:8081, or off")?
                 .unwrap_or_default(),
             grpc_workers: settings.number("grpc_workers", d.grpc_workers, 1, 256)?,
-            grpc_message_bytes_max: settings.number(
-                "grpc_message_bytes_max",
-                d.grpc_message_bytes_max,
-                1 << 10,
-                256 << 20,
-            )?,
+            grpc_message_bytes_max,
             grpc_credit_debits: settings.number("grpc_credit_debits", d.grpc_credit_debits, 1, 1 << 24)?,
             grpc_streams_max: settings.number("grpc_streams_max", d.grpc_streams_max, 1, 1 << 20)?,
             workers,
@@ -311,7 +308,7 @@ impl Config {
             bodies_bytes_max: settings.number(
                 "bodies_bytes_max",
                 d.bodies_bytes_max,
-                body_bytes_max,
+                body_bytes_max.max(grpc_message_bytes_max),
                 1 << 40,
             )?,
             batch_debits_max,

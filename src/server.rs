@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
 
 use crate::config::Config;
+use crate::edge::budget::Budget;
 use crate::edge::grpc;
 use crate::edge::http::{Limits, Listener, State};
 use crate::edge::tls::{Tls, TlsError};
@@ -130,12 +131,14 @@ impl Server {
         let connections = descriptors::connections(descriptors::raise(), config.connections_max);
         let connections_max = connections.map_err(ServeError::Descriptors)?;
         let config = Config { connections_max, ..config.clone() };
-        let state = Arc::new(State::new(Limits::from(&config), Box::new(move || metrics.render())));
+        let budget = Arc::new(Budget::new(&config));
+        let render = Box::new(move || metrics.render());
+        let state = Arc::new(State::new(Limits::from(&config), Arc::clone(&budget), render));
         let at = |address| move |source| ServeError::Listen { address, source };
         let listener = Listener::start(&config, &state, tls.clone()).map_err(at(config.listen))?;
         let grpc = match config.grpc_address() {
             Some(address) => {
-                Some(grpc::Listener::start(&config, address, tls.as_ref()).map_err(at(address))?)
+                Some(grpc::Listener::start(&config, address, tls.as_ref(), budget).map_err(at(address))?)
             }
             None => None,
         };

@@ -171,6 +171,12 @@ impl Fixture {
         Client::connect(config).expect("a client")
     }
 
+    /// Moves the data directory away from under the server, which stops its partitions.
+    pub(crate) fn lose_directory(&self) {
+        let data = self.directory.path().join("data");
+        std::fs::rename(&data, data.with_extension("lost")).expect("it is there");
+    }
+
     /// Takes the server out, to stop it while the fixture lives on.
     pub(crate) fn take_server(&mut self) -> Server {
         self.server.take().expect("it runs")

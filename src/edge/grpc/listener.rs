@@ -19,11 +19,13 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::config::Config;
+use crate::edge::budget::Budget;
 use crate::edge::tls::Tls;
 use crate::meter::Meter;
 use crate::proto::DESCRIPTORS;
 use crate::proto::v1::metering_server::MeteringServer;
 
+use super::front::Front;
 use super::incoming::Incoming;
 use super::service::Service;
 use super::state::{Limits, State};
@@ -54,8 +56,13 @@ impl Listener {
     ///
     /// # Errors
     /// When the address cannot be bound.
-    pub fn start(config: &Config, address: SocketAddr, tls: Option<&Tls>) -> io::Result<Self> {
-        let state = Arc::new(State::new(Limits::from(config)));
+    pub fn start(
+        config: &Config,
+        address: SocketAddr,
+        tls: Option<&Tls>,
+        budget: Arc<Budget>,
+    ) -> io::Result<Self> {
+        let state = Arc::new(State::new(Limits::from(config), budget));
         let socket = std::net::TcpListener::bind(address)?;
         socket.set_nonblocking(true)?;
         let address = socket.local_addr()?;
@@ -143,7 +150,7 @@ fn services(state: &Arc<State>) -> io::Result<(HealthReporter, Router)> {
         .max_concurrent_streams(CONNECTION_CALLS_MAX)
         .http2_keepalive_interval(Some(state.limits.keep_alive))
         .http2_keepalive_timeout(Some(ALIVE_WITHIN.min(state.limits.keep_alive)))
-        .add_service(metering)
+        .add_service(Front::new(metering, state))
         .add_service(health_service)
         .add_service(reflection().build_v1().map_err(io::Error::other)?)
         .add_service(reflection().build_v1alpha().map_err(io::Error::other)?);

@@ -7,6 +7,7 @@
 mod ack;
 mod auth;
 mod columns;
+mod front;
 mod incoming;
 mod listener;
 mod opening;

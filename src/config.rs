@@ -18,7 +18,7 @@ use settings::Settings;
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 
 /// The names of all settings, in files and in the environment.
-pub const NAMES: [&str; 27] = [
+pub const NAMES: [&str; 30] = [
     "data_dir",
     "listen",
     "grpc_listen",
@@ -46,6 +46,9 @@ pub const NAMES: [&str; 27] = [
     "log",
     "log_format",
     "operator_key_file",
+    "tls_certificate",
+    "tls_key",
+    "tls_client_ca",
 ];
 
 /// How the server is set up.
@@ -86,8 +89,8 @@ pub struct Config {
     pub in_flight_max: u64,
     /// `body_bytes_max`: longest request body, 1 KiB to 256 MiB. Default: 8 MiB.
     pub body_bytes_max: u64,
-    /// `bodies_bytes_max`: most bytes of request bodies held at once, at least one body; of one key a quarter, and at
-    /// least one body. Default: 256 MiB.
+    /// `bodies_bytes_max`: most bytes of request bodies and of messages of single gRPC calls held at once, at least one of
+    /// either; of one key a quarter, and at least one. Default: 256 MiB.
     pub bodies_bytes_max: u64,
     /// `batch_debits_max`: most debits of one body, 1 to 10,000. Default: 10,000.
     pub batch_debits_max: usize,
@@ -108,6 +111,19 @@ pub struct Config {
     pub log_format: LogFormat,
     /// `operator_key_file`: where the first operator key is written, readable by its owner alone. Default: it is printed.
     pub operator_key_file: Option<PathBuf>,
+    /// `tls_certificate`, `tls_key`, `tls_client_ca`: TLS on both edges. Default: none.
+    pub tls: Option<TlsFiles>,
+}
+
+/// Files of TLS, each in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// `tls_certificate`: the server's certificate, then those that lead to its authority.
+    pub certificate: PathBuf,
+    /// `tls_key`: its private key.
+    pub key: PathBuf,
+    /// `tls_client_ca`: authorities of client certificates; without one of theirs nobody is served. Default: none is asked for.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// Where gRPC is served.
@@ -158,6 +174,14 @@ pub enum ConfigError {
         /// What was found.
         found: String,
     },
+    /// A setting means nothing without another one.
+    #[error("`{name}` is set and `{missing}` is not: tls needs both; set it as well, or neither")]
+    Incomplete {
+        /// The setting.
+        name: &'static str,
+        /// The other one.
+        missing: &'static str,
+    },
 }
 
 impl Config {
@@ -193,6 +217,7 @@ impl Config {
             log: "info,actix_server=warn".to_owned(),
             log_format: LogFormat::Text,
             operator_key_file: None,
+            tls: None,
         }
     }
 
@@ -254,6 +279,8 @@ impl Config {
             settings.number("segment_bytes_min", d.segment_bytes_min, 64 << 10, 1 << 30)?;
         let segment_max = d.segment_bytes_max.max(segment_bytes_min);
         let body_bytes_max = settings.number("body_bytes_max", d.body_bytes_max, 1 << 10, 256 << 20)?;
+        let grpc_message_bytes_max =
+            settings.number("grpc_message_bytes_max", d.grpc_message_bytes_max, 1 << 10, 256 << 20)?;
         let batch = u64::try_from(batch_debits_max).unwrap_or(u64::MAX);
         Ok(Self {
             data_dir: settings.text("data_dir")?.map_or(d.data_dir, PathBuf::from),
@@ -262,12 +289,7 @@ impl Config {
                 .parsed("grpc_listen", "an address and port like 127.0.0.1:8081, or off")?
                 .unwrap_or_default(),
             grpc_workers: settings.number("grpc_workers", d.grpc_workers, 1, 256)?,
-            grpc_message_bytes_max: settings.number(
-                "grpc_message_bytes_max",
-                d.grpc_message_bytes_max,
-                1 << 10,
-                256 << 20,
-            )?,
+            grpc_message_bytes_max,
             grpc_credit_debits: settings.number("grpc_credit_debits", d.grpc_credit_debits, 1, 1 << 24)?,
             grpc_streams_max: settings.number("grpc_streams_max", d.grpc_streams_max, 1, 1 << 20)?,
             workers,
@@ -293,7 +315,7 @@ impl Config {
             bodies_bytes_max: settings.number(
                 "bodies_bytes_max",
                 d.bodies_bytes_max,
-                body_bytes_max,
+                body_bytes_max.max(grpc_message_bytes_max),
                 1 << 40,
             )?,
             batch_debits_max,
@@ -305,7 +327,24 @@ impl Config {
             log: settings.text("log")?.unwrap_or(d.log),
             log_format: settings.parsed("log_format", "text or json")?.unwrap_or_default(),
             operator_key_file: settings.text("operator_key_file")?.map(PathBuf::from),
+            tls: TlsFiles::from_settings(settings)?,
         })
+    }
+}
+
+impl TlsFiles {
+    fn from_settings(settings: &Settings) -> Result<Option<Self>, ConfigError> {
+        let file = |name| settings.text(name).map(|name| name.map(PathBuf::from));
+        let client_ca = file("tls_client_ca")?;
+        match (file("tls_certificate")?, file("tls_key")?) {
+            (Some(certificate), Some(key)) => Ok(Some(Self { certificate, key, client_ca })),
+            (Some(_), None) => Err(ConfigError::Incomplete { name: "tls_certificate", missing: "tls_key" }),
+            (None, Some(_)) => Err(ConfigError::Incomplete { name: "tls_key", missing: "tls_certificate" }),
+            (None, None) if client_ca.is_some() => {
+                Err(ConfigError::Incomplete { name: "tls_client_ca", missing: "tls_certificate" })
+            }
+            (None, None) => Ok(None),
+        }
     }
 }
 

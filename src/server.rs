@@ -14,8 +14,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
 
 use crate::config::Config;
+use crate::edge::budget::Budget;
 use crate::edge::grpc;
 use crate::edge::http::{Limits, Listener, State};
+use crate::edge::tls::{Tls, TlsError};
 use crate::meter::{self, Meter, Name, NewApiKey, Principal, Role};
 use crate::storage::Fault;
 
@@ -23,7 +25,7 @@ mod descriptors;
 mod signals;
 mod telemetry;
 
-use signals::Signals;
+use signals::{Reloads, Signals};
 use telemetry::Metrics;
 
 /// Why the server ended before it was told to, or could not start.
@@ -64,6 +66,9 @@ pub enum ServeError {
         /// The answer of the operating system.
         source: io::Error,
     },
+    /// The files of TLS cannot be used.
+    #[error("{0}; nothing was started")]
+    Tls(#[from] TlsError),
     /// The process may open too few files.
     #[error("{0}; nothing was started")]
     Descriptors(String),
@@ -96,10 +101,11 @@ pub struct Server {
     state: Arc<State>,
     listener: Listener,
     grpc: Option<grpc::Listener>,
+    tls: Option<Tls>,
     meter: Mutex<Option<Meter>>,
 }
 
-/// Serves until SIGTERM or SIGINT. Writes to `out`: `listening on http://ADDRESS` and `grpc listening on ADDRESS` once bound, the operator key of a new
+/// Serves until SIGTERM or SIGINT; SIGHUP reads the certificate of TLS again, if there is one. Writes to `out`: `listening on http://ADDRESS` (`https` with TLS) and `grpc listening on ADDRESS` once bound, the operator key of a new
 /// data directory, and `ready` once requests are served.
 ///
 /// # Errors
@@ -118,20 +124,25 @@ impl Server {
     /// Listens. Until [`Self::open`] is done, every request is told that the meter is recovering.
     ///
     /// # Errors
-    /// When the address cannot be listened on.
+    /// When the address cannot be listened on, or the files of TLS not be used.
     pub fn bind(config: &Config) -> Result<Self, ServeError> {
+        let tls = config.tls.as_ref().map(Tls::load).transpose()?;
         let metrics = Metrics::install().map_err(system("start the metrics"))?;
         let connections = descriptors::connections(descriptors::raise(), config.connections_max);
         let connections_max = connections.map_err(ServeError::Descriptors)?;
         let config = Config { connections_max, ..config.clone() };
-        let state = Arc::new(State::new(Limits::from(&config), Box::new(move || metrics.render())));
+        let budget = Arc::new(Budget::new(&config));
+        let render = Box::new(move || metrics.render());
+        let state = Arc::new(State::new(Limits::from(&config), Arc::clone(&budget), render));
         let at = |address| move |source| ServeError::Listen { address, source };
-        let listener = Listener::start(&config, &state).map_err(at(config.listen))?;
+        let listener = Listener::start(&config, &state, tls.clone()).map_err(at(config.listen))?;
         let grpc = match config.grpc_address() {
-            Some(address) => Some(grpc::Listener::start(&config, address).map_err(at(address))?),
+            Some(address) => {
+                Some(grpc::Listener::start(&config, address, tls.as_ref(), budget).map_err(at(address))?)
+            }
             None => None,
         };
-        Ok(Self { config, state, listener, grpc, meter: Mutex::default() })
+        Ok(Self { config, state, listener, grpc, tls, meter: Mutex::default() })
     }
 
     /// The address that it listens on.
@@ -144,6 +155,14 @@ impl Server {
     #[must_use]
     pub fn grpc_address(&self) -> Option<SocketAddr> {
         self.grpc.as_ref().map(grpc::Listener::address)
+    }
+
+    /// Reads the certificate of TLS and its key again, where there are any. Connections that are open keep the old one.
+    ///
+    /// # Errors
+    /// When a file cannot be used; then the certificate that was served is kept.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        self.tls.as_ref().map_or(Ok(()), Tls::reload)
     }
 
     /// Opens the meter and serves it; answers with the operator key when the data directory has no API key yet.
@@ -206,8 +225,10 @@ impl Server {
 
 async fn run(config: &Config, out: &mut impl Write) -> Result<(), ServeError> {
     let mut signals = Signals::new().map_err(system("listen for signals"))?;
+    let mut reloads = Reloads::new(config.tls.as_ref()).map_err(system("listen for signals"))?;
     let server = Server::bind(config)?;
-    say(out, &format!("listening on http://{}", server.address()));
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    say(out, &format!("listening on {scheme}://{}", server.address()));
     if let Some(address) = server.grpc_address() {
         say(out, &format!("grpc listening on {address}"));
     }
@@ -224,8 +245,27 @@ async fn run(config: &Config, out: &mut impl Write) -> Result<(), ServeError> {
         }
     }
     say(out, "ready");
-    signals.next().await;
-    stop(server, signals).await
+    loop {
+        tokio::select! {
+            () = signals.next() => return stop(server, signals).await,
+            () = reloads.next() => reload(&server, out),
+        }
+    }
+}
+
+fn reload(server: &Server, out: &mut impl Write) {
+    match server.reload() {
+        Ok(()) => {
+            tracing::info!("read the certificate again; new connections are shown it");
+            say(out, "certificate read again");
+        }
+        Err(error) => {
+            tracing::error!(
+                "{error}; the certificate that was served is kept, mend it and send SIGHUP again"
+            );
+            say(out, &format!("certificate kept: {error}"));
+        }
+    }
 }
 
 /// Stops, unless a second signal comes first.

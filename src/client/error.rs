@@ -1,5 +1,7 @@
 //! Why a client gave no result.
 
+use std::error::Error as Source;
+
 use tonic::{Code, Status};
 
 /// Why a client gave no result.
@@ -8,6 +10,11 @@ pub enum Error {
     /// The URL of the server cannot be used.
     #[error("the url of the server cannot be used: {0}; it looks like http://127.0.0.1:8081")]
     Url(String),
+    /// The authorities of the server's certificate, or the client certificate, cannot be used.
+    #[error(
+        "the certificates for tls cannot be used: {0}; nothing was sent, look at what the client was given"
+    )]
+    Certificates(String),
     /// The API key cannot be sent.
     #[error("the api key holds characters that no key has; it looks like weir_...")]
     Key,
@@ -52,7 +59,11 @@ impl From<Status> for Error {
     fn from(status: Status) -> Self {
         let stable = status.metadata().get("weir-code").and_then(|code| code.to_str().ok());
         let code = stable.map_or_else(|| format!("{:?}", status.code()), str::to_owned);
-        let detail = status.message().to_owned();
+        // What kept a connection from being made stands in the sources.
+        let detail = match status.source() {
+            Some(source) => with_sources(source),
+            None => status.message().to_owned(),
+        };
         if is_final(status.code()) {
             Self::Refused { code, detail }
         } else {
@@ -73,4 +84,12 @@ fn is_final(code: Code) -> bool {
             | Code::Unimplemented
             | Code::Unauthenticated
     )
+}
+
+/// An error with what is behind it.
+pub(super) fn with_sources(error: &(dyn Source + 'static)) -> String {
+    let sources = std::iter::successors(Some(error), |error: &&'_ (dyn Source + 'static)| (*error).source());
+    let mut texts: Vec<String> = sources.map(ToString::to_string).collect();
+    texts.dedup();
+    texts.join(": ")
 }

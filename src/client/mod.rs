@@ -17,11 +17,15 @@ mod stream;
 use std::time::Duration;
 
 use tonic::Request;
+use tonic::codegen::http::Uri;
+use tonic::codegen::http::uri::InvalidUri;
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
 use crate::proto::v1;
 use crate::proto::v1::metering_client::MeteringClient;
+
+use error::with_sources;
 
 pub use crate::domain::debit::{CameraRef, Debit, FirstOutcome, Identity, UsageKind};
 pub use crate::domain::time::Timestamp;
@@ -33,7 +37,7 @@ pub use stream::{DebitStream, Lag};
 /// How a client works. Start from [`Config::new`] and change what you need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Where the server is, as `http://127.0.0.1:8081`.
+    /// Where the server is, as `http://127.0.0.1:8081`, or `https` where it has a certificate.
     pub url: String,
     /// The API key.
     pub key: String,
@@ -49,6 +53,10 @@ pub struct Config {
     pub backoff_min: Duration,
     /// Longest pause. Default: 5 s.
     pub backoff_max: Duration,
+    /// Authorities of the server's certificate, in PEM, where the URL begins with `https`. Default: those of this machine.
+    pub ca_pem: Option<Vec<u8>>,
+    /// Client certificate and its private key, in PEM, for a server that demands one. Default: none is shown.
+    pub identity_pem: Option<Vec<u8>>,
 }
 
 impl Config {
@@ -64,6 +72,8 @@ impl Config {
             durability: Durability::Durable,
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_secs(5),
+            ca_pem: None,
+            identity_pem: None,
         }
     }
 }
@@ -84,12 +94,10 @@ impl Client {
     /// gateway may start before its server. Call it where a tokio runtime runs.
     ///
     /// # Errors
-    /// When the URL or the key cannot be used.
+    /// When the URL, the key or the certificates cannot be used.
     pub fn connect(config: Config) -> Result<Self, Error> {
         let authorization = format!("Bearer {}", config.key).parse().map_err(|_| Error::Key)?;
-        let endpoint =
-            Endpoint::from_shared(config.url.clone()).map_err(|error| Error::Url(error.to_string()))?;
-        let channel = endpoint
+        let channel = endpoint(&config)?
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE)
             .tcp_nodelay(true)
@@ -145,4 +153,21 @@ impl Client {
         request.metadata_mut().insert("authorization", self.authorization.clone());
         request
     }
+}
+
+fn endpoint(config: &Config) -> Result<Endpoint, Error> {
+    let uri: Uri = config.url.parse().map_err(|error: InvalidUri| Error::Url(error.to_string()))?;
+    let endpoint = match uri.scheme_str() {
+        Some("http") => return Ok(Endpoint::from(uri)),
+        Some("https") => Endpoint::from(uri),
+        _ => return Err(Error::Url("it begins neither with http:// nor with https://".to_owned())),
+    };
+    let mut tls = match &config.ca_pem {
+        Some(ca) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca)),
+        None => ClientTlsConfig::new().with_native_roots(),
+    };
+    if let Some(pem) = &config.identity_pem {
+        tls = tls.identity(tonic::transport::Identity::from_pem(pem, pem));
+    }
+    endpoint.tls_config(tls).map_err(|error| Error::Certificates(with_sources(&error)))
 }

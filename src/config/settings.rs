@@ -14,7 +14,8 @@ const PREFIX: &str = "WEIR_";
 
 /// Variables with the prefix that are no settings of the server: what the client commands read, and where the
 /// file of settings is.
-const OTHER_VARIABLES: [&str; 4] = ["WEIR_CONFIG", "WEIR_SERVER", "WEIR_KEY", "WEIR_ADMIN_KEY"];
+const OTHER_VARIABLES: [&str; 6] =
+    ["WEIR_CONFIG", "WEIR_SERVER", "WEIR_KEY", "WEIR_ADMIN_KEY", "WEIR_CA", "WEIR_IDENTITY"];
 
 /// What Kubernetes sets for a service called `weir`.
 const SERVICE_VARIABLES: [&str; 2] = ["WEIR_SERVICE_", "WEIR_PORT"];
@@ -185,6 +186,20 @@ mod tests {
         ] {
             check_message(environment(&[(name, value)]), &[name, expected, value]);
         }
+    }
+
+    #[test]
+    fn tls_has_its_certificate_and_its_key_or_neither() {
+        for (set, missing) in [
+            ("WEIR_TLS_CERTIFICATE", "`tls_key`"),
+            ("WEIR_TLS_KEY", "`tls_certificate`"),
+            ("WEIR_TLS_CLIENT_CA", "`tls_certificate`"),
+        ] {
+            let name = set.trim_start_matches(PREFIX).to_lowercase();
+            check_message(environment(&[(set, "a.pem")]), &[&name, missing]);
+        }
+        let both = environment(&[("WEIR_TLS_CERTIFICATE", "a.pem"), ("WEIR_TLS_KEY", "b.pem")]);
+        assert!(both.expect("valid").tls.is_some_and(|files| files.client_ca.is_none()));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! An edge translates and bounds; what a caller may do, and what becomes of a request, the meter decides. No edge names
 //! storage, actors or protocol, except the commands that read a data directory with no engine running.
 
+pub mod budget;
 pub mod cli;
 pub mod grpc;
 pub mod http;
+pub mod tls;

@@ -1,8 +1,10 @@
-//! The signals that stop the server.
+//! The signals that stop the server, or have it read its certificate again.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::config::TlsFiles;
 
 /// SIGTERM and SIGINT, as they come.
 #[derive(Debug)]
@@ -22,6 +24,25 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// SIGHUP, as it comes, where there is something to reload.
+#[derive(Debug)]
+pub(super) struct Reloads(Option<Signal>);
+
+impl Reloads {
+    /// From now on the signal no longer ends the process by itself, unless there is nothing to reload.
+    pub(super) fn new(tls: Option<&TlsFiles>) -> io::Result<Self> {
+        Ok(Self(tls.map(|_| signal(SignalKind::hangup())).transpose()?))
+    }
+
+    /// Waits for the next signal.
+    pub(super) async fn next(&mut self) {
+        match &mut self.0 {
+            Some(hangup) => _ = hangup.recv().await,
+            None => std::future::pending().await,
         }
     }
 }

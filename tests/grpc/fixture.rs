@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokenweir::client::{Client, Config as ClientConfig};
-use tokenweir::config::Config;
+use tokenweir::config::{Config, TlsFiles};
 use tokenweir::server::{FirstKey, Server};
 use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
@@ -18,6 +18,7 @@ pub(crate) const NORTH: &str = "/v1/organizations/north";
 pub(crate) struct Fixture {
     pub(crate) runtime: Runtime,
     server: Option<Server>,
+    scheme: &'static str,
     agent: ureq::Agent,
     directory: TempDir,
     operator: String,
@@ -33,7 +34,8 @@ impl Fixture {
         let agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
         let server = Some(bind(&directory, change));
         let (operator, admin, gateway) = (String::new(), String::new(), String::new());
-        Self { runtime: runtime.expect("a runtime"), server, agent, directory, operator, admin, gateway }
+        let (runtime, scheme) = (runtime.expect("a runtime"), "http");
+        Self { runtime, server, scheme, agent, directory, operator, admin, gateway }
     }
 
     pub(crate) fn start() -> Self {
@@ -42,6 +44,17 @@ impl Fixture {
 
     pub(crate) fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let mut fixture = Self::bound(change);
+        fixture.open();
+        fixture.populate();
+        fixture
+    }
+
+    /// As [`Self::start`], encrypted: with these files, and a client of HTTP that trusts them.
+    pub(crate) fn start_encrypted(tls: TlsFiles, trust: ureq::tls::TlsConfig) -> Self {
+        let mut fixture = Self::bound(|config| (config.tls, config.request_timeout_ms) = (Some(tls), 1_000));
+        fixture.scheme = "https";
+        fixture.agent =
+            ureq::Agent::config_builder().http_status_as_error(false).tls_config(trust).build().into();
         fixture.open();
         fixture.populate();
         fixture
@@ -100,7 +113,7 @@ impl Fixture {
 
     pub(crate) fn revoke(&self, key: &str) {
         let id = key.split('_').nth(1).expect("an id");
-        let path = format!("http://{}/v1/keys/{id}", self.server().address());
+        let path = format!("{}://{}/v1/keys/{id}", self.scheme, self.server().address());
         let request =
             ureq::http::Request::delete(path).header("authorization", format!("Bearer {}", self.operator));
         assert!(
@@ -112,7 +125,7 @@ impl Fixture {
     pub(crate) fn call(&self, method: &str, path: &str, key: &str, body: &Value) -> Value {
         let request = ureq::http::Request::builder()
             .method(method)
-            .uri(format!("http://{}{path}", self.server().address()))
+            .uri(format!("{}://{}{path}", self.scheme, self.server().address()))
             .header("authorization", format!("Bearer {key}"))
             .header("content-type", "application/json");
         let body = body.to_string().into_bytes();
@@ -124,7 +137,7 @@ impl Fixture {
 
     /// Tokens left, as HTTP tells.
     pub(crate) fn available(&self) -> u64 {
-        let url = format!("http://{}{NORTH}/summary", self.server().address());
+        let url = format!("{}://{}{NORTH}/summary", self.scheme, self.server().address());
         let request = ureq::http::Request::get(url).header("authorization", format!("Bearer {}", self.admin));
         let mut answer = self.agent.run(request.body(()).expect("a request")).expect("an answer");
         let summary: Value =
@@ -133,7 +146,7 @@ impl Fixture {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.server().grpc_address().expect("grpc is on"))
+        format!("{}://{}", self.scheme, self.server().grpc_address().expect("grpc is on"))
     }
 
     /// Runs a future on the fixture's runtime; what does not end in a minute has hung.
@@ -158,12 +171,18 @@ impl Fixture {
         Client::connect(config).expect("a client")
     }
 
+    /// Moves the data directory away from under the server, which stops its partitions.
+    pub(crate) fn lose_directory(&self) {
+        let data = self.directory.path().join("data");
+        std::fs::rename(&data, data.with_extension("lost")).expect("it is there");
+    }
+
     /// Takes the server out, to stop it while the fixture lives on.
     pub(crate) fn take_server(&mut self) -> Server {
         self.server.take().expect("it runs")
     }
 
-    fn server(&self) -> &Server {
+    pub(crate) fn server(&self) -> &Server {
         self.server.as_ref().expect("the server runs")
     }
 }

@@ -43,6 +43,31 @@ fn until_the_meter_is_open_nothing_serves_and_every_call_is_recovering() {
 }
 
 #[test]
+fn a_partition_that_stops_is_told_to_whoever_watches_and_to_whoever_asks() {
+    let server = Fixture::start();
+    let states = server.run(async {
+        let mut watches = Vec::new();
+        for service in ["", "tokenweir.v1.Metering"] {
+            let request = HealthCheckRequest { service: service.to_owned() };
+            let watch = HealthClient::new(server.channel()).watch(request).await.expect("it is known");
+            watches.push(watch.into_inner());
+        }
+        let mut states = Vec::new();
+        for watch in &mut watches {
+            states.push(watch.message().await.expect("no fault").expect("a state").status());
+        }
+        server.lose_directory();
+        for watch in &mut watches {
+            states.push(watch.message().await.expect("no fault").expect("a state").status());
+        }
+        states
+    });
+    let (serving, not) = (ServingStatus::Serving, ServingStatus::NotServing);
+    assert_eq!(states, [serving, serving, not, not]);
+    check_health(&server, ServingStatus::NotServing);
+}
+
+#[test]
 fn reflection_answers_in_both_versions() {
     let server = Fixture::start();
     let services = server.run(async {

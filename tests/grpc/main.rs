@@ -2,9 +2,23 @@
 
 mod access;
 mod client;
+mod connections;
 mod fixture;
+#[cfg(feature = "testing")]
+#[expect(dead_code, reason = "the engine's tests use the rest of it")]
+#[path = "../engine/gate.rs"]
+mod gate;
 mod health;
+mod killed;
 mod lifecycle;
+#[path = "../cli/pki.rs"]
+mod pki;
+#[expect(dead_code, reason = "the tests of the command line use the rest of it")]
+#[path = "../cli/process.rs"]
+mod process;
+#[cfg(feature = "testing")]
+mod stalled;
 mod stream;
+mod tls;
 mod unary;
 mod wire;

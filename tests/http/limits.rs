@@ -82,7 +82,7 @@ fn held_body(server: &Fixture, key: &str) -> TcpStream {
 #[test]
 fn more_bytes_of_bodies_than_are_held_at_once_are_busy() {
     let server = Fixture::start_with(|config| {
-        config.body_bytes_max = 1 << 10;
+        (config.body_bytes_max, config.grpc_message_bytes_max) = (1 << 10, 1 << 10);
         config.bodies_bytes_max = 1 << 10;
     });
     let server = server.populate();
@@ -250,7 +250,7 @@ fn who_may_not_ask_is_refused_before_the_body_is_awaited() {
 #[test]
 fn the_bodies_of_one_key_never_take_the_room_of_the_others() {
     let server = Fixture::start_with(|config| {
-        config.body_bytes_max = 1 << 10;
+        (config.body_bytes_max, config.grpc_message_bytes_max) = (1 << 10, 1 << 10);
         config.bodies_bytes_max = 4 << 10;
     });
     let server = server.populate();

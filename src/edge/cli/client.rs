@@ -1,7 +1,6 @@
 //! The HTTP client of the command line: one request, one answer, problem documents as errors.
 //!
-//! Deliberately absent: TLS, proxies and retries. A request whose answer was lost is the caller's to repeat, under the same
-//! id. Whoever serves over a network puts a proxy with TLS before the server and a tunnel before this client.
+//! Deliberately absent: proxies and retries. A request whose answer was lost is the caller's to repeat, under the same id.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,8 +12,10 @@ use ureq::Agent;
 use ureq::http::{Request, Response, Uri};
 
 use super::failure::Failure;
+use super::trust::TrustArgs;
 
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
+const SCHEMES: [&str; 2] = ["http", "https"];
 
 /// Where the server is, and with which key to ask it.
 #[derive(Args, Clone, Debug)]
@@ -25,6 +26,9 @@ pub struct ServerArgs {
     /// API key.
     #[arg(long, env = "WEIR_KEY", value_name = "KEY", hide_env_values = true)]
     pub key: Option<String>,
+    /// Whom to trust.
+    #[command(flatten)]
+    pub trust: TrustArgs,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
@@ -36,7 +40,7 @@ impl ServerArgs {
     /// # Errors
     /// When the URL is none that can be asked.
     pub(super) fn client(&self) -> Result<Client, Failure> {
-        Client::new(&self.server, self.key.as_deref())
+        Client::new(&self.server, self.key.as_deref(), &self.trust)
     }
 }
 
@@ -77,10 +81,10 @@ impl Client {
     /// A client for the server at `base`.
     ///
     /// # Errors
-    /// When the URL has another scheme than `http`.
-    pub(super) fn new(base: &str, key: Option<&str>) -> Result<Self, Failure> {
+    /// When the URL has another scheme than `http` and `https`, or what is trusted cannot be read.
+    pub(super) fn new(base: &str, key: Option<&str>, trust: &TrustArgs) -> Result<Self, Failure> {
         let base = base.trim_end_matches('/');
-        if !base.starts_with("http://") || base.len() == "http://".len() {
+        if base.split_once("://").is_none_or(|(scheme, host)| !SCHEMES.contains(&scheme) || host.is_empty()) {
             let message = format!("`{base}` is no url of a server; it looks like http://127.0.0.1:8080");
             return Err(Failure::usage(message));
         }
@@ -88,14 +92,16 @@ impl Client {
             let message = format!("`{base}` has characters that no url has; nothing was sent");
             return Err(Failure::usage(message));
         }
-        let config = Agent::config_builder()
+        let mut config = Agent::config_builder()
             .http_status_as_error(false)
             .proxy(None)
             .max_redirects(0)
             .timeout_global(Some(Duration::from_secs(60)))
             .timeout_connect(Some(Duration::from_secs(5)))
-            .max_idle_connections_per_host(16)
-            .build();
+            .max_idle_connections_per_host(16);
+        if base.starts_with("https:") {
+            config = config.tls_config(trust.tls_config()?);
+        }
         let key = key.map(str::trim);
         if key.is_some_and(|key| !key.bytes().all(|byte| byte.is_ascii_graphic())) {
             let message =
@@ -103,7 +109,15 @@ impl Client {
             return Err(Failure::usage(message));
         }
         let authorization = key.map(|key| format!("Bearer {key}"));
-        Ok(Self { agent: Agent::new_with_config(config), base: base.to_owned(), authorization })
+        Ok(Self { agent: Agent::new_with_config(config.build()), base: base.to_owned(), authorization })
+    }
+
+    /// A client for a server on this machine that does not encrypt.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(super) fn plain(base: &str, key: Option<&str>) -> Result<Self, Failure> {
+        Self::new(base, key, &TrustArgs::default())
     }
 
     /// Reads `path`.
@@ -220,10 +234,10 @@ mod tests {
 
     #[test]
     fn an_url_that_is_none_is_a_usage_error() {
-        for url in ["", "127.0.0.1:8080", "https://host", "http://", "http://a b", "http://a\n"] {
-            assert!(Client::new(url, None).is_err(), "{url}");
+        for url in ["", "127.0.0.1:8080", "ftp://host", "http://", "https://", "http://a b", "http://a\n"] {
+            assert!(Client::plain(url, None).is_err(), "{url}");
         }
-        assert_eq!(Client::new("http://host:1/", None).expect("an url").base, "http://host:1");
+        assert_eq!(Client::plain("http://host:1/", None).expect("an url").base, "http://host:1");
     }
 
     #[test]

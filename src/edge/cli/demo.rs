@@ -133,7 +133,7 @@ fn show(args: &DemoArgs, place: &Place, signals: &StopSignals) -> Result<(), Fai
         number(demo_setup::granted())
     ));
     let (server, mut outcome) = replay_with_a_crash(args, place, &key_file, server, &scene)?;
-    let admin = Client::new(server.url(), Some(&scene.admin_key))?;
+    let admin = Client::plain(server.url(), Some(&scene.admin_key))?;
     outcome.replayed = summary(&admin, NORTH)?;
     let order = json!({ "id": TRANSFER, "source": NORTH, "target": SOUTH });
     outcome.transfer = admin.post("/v1/transfers?wait=true", &order)?;
@@ -187,7 +187,7 @@ fn replay_with_a_crash(
 ) -> Result<(ChildServer, Outcome), Failure> {
     args.say("replaying one hour of a real trace (Microsoft Azure, published with Splitwise, ISCA 2024, CC-BY 4.0)");
     let (signal, reached) = crossbeam::channel::unbounded();
-    let target = ServerTarget::new(Client::new(server.url(), Some(&scene.gateway_key))?, scene.names());
+    let target = ServerTarget::new(Client::plain(server.url(), Some(&scene.gateway_key))?, scene.names());
     let gate = Gate::new(target, KILL_AT_ROW, signal.clone());
     let bar = progress(u64::try_from(TRACE.len()).unwrap_or(u64::MAX));
     let rows = Trace::new(Cursor::new(TRACE))?;
@@ -242,7 +242,7 @@ fn crash(
     ));
     let stored = verify::read(&place.data)?;
     let server = ChildServer::start(&place.data, args.listen, key_file)?;
-    let served = summary(&Client::new(server.url(), Some(&scene.admin_key))?, NORTH)?;
+    let served = summary(&Client::plain(server.url(), Some(&scene.admin_key))?, NORTH)?;
     let recovery_faults = demo_report::recovery_faults(closed.seen(), &stored, &served);
     let recovered =
         demo_report::count(&served, "debits_charged") + demo_report::count(&served, "debits_exempt");
@@ -252,7 +252,7 @@ fn crash(
         number(recovered),
         if recovery_faults.is_empty() { "yes" } else { "no" }
     ));
-    closed.reopen(ServerTarget::new(Client::new(server.url(), Some(&scene.gateway_key))?, scene.names()));
+    closed.reopen(ServerTarget::new(Client::plain(server.url(), Some(&scene.gateway_key))?, scene.names()));
     Ok((server, Outcome::new(recovery_faults)))
 }
 

@@ -112,7 +112,7 @@ impl ChildServer {
                 Err(RecvTimeoutError::Disconnected) => std::thread::park_timeout(STEP),
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            if !self.url.is_empty() && Client::new(&self.url, None)?.get("/readyz").is_ok() {
+            if !self.url.is_empty() && Client::plain(&self.url, None)?.get("/readyz").is_ok() {
                 return Ok(());
             }
             if let Some(status) = self.child.try_wait()? {

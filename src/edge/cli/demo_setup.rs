@@ -56,13 +56,13 @@ pub(super) fn granted() -> u64 {
 pub(super) fn prepare(url: &str, key_file: &Path) -> Result<Scene, Failure> {
     let operator_key = std::fs::read_to_string(key_file)?.trim().to_owned();
     std::fs::remove_file(key_file)?;
-    let operator = Client::new(url, Some(&operator_key))?;
+    let operator = Client::plain(url, Some(&operator_key))?;
     for (id, name) in [(NORTH, "North Retail Park"), (SOUTH, "South Logistics")] {
         operator.post("/v1/organizations", &json!({ "id": id, "name": name }))?;
     }
     let admin_key = make_key(&operator, "admin", &[NORTH, SOUTH])?;
     let gateway_key = make_key(&operator, "gateway", &[NORTH])?;
-    let admin = Client::new(url, Some(&admin_key))?;
+    let admin = Client::plain(url, Some(&admin_key))?;
     register_cameras(&admin)?;
     let key = json!({ "key": "DEMO-2026-0001", "licenses": GRANTS });
     admin.post(&format!("/v1/organizations/{NORTH}/licenses"), &key)?;

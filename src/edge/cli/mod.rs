@@ -35,12 +35,14 @@ pub mod serve;
 mod summary;
 mod trace;
 mod transfers;
+mod trust;
 mod verify;
 
 use clap::{Parser, Subcommand};
 
 pub use client::ServerArgs;
 pub use failure::Failure;
+pub use trust::TrustArgs;
 
 /// Meters the AI tokens that camera streams consume: one pool per organization, charged exactly once, durable.
 #[derive(Debug, Parser)]

@@ -26,6 +26,7 @@ use super::replay_pump::{Plan, pump};
 use super::replay_tally::Tally;
 use super::replay_target::{EmbeddedTarget, Found, Item, Names, ServerTarget, Setup, Target};
 use super::trace::{Row, Trace, TraceError};
+use super::trust::TrustArgs;
 
 /// What to replay, where to, and how fast.
 #[derive(Args, Debug)]
@@ -42,6 +43,9 @@ pub struct ReplayArgs {
     /// API key with the admin role, for `--register` on a server.
     #[arg(long, env = "WEIR_ADMIN_KEY", value_name = "KEY", hide_env_values = true)]
     pub admin_key: Option<String>,
+    /// Whom to trust.
+    #[command(flatten)]
+    pub trust: TrustArgs,
     /// Replay into this data directory, with a meter of its own, instead of to a server.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -129,12 +133,12 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), Failure> {
             replayed
         }
         None => {
-            let client = Client::new(&args.server, args.key.as_deref())?;
+            let client = Client::new(&args.server, args.key.as_deref(), &args.trust)?;
             let target = ServerTarget::new(client, names.clone());
             let found = target.find_cameras()?;
             let missing = missing(args, &names, &found)?;
             let admin = args.admin_key.as_deref().or(args.key.as_deref());
-            target.register(&Client::new(&args.server, admin)?, &missing, &args.network)?;
+            target.register(&Client::new(&args.server, admin, &args.trust)?, &missing, &args.network)?;
             replay(args, trace, bytes, &found, &target)
         }
     }

@@ -40,6 +40,15 @@ pub struct ServeArgs {
     /// Where the first operator key of a new data directory is written; it is printed otherwise.
     #[arg(long, value_name = "FILE")]
     pub operator_key_file: Option<String>,
+    /// Certificate of the server in PEM, for TLS on HTTP and gRPC; SIGHUP reads it again.
+    #[arg(long, value_name = "FILE")]
+    pub tls_certificate: Option<String>,
+    /// Private key of the certificate, in PEM.
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<String>,
+    /// Authorities of client certificates in PEM; without one of theirs nobody is served.
+    #[arg(long, value_name = "FILE")]
+    pub tls_client_ca: Option<String>,
     /// Threads that serve HTTP.
     #[arg(long, value_name = "N")]
     pub workers: Option<String>,
@@ -133,6 +142,9 @@ impl ServeArgs {
             ("grpc_credit_debits", &self.grpc_credit_debits),
             ("grpc_streams_max", &self.grpc_streams_max),
             ("operator_key_file", &self.operator_key_file),
+            ("tls_certificate", &self.tls_certificate),
+            ("tls_key", &self.tls_key),
+            ("tls_client_ca", &self.tls_client_ca),
             ("workers", &self.workers),
             ("partitions", &self.partitions),
             ("log", &self.log),
@@ -177,6 +189,9 @@ mod tests {
             grpc_credit_debits: set(),
             grpc_streams_max: set(),
             operator_key_file: set(),
+            tls_certificate: set(),
+            tls_key: set(),
+            tls_client_ca: set(),
             workers: set(),
             partitions: set(),
             log: set(),

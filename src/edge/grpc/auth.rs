@@ -1,6 +1,6 @@
 //! Who calls: the same API keys as for HTTP, in the metadata `authorization`.
 
-use tonic::metadata::MetadataMap;
+use tonic::codegen::http::HeaderMap;
 
 use crate::meter::{Meter, Principal};
 
@@ -8,7 +8,7 @@ use super::state::State;
 use super::trouble::Trouble;
 
 /// Who calls, and the meter that it calls.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Caller {
     pub(super) meter: Meter,
     pub(super) principal: Principal,
@@ -16,13 +16,13 @@ pub(super) struct Caller {
 }
 
 impl Caller {
-    /// Who sent this metadata.
+    /// Who sent these headers.
     ///
     /// # Errors
     /// When the meter is not open yet, or the key is not known.
-    pub(super) fn of(state: &State, metadata: &MetadataMap) -> Result<Self, Trouble> {
+    pub(super) fn of(state: &State, headers: &HeaderMap) -> Result<Self, Trouble> {
         let meter = state.meter()?;
-        let key = bearer(metadata).ok_or_else(Trouble::unauthenticated)?;
+        let key = bearer(headers).ok_or_else(Trouble::unauthenticated)?;
         let principal = meter.authenticate(key).ok_or_else(Trouble::unauthenticated)?;
         Ok(Self { meter: meter.clone(), principal, key: key.to_owned() })
     }
@@ -37,8 +37,8 @@ impl Caller {
 }
 
 /// The API key that the call bears. Of several, none is taken.
-fn bearer(metadata: &MetadataMap) -> Option<&str> {
-    let mut values = metadata.get_all("authorization").iter();
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all("authorization").iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
     let (scheme, key) = value.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())

@@ -12,16 +12,20 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 use tokio::time::{interval, timeout};
+use tokio_rustls::TlsAcceptor;
 use tonic::transport::Server;
 use tonic::transport::server::Router;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::config::Config;
+use crate::edge::budget::Budget;
+use crate::edge::tls::Tls;
 use crate::meter::Meter;
 use crate::proto::DESCRIPTORS;
 use crate::proto::v1::metering_server::MeteringServer;
 
+use super::front::Front;
 use super::incoming::Incoming;
 use super::service::Service;
 use super::state::{Limits, State};
@@ -32,7 +36,7 @@ const HEALTH_NAMES: [&str; 2] = ["", "tokenweir.v1.Metering"];
 const HEALTH_PERIOD: Duration = Duration::from_millis(250);
 /// Most calls of one connection at a time, streams of debits included.
 const CONNECTION_CALLS_MAX: u32 = 256;
-/// How long a peer that is asked for a sign of life has to give it.
+/// How long a peer that is asked for a sign of life has to give it, unless he may be silent for less.
 const ALIVE_WITHIN: Duration = Duration::from_secs(20);
 
 /// A listening gRPC server.
@@ -48,12 +52,17 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds an address and serves. Until [`Self::serve`], every call is told that the meter is recovering.
+    /// Binds an address and serves, encrypted where there is a certificate. Until [`Self::serve`], every call is told that the meter is recovering.
     ///
     /// # Errors
     /// When the address cannot be bound.
-    pub fn start(config: &Config, address: SocketAddr) -> io::Result<Self> {
-        let state = Arc::new(State::new(Limits::from(config)));
+    pub fn start(
+        config: &Config,
+        address: SocketAddr,
+        tls: Option<&Tls>,
+        budget: Arc<Budget>,
+    ) -> io::Result<Self> {
+        let state = Arc::new(State::new(Limits::from(config), budget));
         let socket = std::net::TcpListener::bind(address)?;
         socket.set_nonblocking(true)?;
         let address = socket.local_addr()?;
@@ -61,7 +70,12 @@ impl Listener {
         threads.thread_name("weir-grpc").worker_threads(config.grpc_workers).enable_all();
         let runtime = threads.build()?;
         let entered = runtime.enter();
-        let incoming = Incoming::new(TcpListener::from_std(socket)?, state.limits.connections_max);
+        let incoming = Incoming::new(
+            TcpListener::from_std(socket)?,
+            state.limits.connections_max,
+            Duration::from_millis(config.request_timeout_ms),
+            tls.map(|tls| TlsAcceptor::from(Arc::new(tls.server_config(&["h2"])))),
+        );
         let (health, router) = services(&state)?;
         let (told, stopped) = (health.clone(), state.stopped());
         let served = runtime.spawn(async move {
@@ -135,8 +149,8 @@ fn services(state: &Arc<State>) -> io::Result<(HealthReporter, Router)> {
     let router = Server::builder()
         .max_concurrent_streams(CONNECTION_CALLS_MAX)
         .http2_keepalive_interval(Some(state.limits.keep_alive))
-        .http2_keepalive_timeout(Some(ALIVE_WITHIN))
-        .add_service(metering)
+        .http2_keepalive_timeout(Some(ALIVE_WITHIN.min(state.limits.keep_alive)))
+        .add_service(Front::new(metering, state))
         .add_service(health_service)
         .add_service(reflection().build_v1().map_err(io::Error::other)?)
         .add_service(reflection().build_v1alpha().map_err(io::Error::other)?);

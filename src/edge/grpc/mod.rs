@@ -2,12 +2,12 @@
 //!
 //! A stream is judged in batches and acknowledged in order; what it may have in flight is granted to it, and a stream that takes
 //! more is ended: nothing is buffered for it. Codes come from [`crate::meter::status`], rights from the meter. Deliberately
-//! absent: TLS, which a proxy in front ends, and any thread or channel of a stream's own: the task that writes its answers
-//! also reads its requests.
+//! absent: any thread or channel of a stream's own: the task that writes its answers also reads its requests.
 
 mod ack;
 mod auth;
 mod columns;
+mod front;
 mod incoming;
 mod listener;
 mod opening;

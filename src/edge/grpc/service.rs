@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use tokio::time::timeout;
-use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::meter::{DebitBatch, Error, Invalid, OrgId, Organization, TransferId, Until};
@@ -21,16 +20,17 @@ use super::unary;
 #[derive(Clone, Debug)]
 pub(super) struct Service(pub(super) Arc<State>);
 
-impl Service {
-    fn caller(&self, metadata: &MetadataMap) -> Result<Caller, Trouble> {
-        Caller::of(&self.0, metadata)
-    }
+/// Who sent a request, as the front found out.
+///
+/// # Errors
+/// When nobody stood before the call.
+fn caller<T>(request: &Request<T>) -> Result<Caller, Trouble> {
+    request.extensions().get().cloned().ok_or_else(Trouble::unauthenticated)
+}
 
-    fn organization(&self, metadata: &MetadataMap, id: &str) -> Result<Organization, Trouble> {
-        let caller = self.caller(metadata)?;
-        let id = OrgId::new(id)?;
-        Ok(caller.meter.organization(&caller.principal, &id)?)
-    }
+fn organization<T>(request: &Request<T>, id: &str) -> Result<Organization, Trouble> {
+    let Caller { meter, principal, .. } = caller(request)?;
+    Ok(meter.organization(&principal, &OrgId::new(id)?)?)
 }
 
 #[tonic::async_trait]
@@ -41,7 +41,7 @@ impl Metering for Service {
         &self,
         request: Request<Streaming<v1::StreamRequest>>,
     ) -> Result<Response<Session>, Status> {
-        let caller = self.caller(request.metadata())?;
+        let caller = caller(&request)?;
         let place = self.0.take_stream()?;
         let limits = StreamLimits {
             credit: self.0.limits.credit_debits,
@@ -51,7 +51,7 @@ impl Metering for Service {
     }
 
     async fn debit(&self, request: Request<v1::DebitRequest>) -> Result<Response<v1::DebitReply>, Status> {
-        let organization = self.organization(request.metadata(), &request.get_ref().organization)?;
+        let organization = organization(&request, &request.get_ref().organization)?;
         let v1::DebitRequest { debit, durability: when, .. } = request.into_inner();
         let debit = debit.unwrap_or_default();
         let debit = match unary::debit(&debit) {
@@ -72,7 +72,7 @@ impl Metering for Service {
         &self,
         request: Request<v1::DebitBatchRequest>,
     ) -> Result<Response<v1::DebitBatchReply>, Status> {
-        let organization = self.organization(request.metadata(), &request.get_ref().organization)?;
+        let organization = organization(&request, &request.get_ref().organization)?;
         let v1::DebitBatchRequest { debits, durability: when, .. } = request.into_inner();
         if debits.len() > self.0.limits.batch_debits_max {
             return Err(Trouble::from(Invalid::BatchSize).into());
@@ -98,7 +98,7 @@ impl Metering for Service {
         &self,
         request: Request<v1::SummaryRequest>,
     ) -> Result<Response<v1::SummaryReply>, Status> {
-        let organization = self.organization(request.metadata(), &request.get_ref().organization)?;
+        let organization = organization(&request, &request.get_ref().organization)?;
         let summary = organization.summary().await.map_err(Trouble::from)?;
         Ok(Response::new(unary::summary(summary)))
     }
@@ -107,7 +107,7 @@ impl Metering for Service {
         &self,
         request: Request<v1::TransferRequest>,
     ) -> Result<Response<v1::TransferReply>, Status> {
-        let Caller { meter, principal, .. } = self.caller(request.metadata())?;
+        let Caller { meter, principal, .. } = caller(&request)?;
         let v1::TransferRequest { id, source, target, wait } = request.into_inner();
         let ids = || Ok((TransferId::new(&id)?, OrgId::new(&source)?, OrgId::new(&target)?));
         let (id, source, target) = ids().map_err(|invalid: Invalid| Trouble::from(invalid))?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::config::Config;
+use crate::edge::budget::Budget;
 use crate::meter::Meter;
 
 use super::trouble::Trouble;
@@ -49,6 +50,7 @@ impl From<&Config> for Limits {
 #[derive(Debug)]
 pub struct State {
     pub(super) limits: Limits,
+    pub(super) budget: Arc<Budget>,
     meter: OnceLock<Meter>,
     streams: Arc<Semaphore>,
     stopping: watch::Sender<bool>,
@@ -57,9 +59,9 @@ pub struct State {
 impl State {
     /// The state while the meter is being opened.
     #[must_use]
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: Limits, budget: Arc<Budget>) -> Self {
         let streams = Arc::new(Semaphore::new(limits.streams_max));
-        Self { limits, meter: OnceLock::new(), streams, stopping: watch::Sender::new(false) }
+        Self { limits, budget, meter: OnceLock::new(), streams, stopping: watch::Sender::new(false) }
     }
 
     /// Serves this meter from now on.

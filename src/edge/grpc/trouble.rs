@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
+use crate::edge::budget::Full;
 use crate::meter::{Error, Invalid, Refusal, status};
 use crate::proto::v1;
 
@@ -46,6 +47,12 @@ impl Trouble {
         Self::new(Code::ResourceExhausted, "too_many_streams", detail).later()
     }
 
+    /// The deadline of the call passed before its answer.
+    pub(super) fn deadline() -> Self {
+        let detail = "the deadline passed before the answer; whether it was carried out is not known, send it again under the same id";
+        Self::new(Code::DeadlineExceeded, "deadline_exceeded", detail).later()
+    }
+
     /// A stream has more in flight than it was granted.
     pub(super) fn over_credit(granted: u64) -> Self {
         let detail =
@@ -81,6 +88,14 @@ impl From<Error> for Trouble {
             detail: error.to_string().into(),
             retryable: error.is_retryable(),
         }
+    }
+}
+
+impl From<Full> for Trouble {
+    fn from(full: Full) -> Self {
+        let detail =
+            format!("as much as the {} bytes that may be held is on its way; nothing was done", full.limit);
+        Self::new(Code::ResourceExhausted, Refusal::Busy.code(), detail).later()
     }
 }
 

@@ -14,11 +14,12 @@ use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 
+use crate::edge::budget::Room;
 use crate::meter::{Action, ActorId, OrgId};
 
 use super::auth::{Caller, path_id};
 use super::problem::Problem;
-use super::state::{Room, State};
+use super::state::State;
 
 const JSON: &str = "application/json";
 /// Longest body of a single object, in bytes; the longest is a license key of 1,000 licenses.
@@ -80,7 +81,7 @@ pub(super) async fn with_body<T, F: Future<Output = Result<T, Problem>>>(
 
 /// Reads a body to its end. Room is taken for what arrives, not for what is announced: whoever announces much and sends
 /// little takes nothing from the others.
-async fn collect(mut payload: web::Payload, most: u64, room: &mut Room<'_>) -> Result<Bytes, Problem> {
+async fn collect(mut payload: web::Payload, most: u64, room: &mut Room) -> Result<Bytes, Problem> {
     let (mut whole, mut parts) = (Bytes::new(), BytesMut::new());
     while let Some(part) = poll_fn(|cx| Pin::new(&mut payload).poll_next(cx)).await {
         let part = part.map_err(|error| Problem::malformed_body(broken_off(&error)))?;

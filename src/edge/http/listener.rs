@@ -15,6 +15,7 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 
 use crate::config::Config;
+use crate::edge::tls::Tls;
 
 use super::seat;
 use super::state::State;
@@ -28,16 +29,16 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds the configured address and serves.
+    /// Binds the configured address and serves, encrypted where there is a certificate.
     ///
     /// # Errors
     /// When the address cannot be bound.
-    pub fn start(config: &Config, state: &Arc<State>) -> io::Result<Self> {
+    pub fn start(config: &Config, state: &Arc<State>, tls: Option<Tls>) -> io::Result<Self> {
         let (bound, started) = sync_channel(1);
         let (config, state) = (config.clone(), Arc::clone(state));
         let thread = std::thread::Builder::new()
             .name("weir-http".to_owned())
-            .spawn(move || run(&config, &state, &bound))?;
+            .spawn(move || run(&config, &state, tls.as_ref(), &bound))?;
         let (address, handle) =
             started.recv().unwrap_or_else(|_| Err(io::Error::other("the http thread ended early")))?;
         Ok(Self { address, handle, thread })
@@ -61,9 +62,14 @@ impl Listener {
 
 type Started = io::Result<(SocketAddr, ServerHandle)>;
 
-fn run(config: &Config, state: &Arc<State>, bound: &SyncSender<Started>) -> io::Result<()> {
+fn run(
+    config: &Config,
+    state: &Arc<State>,
+    tls: Option<&Tls>,
+    bound: &SyncSender<Started>,
+) -> io::Result<()> {
     actix_rt::System::new().block_on(async {
-        let (address, server) = match bind(config, state) {
+        let (address, server) = match bind(config, state, tls) {
             Ok(both) => both,
             Err(error) => {
                 drop(bound.send(Err(error)));
@@ -75,7 +81,7 @@ fn run(config: &Config, state: &Arc<State>, bound: &SyncSender<Started>) -> io::
     })
 }
 
-fn bind(config: &Config, state: &Arc<State>) -> io::Result<(SocketAddr, Server)> {
+fn bind(config: &Config, state: &Arc<State>, tls: Option<&Tls>) -> io::Result<(SocketAddr, Server)> {
     let (for_apps, for_seats) = (Arc::clone(state), Arc::clone(state));
     let app = move || {
         let state = web::Data::from(Arc::clone(&for_apps));
@@ -86,17 +92,25 @@ fn bind(config: &Config, state: &Arc<State>) -> io::Result<(SocketAddr, Server)>
             .configure(super::routes)
     };
     let request_timeout = Duration::from_millis(config.request_timeout_ms);
+    let connections_max = seat::accepted(state.connections_max()).div_ceil(config.workers);
     let server = HttpServer::new(app)
         .on_connect(move |connection, extensions| seat::take(&for_seats, connection, extensions))
         .workers(config.workers)
-        .max_connections(seat::accepted(state.connections_max()).div_ceil(config.workers))
+        .max_connections(connections_max)
+        // Handshakes that are not finished hold up nobody else.
+        .max_connection_rate(connections_max)
         .keep_alive(Duration::from_millis(config.keep_alive_ms))
         .client_request_timeout(request_timeout)
         .client_disconnect_timeout(request_timeout)
         .shutdown_timeout(config.stop_timeout_ms.div_ceil(1_000))
         .tcp_nodelay(true)
-        .disable_signals()
-        .bind(config.listen)?;
+        .tls_handshake_timeout(request_timeout)
+        .disable_signals();
+    let server = match tls {
+        None => server.bind(config.listen)?,
+        // What it speaks is said by actix.
+        Some(tls) => server.bind_rustls_0_23(config.listen, tls.server_config(&[]))?,
+    };
     let address = server.addrs().first().copied().ok_or_else(|| io::Error::other("nothing was bound"))?;
     Ok((address, server.run()))
 }

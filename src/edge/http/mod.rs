@@ -1,8 +1,8 @@
 //! The HTTP edge: JSON under `/v1`, health and metrics beside it.
 //!
 //! Every refusal is a problem document with a stable code; every bound is declared and reported. No handler under `/v1` runs
-//! without a known caller, and none decides what a caller may do: the meter does. Deliberately absent: TLS, which
-//! a proxy in front ends, and any state of its own beyond what [`State`] holds. What actix answers before a request reaches a
+//! without a known caller, and none decides what a caller may do: the meter does. Deliberately absent: any state
+//! of its own beyond what [`State`] holds. What actix answers before a request reaches a
 //! route has no problem document: 400 for a head that is no HTTP, 408 for one that does not arrive in time, 431 for
 //! one that is too long. These have an empty body and close the connection.
 

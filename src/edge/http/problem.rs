@@ -12,6 +12,7 @@ use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 
 use crate::domain::limits;
+use crate::edge::budget::Full;
 use crate::meter::{Error, Invalid, Limit, Refusal, Tokens, status};
 
 /// How long a caller waits before it repeats a request that may succeed later, in seconds.
@@ -195,6 +196,12 @@ impl From<Error> for Problem {
             limit,
             header: error.is_retryable().then_some(Header::RetryLater),
         }
+    }
+}
+
+impl From<Full> for Problem {
+    fn from(full: Full) -> Self {
+        Self::from(Refusal::Busy).with_limit(full.limit)
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Up to the bound a connection may ask for anything. A few more are accepted for those who watch the server: `/healthz`, `/readyz`
 //! and `/metrics` are answered there, everything else is refused. What comes beyond these too is refused and closed as it is
-//! accepted, before it has said anything. So nobody hangs in the backlog, and descriptors are bounded by
+//! accepted, before it has said anything; over TLS it is closed without a word. A connection that has not agreed on its encryption
+//! yet is held for a few seconds and not counted here. So nobody hangs in the backlog, and descriptors are bounded by
 //! [`descriptors`]. Near the bound a connection has two seconds to make its first request,
 //! beyond it half a second.
 //!
@@ -15,6 +16,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use actix_rt::net::TcpStream;
+use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::body::MessageBody;
 use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
 use actix_web::http::ConnectionType;
@@ -75,8 +78,11 @@ struct Watch {
 /// Counts a connection that was accepted, and turns it away when it is one too many even for probes.
 pub(super) fn take(state: &Arc<State>, connection: &dyn Any, extensions: &mut Extensions) {
     let seat = Seat::take(state);
-    if let Some(stream) = connection.downcast_ref::<actix_rt::net::TcpStream>() {
+    if let Some(stream) = connection.downcast_ref::<TcpStream>() {
+        seat.tell(stream);
         extensions.insert(seat.settle(stream));
+    } else if let Some(encrypted) = connection.downcast_ref::<TlsStream<TcpStream>>() {
+        extensions.insert(seat.settle(encrypted.get_ref().0));
     } else {
         extensions.insert(seat);
     }
@@ -111,18 +117,23 @@ impl Seat {
         Self { state: Arc::clone(state), place, watch: None }
     }
 
+    /// Tells a connection that is turned away why, where what is sent is not encrypted.
+    fn tell(&self, stream: &TcpStream) {
+        if self.place == Place::TurnedAway {
+            let answer = Problem::too_many_connections(self.limit()).wire_text();
+            // Whoever is gone already needs no answer.
+            _ = send(stream, answer.as_bytes(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        }
+    }
+
     /// Does with the connection what its place asks for.
-    fn settle(mut self, stream: &actix_rt::net::TcpStream) -> Self {
+    fn settle(mut self, stream: &TcpStream) -> Self {
         match self.place {
             Place::Usual => {}
             Place::NearBound => self.watch = watch(stream, SILENCE_MAX),
             Place::ForProbes => self.watch = watch(stream, PROBE_SILENCE_MAX),
-            Place::TurnedAway => {
-                let answer = Problem::too_many_connections(self.limit()).wire_text();
-                // Whoever is gone already needs no answer. A shut connection is closed by the next read, which finds its end.
-                _ = send(stream, answer.as_bytes(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
-                _ = shutdown(stream, Shutdown::Both);
-            }
+            // A shut connection is closed by the next read, which finds its end.
+            Place::TurnedAway => _ = shutdown(stream, Shutdown::Both),
         }
         self
     }
@@ -152,7 +163,7 @@ fn near(connections_max: usize) -> usize {
 }
 
 /// Closes the connection when it has asked for nothing in time. Its descriptor lives as long as the seat.
-fn watch(stream: &actix_rt::net::TcpStream, silence_max: Duration) -> Option<Arc<Watch>> {
+fn watch(stream: &TcpStream, silence_max: Duration) -> Option<Arc<Watch>> {
     let socket = stream.as_fd().try_clone_to_owned().ok()?;
     let watch = Arc::new(Watch { socket, has_asked: AtomicBool::new(false) });
     let watched = Arc::downgrade(&watch);

@@ -8,6 +8,7 @@ mod demo;
 mod dependencies;
 mod json;
 mod plan;
+mod python;
 mod step;
 mod targets;
 mod tour;

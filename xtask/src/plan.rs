@@ -6,7 +6,7 @@
 use crate::cargo::{cargo, cargo_with, release_binary};
 use crate::demo;
 use crate::step::{Failure, Step};
-use crate::{dependencies, targets, tour};
+use crate::{dependencies, python, targets, tour};
 
 /// A command of xtask.
 pub(crate) struct CommandLine {
@@ -36,7 +36,7 @@ pub(crate) const COMMANDS: &[CommandLine] = &[
     CommandLine { name: "docs", about: "the documentation, warnings denied", steps: docs },
     CommandLine {
         name: "smoke",
-        about: "examples, benches in brief, release build, the demo with its sums, the README's tour",
+        about: "examples, benches in brief, release build, the demo with its sums, the gateway in Python, the README's tour",
         steps: smoke,
     },
     CommandLine { name: "test", about: "all tests, with all features", steps: test },
@@ -78,8 +78,9 @@ fn smoke() -> Result<Vec<Step>, Failure> {
     steps.extend(targets::benches()?.iter().map(|name| bench(name)));
     // A bench leaves a `weir` built with what the tests need beside it; what is tried here is the one that is shipped.
     steps.push(cargo("build --release --bin weir"));
-    let binary = weir.clone();
+    let (binary, server) = (weir.clone(), weir.clone());
     steps.push(Step::new("weir demo --exit --json", Box::new(move || demo::check(&binary))));
+    steps.push(Step::new("examples/python_gateway", Box::new(move || python::check(&server))));
     steps.push(Step::new("the tour of README.md", Box::new(move || tour::check(&weir))));
     Ok(steps)
 }

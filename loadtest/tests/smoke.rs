@@ -82,7 +82,7 @@ fn the_floors_are_measured_and_told_as_json() {
     assert!(output.status.success(), "{}", said(&output));
     let report = json_of(&output);
     let floors = report["floors"].as_array().expect("a list");
-    assert_eq!(floors.len(), 4);
+    assert_eq!(floors.len(), 5);
     assert!(floors.iter().all(|floor| floor["median"].as_f64() > Some(0.0)), "{report}");
 }
 

@@ -20,6 +20,8 @@ const BATCH: u64 = 512;
 const BATCHES_IN_FLIGHT: usize = 64;
 const DEBITS_IN_FLIGHT: usize = 1_024;
 const ORGANIZATIONS: usize = 1_000;
+/// Tasks that send to many organizations: as many as the peer has clients.
+const TASKS: usize = 16;
 const STRIDE: u64 = 7_919;
 /// How often a debit at a time and a bare sync take turns in a round.
 const TURNS: u32 = 15;
@@ -39,7 +41,7 @@ pub(super) fn probes() -> Outcome<Vec<Probe>> {
         Probe::new("embedded batches", move |length| batches(&hot, &next, length)),
         Probe::new("embedded singles", move |length| {
             let mut n = next_single.get();
-            let rate = in_flight(&singles.organizations, &singles, CAMERAS, &mut n, length)?;
+            let rate = in_flight(&singles, 1, CAMERAS, &mut n, length)?;
             next_single.set(lap_after(n));
             Ok(vec![("embedded_singles", rate)])
         }),
@@ -47,7 +49,7 @@ pub(super) fn probes() -> Outcome<Vec<Probe>> {
             one_at_a_time(&serial, &mut disk, &next_serial, length)
         }),
         Probe::new("embedded singles, 1,000 organizations", move |length| {
-            let rate = in_flight(&many.organizations, &many, CAMERAS / 1_000, &mut next_of_many, length)?;
+            let rate = in_flight(&many, TASKS, CAMERAS / 1_000, &mut next_of_many, length)?;
             Ok(vec![("embedded_singles_many", rate)])
         }),
     ])
@@ -116,42 +118,53 @@ fn settle(pending: Pending<BatchReply>, charged: &mut u64, spare: &mut Vec<Debit
     Ok(())
 }
 
-/// Single debits a second, with 1,024 in flight, for one organization after the other.
+/// Single debits a second of so many tasks, each with 1,024 in flight over organizations of its own, one after the other.
 fn in_flight(
-    organizations: &[Organization],
     embedded: &Embedded,
+    tasks: usize,
     cameras: u64,
     next: &mut u64,
     length: Duration,
 ) -> Outcome<f64> {
-    let organizations = organizations.to_vec();
-    let mut n = *next;
-    let work = async move {
-        let (begun, mut window, first) = (clock::start(), VecDeque::with_capacity(DEBITS_IN_FLIGHT), n);
-        let mut charged = 0;
-        while begun.elapsed() < length {
-            for _ in 0..256 {
-                if window.len() >= DEBITS_IN_FLIGHT
-                    && let Some(oldest) = window.pop_front()
-                {
-                    charged += is_charged(oldest).await?;
-                }
-                let count = u64_of(organizations.len());
-                let organization = &organizations[crate::number::usize_of(n % count)];
-                let item = numbered(n / count, cameras);
-                window.push_back(organization.send_debit(debit(&item), Durability::Durable)?);
-                n += 1;
-            }
-        }
-        for pending in window {
-            charged += is_charged(pending).await?;
-        }
-        all_charged(n - first, charged)?;
-        Ok::<_, crate::failure::Failure>((n, per_second(charged, begun.elapsed())))
-    };
-    let (reached, rate) = embedded.runtime.block_on(embedded.runtime.spawn(work))??;
-    *next = reached;
+    let organizations = &embedded.organizations;
+    let share = organizations.len().div_ceil(tasks);
+    let tasks = organizations.chunks(share).map(|some| send_singles(some.to_vec(), cameras, *next, length));
+    let tasks: Vec<_> = tasks.map(|task| embedded.runtime.spawn(task)).collect();
+    let mut rate = 0.0;
+    for task in tasks {
+        let (reached, own) = embedded.runtime.block_on(task)??;
+        *next = reached.max(*next);
+        rate += own;
+    }
     Ok(rate)
+}
+
+async fn send_singles(
+    organizations: Vec<Organization>,
+    cameras: u64,
+    first: u64,
+    length: Duration,
+) -> Outcome<(u64, f64)> {
+    let (begun, mut window, mut n) = (clock::start(), VecDeque::with_capacity(DEBITS_IN_FLIGHT), first);
+    let (mut charged, count) = (0, u64_of(organizations.len()));
+    while begun.elapsed() < length {
+        for _ in 0..256 {
+            if window.len() >= DEBITS_IN_FLIGHT
+                && let Some(oldest) = window.pop_front()
+            {
+                charged += is_charged(oldest).await?;
+            }
+            let organization = &organizations[crate::number::usize_of(n % count)];
+            let item = numbered(n / count, cameras);
+            window.push_back(organization.send_debit(debit(&item), Durability::Durable)?);
+            n += 1;
+        }
+    }
+    for pending in window {
+        charged += is_charged(pending).await?;
+    }
+    all_charged(n - first, charged)?;
+    Ok((n.next_multiple_of(count * cameras), per_second(charged, begun.elapsed())))
 }
 
 async fn is_charged(pending: Pending<tokenweir::meter::DebitReply>) -> Outcome<u64> {

@@ -1,5 +1,5 @@
 //! gRPC alone: a server that decodes batches of debits and acknowledges each. It runs as a process of its own, with as many
-//! threads as the real one, and with its limits.
+//! threads as the real one, and with its credit.
 
 use std::pin::Pin;
 use std::process::Command;

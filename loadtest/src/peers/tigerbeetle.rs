@@ -10,7 +10,7 @@ use crate::process::{find_program, temporary_directory};
 const LOADS: [(&str, u32, u32); 3] =
     [("tigerbeetle_8189", 8_189, 1_000_000), ("tigerbeetle_500", 500, 300_000), ("tigerbeetle_1", 1, 4_000)];
 
-/// Its probe; why there is none where it is not there. It is measured once: each load makes a data file of its own.
+/// Its probe; why there is none where it is not there. Each load makes a data file of its own.
 pub(crate) fn probes() -> Result<Vec<Probe>, String> {
     if find_program("tigerbeetle").is_none() {
         return Err("tigerbeetle: there is no such program on the PATH".to_owned());

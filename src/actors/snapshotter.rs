@@ -30,10 +30,15 @@ pub(crate) struct Job {
     pub(crate) done: Box<dyn FnOnce(bool) + Send>,
 }
 
+/// How far the thread stands back behind those that serve, by the system's scale.
+const BACKGROUND_NICE: i32 = 10;
+
 /// Starts the thread. It ends when all senders are gone.
 pub(crate) fn start() -> std::io::Result<(Sender<Job>, JoinHandle<()>)> {
     let (jobs, todo) = unbounded::<Job>();
     let run = move || {
+        // On Linux this is of the thread alone. Debits go first; where it is not allowed a snapshot takes its share of the processor.
+        _ = rustix::process::setpriority_process(None, BACKGROUND_NICE);
         for Job { home, partition, lsn, image, journal_keep_bytes, done } in todo {
             let written =
                 write(&home, &partition, lsn, image).and_then(|()| retire(&home, lsn, journal_keep_bytes));

@@ -11,6 +11,7 @@
 //! - `actors`: actix shells, committers, supervision, ordered start and stop.
 //! - [`meter`]: the library's face, and who may do what.
 //! - `edge`, `config`, `server` (feature `server`): HTTP, gRPC, the command line, the composition root.
+//! - [`planted`]: bugs that the simulator must find, nothing without the feature of that name.
 //! - `proto`, `client` (feature `client`): the gRPC API, and a client of it for gateways.
 
 mod actors;
@@ -22,6 +23,7 @@ pub mod domain;
 #[cfg(feature = "server")]
 pub mod edge;
 pub mod meter;
+pub mod planted;
 #[cfg(feature = "proto")]
 pub mod proto;
 pub mod protocol;
@@ -29,3 +31,6 @@ pub mod protocol;
 pub mod server;
 pub mod storage;
 pub mod telemetry;
+
+#[cfg(feature = "testing")]
+pub use actors::stepped;

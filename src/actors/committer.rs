@@ -39,6 +39,10 @@ struct Preparer {
     thread: Option<JoinHandle<()>>,
 }
 
+/// The ends of a preparer that a thread holds: jobs come out, their outcomes go in.
+#[cfg(feature = "testing")]
+pub(crate) type PreparerEnds = (Receiver<Preparation>, Sender<crate::storage::Result<PreparedSegment>>);
+
 /// Stops the partition when writing panics.
 struct StopOnPanic(Arc<Partition>);
 
@@ -75,8 +79,27 @@ pub(crate) fn lock(writer: &Mutex<Writer>) -> MutexGuard<'_, Writer> {
 impl Writer {
     /// The writer of `journal`.
     pub(crate) fn new(partition: Arc<Partition>, journal: Journal) -> std::io::Result<Self> {
-        let (number, preparer) = (partition.number, Preparer::start(partition.number)?);
-        Ok(Self { partition, journal, preparer, meters: CommitMeters::new(number) })
+        let preparer = Preparer::start(partition.number)?;
+        Ok(Self::with(partition, journal, preparer))
+    }
+
+    /// The writer of `journal` without a thread: who holds the other ends prepares segments when it likes.
+    #[cfg(feature = "testing")]
+    pub(crate) fn stepped(partition: Arc<Partition>, journal: Journal) -> (Self, PreparerEnds) {
+        let ((jobs, todo), (ready, done)) = (bounded(1), bounded(2));
+        let preparer = Preparer { jobs: Some(jobs), done, thread: None };
+        (Self::with(partition, journal, preparer), (todo, ready))
+    }
+
+    /// The journal, for its closing mark.
+    #[cfg(feature = "testing")]
+    pub(crate) fn journal_mut(&mut self) -> &mut Journal {
+        &mut self.journal
+    }
+
+    fn with(partition: Arc<Partition>, journal: Journal, preparer: Preparer) -> Self {
+        let meters = CommitMeters::new(partition.number);
+        Self { partition, journal, preparer, meters }
     }
 
     /// Makes a group durable and releases its replies, or stops the partition. The group is empty afterwards.

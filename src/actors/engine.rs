@@ -89,11 +89,11 @@ struct Recovered {
     opened: Result<Opened, Fault>,
 }
 
-struct Opened {
-    state: PartitionState,
-    journal: Journal,
-    report: RecoveryReport,
-    base: Base,
+pub(crate) struct Opened {
+    pub(crate) state: PartitionState,
+    pub(crate) journal: Journal,
+    pub(crate) report: RecoveryReport,
+    pub(crate) base: Base,
 }
 
 /// What an arbiter thread starts with.
@@ -303,7 +303,8 @@ fn recover(home: Home, config: JournalConfig, stage: Stage) -> crate::storage::R
     Ok(Recovered { home, opened })
 }
 
-fn open(home: &Home, config: JournalConfig, stage: Stage) -> Result<Opened, Fault> {
+/// Recovers a partition, and marks a new one as made.
+pub(crate) fn open(home: &Home, config: JournalConfig, stage: Stage) -> Result<Opened, Fault> {
     let mut state = PartitionState::default();
     let path = home.layout.journal(home.partition);
     if stage == Stage::Made && !home.disk.exists(&path).map_err(Fault::io("look for", &path))? {

@@ -19,4 +19,6 @@ pub(crate) mod messages;
 pub(crate) mod org;
 pub(crate) mod partition;
 pub(crate) mod snapshotter;
+#[cfg(feature = "testing")]
+pub mod stepped;
 pub(crate) mod supervisor;

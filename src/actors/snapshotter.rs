@@ -52,7 +52,8 @@ pub(crate) fn start() -> std::io::Result<(Sender<Job>, JoinHandle<()>)> {
     Ok((jobs, thread))
 }
 
-fn write(home: &Home, partition: &Partition, lsn: Lsn, image: PartitionImage) -> Result<()> {
+/// Encodes, checks and writes a snapshot, then removes what it made superfluous.
+pub(crate) fn write(home: &Home, partition: &Partition, lsn: Lsn, image: PartitionImage) -> Result<()> {
     let begun = clock::start();
     let body = snapshot_codec::encode(&image);
     drop(image);

@@ -54,7 +54,7 @@ fn run(org: &Org, home: &Home, target: Lsn, (rebuild, actor): (u64, &Addr<OrgAct
 
 /// Replays one organization. The journal is being written meanwhile, so what stands behind `target` does not count: its end
 /// may look torn.
-fn load(home: &Home, number: OrgNumber, target: Lsn) -> Result<Pool, String> {
+pub(crate) fn load(home: &Home, number: OrgNumber, target: Lsn) -> Result<Pool, String> {
     let mut state = PartitionState::of_one(number);
     let read = state.scan_to(home, target).map_err(|fault| fault.to_string())?;
     if read < target {

@@ -1,5 +1,7 @@
 //! Judges what is asked of a pool. Nothing here changes the pool.
 
+use crate::planted::{self, Bug};
+
 use super::bindings::UnlimitedLicense;
 use super::camera::{Camera, CameraFlags};
 use super::command::{CameraSpec, Command};
@@ -281,7 +283,7 @@ fn add_licenses(
     by: &ActorId,
     at: Timestamp,
 ) -> Result<Option<Change>, Refusal> {
-    if pool.keys.contains(&key.id) {
+    if pool.keys.contains(&key.id) && !planted::is(Bug::CreditTwice) {
         return Ok(None);
     }
     let licenses = expand_key(pool, key, by, at)?;

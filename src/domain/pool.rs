@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::planted::{self, Bug};
+
 use super::bindings::Bindings;
 use super::burn::Burn;
 use super::camera::{CameraFlags, Cameras};
@@ -283,6 +285,9 @@ impl Pool {
     fn close_out(&mut self, transfer: &TransferId) {
         if let Some(TransferSide::OutPrepared { cargo, .. }) = self.end(transfer, TransferSide::Closed) {
             self.totals.transferred_out = self.totals.transferred_out.plus(cargo.tokens);
+            if planted::is(Bug::RestoreTransferred) {
+                self.give_back(cargo);
+            }
         }
     }
 
@@ -302,9 +307,13 @@ impl Pool {
 
     fn abort(&mut self, transfer: &TransferId) {
         if let Some(TransferSide::OutPrepared { cargo, .. }) = self.end(transfer, TransferSide::Aborted) {
-            self.balance = self.balance.plus(cargo.tokens);
-            self.licenses.add(cargo.licenses);
+            self.give_back(cargo);
         }
+    }
+
+    fn give_back(&mut self, cargo: Cargo) {
+        self.balance = self.balance.plus(cargo.tokens);
+        self.licenses.add(cargo.licenses);
     }
 
     fn end(&mut self, transfer: &TransferId, how: TransferSide) -> Option<TransferSide> {

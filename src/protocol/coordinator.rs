@@ -16,6 +16,7 @@ use crate::domain::registry::{
     Claim, Registry, RegistryChange, RegistryEvent, Role, Transfer, TransferState,
 };
 use crate::domain::time::Timestamp;
+use crate::planted::{self, Bug};
 
 use super::message::{ToCoordinator, ToOrg};
 
@@ -117,7 +118,8 @@ impl Coordinator {
 
     /// Takes up again what a crash interrupted.
     pub fn recover(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
-        let begun = self.open_transfers().filter(|(_, state)| *state == TransferState::Begun);
+        let all = planted::is(Bug::AbortAfterCommit);
+        let begun = self.open_transfers().filter(|(_, state)| all || *state == TransferState::Begun);
         for (id, _) in begun.collect::<Vec<_>>() {
             self.abort(&id, Refusal::Busy, now, out);
         }

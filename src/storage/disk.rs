@@ -14,6 +14,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use crate::planted::{self, Bug};
+
 use super::fault::{Fault, Result};
 
 /// Zeros are written and synced in pieces of this many bytes, so that preparing a segment never queues more than this
@@ -194,6 +196,9 @@ pub fn replace_file(disk: &dyn Disk, tmp: &Path, path: &Path, parts: &[&[u8]]) -
 /// [`Fault::Io`]; the name may or may not survive a power cut.
 pub fn sync_parent(disk: &dyn Disk, path: &Path) -> Result<()> {
     let dir = path.parent().expect("every stored file lies in a directory");
+    if planted::is(Bug::DropDirectorySync) {
+        return Ok(());
+    }
     disk.sync_dir(dir).map_err(Fault::io("sync the directory", dir))
 }
 

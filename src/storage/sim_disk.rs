@@ -11,6 +11,7 @@
 //! - A sync may fail. The kernel then forgets that the bytes were unsynced: readers still see them, the medium never
 //!   gets them, and a later sync of the same file succeeds without them.
 //! - A write may fail after half of its bytes, or when space runs out. Only growth takes space.
+//! - A sync may be slow. Here it takes no time; who simulates more (`tests/sim`) lets others go on before it calls it.
 //! - A process may die at any operation and inside any write, with the power staying on ([`SimDisk::restart`]).
 //!
 //! # What we do not survive, and do not simulate
@@ -37,6 +38,23 @@ pub enum CrashPlan {
     KeepUnsynced,
     /// A subset of sectors and of names, chosen by the seed.
     Seeded(u64),
+}
+
+/// What a power cut did to that which was not synced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Sectors of unsynced writes that did not arrive.
+    pub lost: usize,
+    /// Sectors of unsynced writes that arrived.
+    pub kept: usize,
+    /// Writes that arrived in part.
+    pub torn: usize,
+    /// Writes that arrived before an earlier one of the same file, which did not.
+    pub overtook: usize,
+    /// Changes of names that were lost.
+    pub names: usize,
+    /// Whether a reader sees the difference.
+    pub visible: bool,
 }
 
 /// A disk in memory; clones share it.
@@ -66,6 +84,11 @@ impl SimDisk {
         self.state().syncs
     }
 
+    /// Whether the process ended at the operation that [`Self::stop_at`] named.
+    pub fn has_stopped(&self) -> bool {
+        self.state().stopped
+    }
+
     /// Makes the `nth` write from now on fail, counting from 0, after half of its bytes.
     pub fn fail_write(&self, nth: u64) {
         self.state().fail_write = Some(nth);
@@ -89,6 +112,12 @@ impl SimDisk {
 
     /// The disk as the medium would show it after a power cut, without faults; this one stays as it is.
     pub fn crash(&self, plan: CrashPlan) -> Self {
+        self.crash_told(plan).0
+    }
+
+    /// As [`Self::crash`], and tells what was lost.
+    pub fn crash_told(&self, plan: CrashPlan) -> (Self, Losses) {
+        let mut losses = Losses::default();
         let mut random = SplitMix(if let CrashPlan::Seeded(seed) = plan { seed } else { 0 });
         let mut keep = || match plan {
             CrashPlan::LoseUnsynced => false,
@@ -97,10 +126,18 @@ impl SimDisk {
         };
         let old = self.state();
         let mut names = old.durable_names.clone();
-        old.pending.iter().filter(|_| keep()).for_each(|change| change.apply(&mut names));
+        for change in &old.pending {
+            if keep() {
+                change.apply(&mut names);
+            } else {
+                losses.names += 1;
+            }
+        }
+        losses.visible = names != old.live_names;
         let mut files = BTreeMap::new();
         for inode in names.values() {
-            let image = old.files[inode].after_power_cut(&mut keep);
+            let image = old.files[inode].after_power_cut(&mut keep, &mut losses);
+            losses.visible |= image != old.files[inode].live;
             files.insert(*inode, Inode { live: image.clone(), durable: image, unsynced: Vec::new() });
         }
         let fresh = State {
@@ -111,7 +148,7 @@ impl SimDisk {
             next_inode: old.next_inode,
             ..State::default()
         };
-        Self { state: Arc::new(Mutex::new(fresh)) }
+        (Self { state: Arc::new(Mutex::new(fresh)) }, losses)
     }
 
     /// The disk as a new process finds it after the old one died with the power on: nothing is lost, and nothing more
@@ -296,18 +333,27 @@ struct Inode {
 }
 
 impl Inode {
-    fn after_power_cut(&self, keep: &mut impl FnMut() -> bool) -> Vec<u8> {
+    fn after_power_cut(&self, keep: &mut impl FnMut() -> bool, losses: &mut Losses) -> Vec<u8> {
         let mut image = self.durable.clone();
+        let mut lost_before = false;
         for (offset, bytes) in &self.unsynced {
-            let mut at = 0;
+            let (mut at, mut kept, mut lost) = (0, 0, 0);
             while at < bytes.len() {
                 let sector_end = (offset + at + 1).next_multiple_of(SECTOR_BYTES);
                 let end = bytes.len().min(sector_end - offset);
                 if keep() {
                     place(&mut image, offset + at, &bytes[at..end]);
+                    kept += 1;
+                } else {
+                    lost += 1;
                 }
                 at = end;
             }
+            losses.kept += kept;
+            losses.lost += lost;
+            losses.torn += usize::from(kept > 0 && lost > 0);
+            losses.overtook += usize::from(lost_before && kept > 0);
+            lost_before |= lost > 0;
         }
         image
     }

@@ -5,13 +5,14 @@ use crate::source::{Source, Violation};
 
 /// Every layer with the layers it may name besides itself. A new arrow is a decision: it is made here, in the open.
 const LAYERS: &[(&str, &[&str])] = &[
-    ("domain", &[]),
-    ("protocol", &["domain"]),
-    ("storage", &["domain"]),
+    ("planted", &[]),
+    ("domain", &["planted"]),
+    ("protocol", &["planted", "domain"]),
+    ("storage", &["planted", "domain"]),
     ("telemetry", &["domain"]),
     ("proto", &[]),
     ("client", &["domain", "telemetry", "proto"]),
-    ("actors", &["domain", "protocol", "storage", "telemetry"]),
+    ("actors", &["planted", "domain", "protocol", "storage", "telemetry"]),
     ("cluster", &["domain", "protocol", "storage", "telemetry"]),
     ("meter", &["domain", "protocol", "storage", "telemetry", "actors", "cluster"]),
     ("config", &["domain", "telemetry", "meter"]),

@@ -11,7 +11,7 @@ pub(crate) fn cargo(words: &str) -> Step {
 }
 
 /// As [`cargo`], with environment variables set for it.
-pub(crate) fn cargo_with(words: &str, environment: &[(&'static str, &'static str)]) -> Step {
+pub(crate) fn cargo_with(words: &str, environment: &[(&str, &str)]) -> Step {
     let mut title: String = environment.iter().map(|(name, value)| format!("{name}={value:?} ")).collect();
     title.push_str("cargo ");
     title.push_str(words);

@@ -9,6 +9,7 @@ mod dependencies;
 mod json;
 mod plan;
 mod python;
+mod sim;
 mod step;
 mod targets;
 mod tour;
@@ -29,6 +30,9 @@ fn main() -> ExitCode {
 fn dispatch(arguments: &[String]) -> Result<(), Failure> {
     let name = match arguments {
         [] => "help",
+        [name, options @ ..] if name == sim::NAME && !options.is_empty() => {
+            return run_all(sim::asked_for(options)?);
+        }
         [name] => name.as_str(),
         [name, ..] => return Err(Failure::usage(format!("`{name}` takes no further arguments"))),
     };
@@ -70,7 +74,7 @@ mod tests {
         let failure = dispatch(&arguments(&["frobnicate"])).expect_err("there is no such command");
         let message = failure.to_string();
         assert!(message.contains("`frobnicate`"), "{message}");
-        for name in ["ci", "fmt", "lint", "docs", "test", "smoke", "help"] {
+        for name in ["ci", "fmt", "lint", "docs", "test", "sim", "smoke", "help"] {
             assert!(message.contains(name), "{name} is missing in: {message}");
         }
     }

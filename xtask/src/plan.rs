@@ -6,7 +6,7 @@
 use crate::cargo::{cargo, cargo_with, release_binary};
 use crate::demo;
 use crate::step::{Failure, Step};
-use crate::{dependencies, python, targets, tour};
+use crate::{dependencies, python, sim, targets, tour};
 
 /// A command of xtask.
 pub(crate) struct CommandLine {
@@ -39,6 +39,7 @@ pub(crate) const COMMANDS: &[CommandLine] = &[
         about: "examples, benches in brief, release build, the demo with its sums, the gateway in Python, the README's tour",
         steps: smoke,
     },
+    CommandLine { name: sim::NAME, about: sim::ABOUT, steps: sim::all },
     CommandLine { name: "test", about: "all tests, with all features", steps: test },
 ];
 
@@ -47,7 +48,7 @@ const EMBEDDED_EXAMPLE: &str = "embed";
 
 fn ci() -> Result<Vec<Step>, Failure> {
     let mut steps = Vec::new();
-    for part in [fmt, lint, deps, docs, smoke, test] {
+    for part in [fmt, lint, deps, docs, smoke, sim::all, test] {
         steps.extend(part()?);
     }
     Ok(steps)

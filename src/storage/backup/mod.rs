@@ -4,7 +4,7 @@
 //! It is read from a [`view`] of the directory's files and written by [`mod@copy`]; its [`manifest`] says how far
 //! it reaches. Restoring is the same from a backup, with a cut as early as wanted, into a directory of a new
 //! identity. Both write into a directory of a temporary name, which the caller renames when all is synced and
-//! checked. Why no server takes part: `docs/adr/0011-backup-by-files.md`.
+//! checked. Why no server takes part: `docs/adr/0010-backup-by-files.md`.
 //!
 //! Invariants: nothing of the source is changed; what is written is what a crash could have left, so recovery ends
 //! what is open in it; everything that was acknowledged before a backup began is in it.

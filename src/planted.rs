@@ -1,0 +1,64 @@
+//! Bugs that can be planted in the code that ships, so that the simulator shows that it would find them.
+//!
+//! A bug is one line where it belongs: `planted::is(Bug::ForgetDedup)`. Without the feature `planted`, which no default brings,
+//! that is a constant `false` and nothing of it is left. With it a bug is chosen while running, for one thread, so that one
+//! build serves all of them. Absent on purpose: more than one bug at a time.
+
+/// What could be wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// A reply leaves before what it rests on is synced.
+    AcknowledgeBeforeSync,
+    /// A snapshot does not hold which sequence numbers were charged.
+    ForgetDedup,
+    /// A license key that is applied again brings its licenses again.
+    CreditTwice,
+    /// A replay carries out frames that the snapshot holds.
+    SkipLsnCheck,
+    /// A committed transfer is aborted after a restart.
+    AbortAfterCommit,
+    /// The name of a new file is not made durable.
+    DropDirectorySync,
+    /// A second process may write to a directory.
+    AcceptSecondWriter,
+    /// A pool that was moved away keeps its licenses and their tokens.
+    RestoreTransferred,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::AcknowledgeBeforeSync,
+        Self::ForgetDedup,
+        Self::CreditTwice,
+        Self::SkipLsnCheck,
+        Self::AbortAfterCommit,
+        Self::DropDirectorySync,
+        Self::AcceptSecondWriter,
+        Self::RestoreTransferred,
+    ];
+}
+
+#[cfg(feature = "planted")]
+thread_local! {
+    static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+}
+
+/// Plants a bug for this thread, or none.
+#[cfg(feature = "planted")]
+pub fn plant(bug: Option<Bug>) {
+    PLANTED.set(bug);
+}
+
+/// Whether this bug is planted.
+#[cfg(feature = "planted")]
+pub(crate) fn is(bug: Bug) -> bool {
+    PLANTED.get() == Some(bug)
+}
+
+/// Whether this bug is planted: none ever is in a release.
+#[cfg(not(feature = "planted"))]
+#[inline]
+pub(crate) const fn is(_: Bug) -> bool {
+    false
+}

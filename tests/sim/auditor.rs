@@ -1,0 +1,302 @@
+//! Judges a run by its requests and replies alone: what was acknowledged must be there, what was not may be either.
+//!
+//! It never looks into a pool or a file. What is acknowledged as durable counts for ever (I3); what is acknowledged as applied
+//! counts until the next crash; no identity is charged twice (I4); sums of a summary agree (I1, I2); a decided transfer stays
+//! decided (I6); frames never go back (I5). When all is asked again in the end there are no doubts left, and every sum is exact (I10).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokenweir::domain::debit::{FirstOutcome, Outcome};
+use tokenweir::domain::ids::Lsn;
+use tokenweir::domain::limits::SEQ_WINDOW;
+use tokenweir::domain::refusal::Refusal;
+use tokenweir::domain::registry::{Transfer, TransferState};
+use tokenweir::domain::summary::Summary;
+use tokenweir::protocol::coordinator::Answer;
+
+use crate::net::{Item, Reply, Request};
+use crate::node::RETENTION_MS;
+
+pub(crate) type Check = Result<(), String>;
+
+#[derive(Default)]
+pub(crate) struct Auditor {
+    /// By organization.
+    orgs: BTreeMap<usize, Org>,
+    /// By key: for which organizations it was claimed, how many tokens it holds, and whose it is.
+    keys: BTreeMap<usize, Key>,
+    transfers: BTreeMap<usize, Move>,
+    /// By partition: the newest frame that a durable reply named.
+    lsns: BTreeMap<usize, Lsn>,
+    runs: u64,
+    latest_ms: u64,
+}
+
+#[derive(Default)]
+struct Org {
+    partition: usize,
+    debits: BTreeMap<Item, Seen>,
+    /// By camera: the highest sequence number that was sent.
+    highest: BTreeMap<usize, u64>,
+}
+
+/// What is known of a debit.
+#[derive(Default)]
+struct Seen {
+    sent: u64,
+    durable: bool,
+    /// In which run it was charged last.
+    charged_in: Option<u64>,
+    /// The last answer in the end: it can no longer be told whether it was charged.
+    too_old: bool,
+}
+
+#[derive(Default)]
+struct Key {
+    tokens: u64,
+    wanted_by: BTreeSet<usize>,
+    owner: Option<usize>,
+}
+
+#[derive(Default)]
+struct Move {
+    source: usize,
+    target: usize,
+    known: Option<Transfer>,
+}
+
+fn ensure(holds: bool, what: impl FnOnce() -> String) -> Check {
+    if holds { Ok(()) } else { Err(what()) }
+}
+
+impl Auditor {
+    /// An organization was created, in this partition.
+    pub(crate) fn created(&mut self, org: usize, partition: usize) {
+        self.orgs.entry(org).or_default().partition = partition;
+    }
+
+    /// The time, as the clients see it.
+    pub(crate) fn time(&mut self, now_ms: u64) {
+        self.latest_ms = self.latest_ms.max(now_ms);
+    }
+
+    /// A crash: what was acknowledged as applied may be gone.
+    pub(crate) fn crash(&mut self) {
+        self.runs += 1;
+    }
+
+    /// A request arrives at a node.
+    pub(crate) fn request(&mut self, request: &Request) {
+        match request {
+            Request::Debits { org, items, .. } => {
+                let org = self.orgs.entry(*org).or_default();
+                for item in items {
+                    org.debits.entry(*item).or_default().sent += 1;
+                    let highest = org.highest.entry(item.camera).or_default();
+                    *highest = (*highest).max(if item.by_event_id { 0 } else { item.number });
+                }
+            }
+            Request::Claim { key, org, tokens } => {
+                let key = self.keys.entry(*key).or_default();
+                key.tokens = tokens + 1;
+                key.wanted_by.insert(*org);
+            }
+            Request::Transfer { id, source, target } => {
+                let known = self.transfers.entry(*id).or_default();
+                (known.source, known.target) = (*source, *target);
+            }
+            Request::Read { .. } => {}
+        }
+    }
+
+    /// A reply left a node.
+    pub(crate) fn reply(&mut self, reply: &Reply) -> Check {
+        match reply {
+            Reply::Unavailable => Ok(()),
+            Reply::Debits { org, items, outcomes, lsn, durable } => {
+                if *durable {
+                    self.frame(*org, *lsn)?;
+                }
+                ensure(items.len() == outcomes.len(), || "a batch was answered in part".to_owned())?;
+                items.iter().zip(outcomes).try_for_each(|(item, outcome)| {
+                    self.debit(*org, item, *outcome, *durable).map_err(|what| {
+                        format!("{what}: org {org}, {item:?}, {outcome:?}, durable {durable}")
+                    })
+                })
+            }
+            Reply::Claim { key, org, answer } => self.claim(*key, *org, answer),
+            Reply::Transfer { id, answer } => self.transfer(*id, answer),
+            Reply::Read { org, summary, lsn } => {
+                self.frame(*org, *lsn)?;
+                self.summary(*org, summary)
+            }
+        }
+    }
+
+    /// What a client would have to ask again to be sure of everything.
+    pub(crate) fn doubts(&self) -> Vec<Request> {
+        let mut requests = Vec::new();
+        for (org, known) in &self.orgs {
+            let items: Vec<_> = known.debits.iter().filter(|(_, seen)| !seen.durable).collect();
+            for part in items.chunks(40) {
+                let items = part.iter().map(|(item, _)| **item).collect();
+                requests.push(Request::Debits { org: *org, items, applied: false });
+            }
+        }
+        for (key, known) in &self.keys {
+            let tokens = known.tokens - 1;
+            requests.extend(known.wanted_by.iter().map(|org| Request::Claim {
+                key: *key,
+                org: *org,
+                tokens,
+            }));
+        }
+        for (id, Move { source, target, .. }) in &self.transfers {
+            requests.push(Request::Transfer { id: *id, source: *source, target: *target });
+        }
+        requests
+    }
+
+    /// Judges the last summary of an organization, when there are no doubts left.
+    pub(crate) fn last_summary(&self, org: usize, summary: &Summary) -> Check {
+        let (mut least, mut most) = (0, 0);
+        for (item, seen) in &self.orgs[&org].debits {
+            least += if seen.durable { item.tokens } else { 0 };
+            most += if seen.durable || seen.too_old { item.tokens } else { 0 };
+        }
+        let (totals, used) = (summary.totals, summary.totals.used.0);
+        ensure((least..=most).contains(&used), || {
+            format!("I4: in the end org {org} has used {used}, its debits come to {least} to {most}")
+        })?;
+        let granted: u64 =
+            self.keys.values().filter(|key| key.owner == Some(org)).map(|key| key.tokens).sum();
+        ensure(totals.granted.0 == granted, || {
+            format!("I4: in the end org {org} was granted {}, its keys hold {granted}", totals.granted)
+        })?;
+        let finished = self.transfers.values().filter_map(|one| {
+            let known = one.known.as_ref().filter(|known| known.state == TransferState::Finished)?;
+            Some((one, known.tokens.0))
+        });
+        let out: u64 = finished.clone().filter(|(one, _)| one.source == org).map(|(_, tokens)| tokens).sum();
+        let into: u64 = finished.filter(|(one, _)| one.target == org).map(|(_, tokens)| tokens).sum();
+        let moved = (totals.transferred_out.0, totals.transferred_in.0, summary.in_transit.0);
+        ensure(moved == (out, into, 0), || {
+            format!(
+                "I6: in the end org {org} has moved {moved:?}, its transfers come to {:?}",
+                (out, into, 0)
+            )
+        })
+    }
+
+    /// Judges whether everything ended.
+    pub(crate) fn all_ended(&self) -> Check {
+        for (id, one) in &self.transfers {
+            let ended = one.known.as_ref().is_some_and(|known| known.state.is_ended());
+            ensure(ended, || format!("I10: transfer {id} never ended: {:?}", one.known))?;
+        }
+        let open = self.keys.iter().find(|(_, key)| key.owner.is_none());
+        ensure(open.is_none(), || "I10: a key was never granted to anybody".to_owned())
+    }
+
+    /// Frames that replies rest on never go back, not even over a crash.
+    fn frame(&mut self, org: usize, lsn: Lsn) -> Check {
+        let newest = self.lsns.entry(self.orgs[&org].partition).or_insert(lsn);
+        ensure(lsn >= *newest, || format!("I5: a reply names frame {lsn} after one named {newest}"))?;
+        *newest = lsn;
+        Ok(())
+    }
+
+    fn debit(&mut self, org: usize, item: &Item, outcome: Outcome, durable: bool) -> Check {
+        let (run, latest_ms) = (self.runs, self.latest_ms);
+        let moves = self.transfers.values().any(|one| one.source == org);
+        let known = self.orgs.get_mut(&org).expect("it was created");
+        let below = known.highest[&item.camera].saturating_sub(SEQ_WINDOW) > item.number;
+        let seen = known.debits.get_mut(item).ok_or("a reply to what was never sent")?;
+        seen.too_old = outcome == Outcome::Refused(Refusal::TooOld);
+        let told = |holds, what: &str| ensure(holds, || what.to_owned());
+        match outcome {
+            Outcome::Charged => {
+                told(!seen.durable, "I3 or I4: charged again after it was durable")?;
+                told(seen.charged_in != Some(run), "I4: charged twice in one run")?;
+                seen.charged_in = Some(run);
+                seen.durable = durable;
+                Ok(())
+            }
+            Outcome::Duplicate(first) => {
+                told(first == FirstOutcome::Charged, "I4: another first outcome")?;
+                told(seen.sent > 1, "I3: a duplicate of what was sent once")?;
+                seen.durable |= durable;
+                Ok(())
+            }
+            Outcome::Refused(Refusal::TooOld) if item.by_event_id => told(
+                item.time_ms < latest_ms.saturating_sub(RETENTION_MS),
+                "I4: too old within the retention",
+            ),
+            Outcome::Refused(Refusal::TooOld) => told(below, "I4: too old inside the window"),
+            Outcome::Refused(_) if seen.durable => told(false, "I3: refused after it was durable"),
+            Outcome::Refused(Refusal::InTransfer) => told(moves, "I6: frozen without a transfer"),
+            Outcome::Refused(Refusal::InsufficientTokens) => Ok(()),
+            Outcome::Exempt | Outcome::Refused(_) => told(false, "I3: what it rests on was acknowledged"),
+        }
+    }
+
+    fn claim(&mut self, key: usize, org: usize, answer: &Answer) -> Check {
+        let known = self.keys.get_mut(&key).ok_or("a reply to what was never claimed")?;
+        match answer {
+            Answer::Claimed(claim) => {
+                let same = claim.organization.as_str() == format!("org-{org}");
+                ensure(same && known.owner.is_none_or(|owner| owner == org), || {
+                    format!("I4: key {key} went to {} and {:?}", claim.organization, known.owner)
+                })?;
+                known.owner = Some(org);
+                Ok(())
+            }
+            Answer::Refused(Refusal::LicenseKeyClaimed) => {
+                let other = known.wanted_by.len() > 1 && known.owner != Some(org);
+                ensure(other, || format!("I3: key {key} is not org {org}'s, and nobody else's"))
+            }
+            Answer::Refused(Refusal::Busy) => Ok(()),
+            other => Err(format!("R6: key {key} was answered with {other:?}")),
+        }
+    }
+
+    fn transfer(&mut self, id: usize, answer: &Answer) -> Check {
+        let known = self.transfers.get_mut(&id).ok_or("a reply to what was never asked")?;
+        let Answer::Transfer(told) = answer else {
+            return Err(format!("R11: transfer {id} was answered with {answer:?}"));
+        };
+        let may_follow = match known.known.as_ref().map(|before| before.state) {
+            None | Some(TransferState::Begun) => true,
+            Some(TransferState::Committed | TransferState::Finished) => {
+                matches!(told.state, TransferState::Committed | TransferState::Finished)
+            }
+            Some(TransferState::Aborting | TransferState::Aborted) => {
+                matches!(told.state, TransferState::Aborting | TransferState::Aborted)
+            }
+        };
+        ensure(may_follow, || format!("I6: transfer {id} is {told:?} after it was {:?}", known.known))?;
+        known.known = Some(told.clone());
+        Ok(())
+    }
+
+    fn summary(&self, org: usize, summary: &Summary) -> Check {
+        let totals = &summary.totals;
+        let came = totals.granted.0 + totals.transferred_in.0;
+        let there = summary.available.0 + summary.in_transit.0;
+        ensure(came == there + totals.used.0 + totals.transferred_out.0, || {
+            format!("I1: of org {org} the sums disagree: {there} are there of {totals:?}")
+        })?;
+        let debits = || self.orgs[&org].debits.iter();
+        let least: u64 = debits().filter(|(_, seen)| seen.durable).map(|(item, _)| item.tokens).sum();
+        let most: u64 = debits().map(|(item, _)| item.tokens).sum();
+        ensure((least..=most).contains(&totals.used.0), || {
+            format!("I3 or I4: org {org} has used {}, its debits come to {least} to {most}", totals.used)
+        })?;
+        let owned: u64 = self.keys.values().filter(|key| key.owner == Some(org)).map(|key| key.tokens).sum();
+        let wanted: u64 =
+            self.keys.values().filter(|key| key.wanted_by.contains(&org)).map(|key| key.tokens).sum();
+        ensure((owned..=wanted).contains(&totals.granted.0), || {
+            format!("I3 or I4: org {org} was granted {}, its keys hold {owned} to {wanted}", totals.granted)
+        })
+    }
+}

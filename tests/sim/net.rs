@@ -1,0 +1,92 @@
+//! What is under way: requests of clients, and messages between the coordinator and organizations.
+//!
+//! Nothing here keeps an order. What leaves a node does so through closures that the code that ships calls when all before it is
+//! durable, so it is gathered behind a lock that nobody ever waits for.
+
+use std::sync::{Arc, Mutex};
+
+use tokenweir::domain::debit::Outcome;
+use tokenweir::domain::ids::{Lsn, OrgId};
+use tokenweir::domain::registry::Registry;
+use tokenweir::domain::summary::Summary;
+use tokenweir::protocol::coordinator::Answer;
+use tokenweir::protocol::message::{ToCoordinator, ToOrg};
+use tokenweir::storage::snapshot_codec::PoolImage;
+
+/// What goes to a node.
+#[derive(Clone, Debug)]
+pub(crate) enum Envelope {
+    Request(Request),
+    ToOrg(OrgId, ToOrg),
+    ToCoordinator(ToCoordinator),
+}
+
+/// What a client asks.
+#[derive(Clone, Debug)]
+pub(crate) enum Request {
+    Debits { org: usize, items: Vec<Item>, applied: bool },
+    Claim { key: usize, org: usize, tokens: u64 },
+    Transfer { id: usize, source: usize, target: usize },
+    Read { org: usize },
+}
+
+/// One debit: under which of the identities of its organization, and for how much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Item {
+    pub(crate) camera: usize,
+    pub(crate) by_event_id: bool,
+    pub(crate) number: u64,
+    pub(crate) tokens: u64,
+    pub(crate) time_ms: u64,
+}
+
+/// What a client is told.
+#[derive(Clone, Debug)]
+pub(crate) enum Reply {
+    Debits {
+        org: usize,
+        items: Vec<Item>,
+        outcomes: Vec<Outcome>,
+        lsn: Lsn,
+        durable: bool,
+    },
+    Claim {
+        key: usize,
+        org: usize,
+        answer: Answer,
+    },
+    Transfer {
+        id: usize,
+        answer: Answer,
+    },
+    Read {
+        org: usize,
+        summary: Box<Summary>,
+        lsn: Lsn,
+    },
+    /// It was neither carried out nor refused, as far as the client knows.
+    Unavailable,
+}
+
+/// What left a node, or is due in it, because all before it is durable.
+pub(crate) enum Left {
+    Reply(Reply),
+    Envelope(Envelope),
+    Image { partition: usize, image: Box<PoolImage> },
+    Registry(Box<Registry>),
+    Rebuild { partition: usize, org: usize, target: Lsn },
+}
+
+/// Where what left is gathered.
+#[derive(Clone, Default)]
+pub(crate) struct Post(Arc<Mutex<Vec<Left>>>);
+
+impl Post {
+    pub(crate) fn push(&self, left: Left) {
+        self.0.lock().expect("one thread").push(left);
+    }
+
+    pub(crate) fn take(&self) -> Vec<Left> {
+        std::mem::take(&mut *self.0.lock().expect("one thread"))
+    }
+}

@@ -1,0 +1,428 @@
+//! A node: the organizations and the coordinator over partitions that are stepped.
+//!
+//! It does what the actors do around the pure processes, one thing after the other. When something leaves is not decided
+//! here: staging, the writer, recovery and snapshots are those of the engine.
+
+use std::collections::BTreeMap;
+
+use tokenweir::domain::command::Command;
+use tokenweir::domain::debit::{CameraRef, Debit, DebitBatch, Identity, UsageKind};
+use tokenweir::domain::event::{Change, Event, OrganizationCreated};
+use tokenweir::domain::hash;
+use tokenweir::domain::ids::{ActorId, KeyId, Lsn, Name, OrgId, OrgNumber, TransferId};
+use tokenweir::domain::license::LicenseKey;
+use tokenweir::domain::pool::Pool;
+use tokenweir::domain::registry::Registry;
+use tokenweir::domain::time::Timestamp;
+use tokenweir::domain::tokens::Tokens;
+use tokenweir::protocol::coordinator::{Answer, Coordinator, Effect, Ticket, TransferOrder, Until};
+use tokenweir::protocol::message::{ToOrg, from_nobody};
+use tokenweir::protocol::org::OrgProcess;
+use tokenweir::stepped::Stepped;
+use tokenweir::storage::manifest::Stage;
+use tokenweir::storage::snapshot_codec::{self, PartitionImage, PoolImage};
+use tokenweir::storage::{DirectoryLock, Fault, Manifest, Result, SimDisk, event_codec, fixture};
+
+use crate::net::{Envelope, Item, Left, Post, Reply, Request};
+
+/// How long a caller waits for an end that does not come, in milliseconds.
+const PATIENCE_MS: u64 = 10_000;
+/// How long event ids are remembered, in milliseconds.
+pub(crate) const RETENTION_MS: u64 = 600_000;
+
+pub(crate) struct Node {
+    pub(crate) parts: Vec<Part>,
+    pub(crate) post: Post,
+    coordinator: Coordinator,
+    effects: Vec<Effect>,
+    waiting: BTreeMap<Ticket, (Waiting, Timestamp)>,
+    next_ticket: Ticket,
+    _lock: DirectoryLock,
+}
+
+pub(crate) struct Part {
+    pub(crate) stepped: Stepped,
+    /// None while the organization is being rebuilt.
+    pub(crate) orgs: Vec<Option<OrgProcess>>,
+    pub(crate) snapshot: Option<Gathering>,
+}
+
+/// A snapshot that takes its images one after the other.
+pub(crate) struct Gathering {
+    lsn: Lsn,
+    pools: Vec<PoolImage>,
+    registry: Option<Registry>,
+    asked: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Waiting {
+    Claim(usize, usize),
+    Transfer(usize),
+}
+
+pub(crate) fn org_id(org: usize) -> OrgId {
+    OrgId::new(&format!("org-{org}")).expect("valid")
+}
+
+pub(crate) fn camera_id(camera: usize) -> String {
+    format!("cam-{camera}")
+}
+
+fn by() -> ActorId {
+    ActorId::new("admin").expect("valid")
+}
+
+impl Node {
+    /// Starts on a directory, made when there is none.
+    pub(crate) fn start(
+        disk: &SimDisk,
+        partitions: u16,
+        lock: DirectoryLock,
+        now: Timestamp,
+    ) -> Result<Self> {
+        let home = |partition| tokenweir::storage::Home { partition, ..fixture::home(disk.clone()) };
+        let (layout, directory) = (home(0).layout, home(0).directory);
+        let mut manifest = Manifest::read(disk, &layout)?.unwrap_or(Manifest {
+            partitions,
+            directory,
+            created_at_ms: now.ms(),
+            stage: Stage::BeingMade,
+        });
+        if manifest.stage == Stage::BeingMade {
+            manifest.write(disk, &layout)?;
+        }
+        let (mut parts, mut registry) = (Vec::new(), Registry::default());
+        for partition in 0..partitions {
+            let (stepped, found) = Stepped::open(home(partition), fixture::SMALL, manifest.stage)?;
+            if partition == 0 {
+                registry = found.state.registry;
+            }
+            let orgs = found.state.pools.into_iter().map(|pool| pool.map(OrgProcess::new)).collect();
+            parts.push(Part { stepped, orgs, snapshot: None });
+        }
+        if manifest.stage == Stage::BeingMade {
+            manifest.stage = Stage::Made;
+            manifest.write(disk, &layout)?;
+        }
+        let (coordinator, post) = (Coordinator::new(registry), Post::default());
+        let (effects, waiting, next_ticket) = (Vec::new(), BTreeMap::new(), 0);
+        Ok(Self { parts, post, coordinator, effects, waiting, next_ticket, _lock: lock })
+    }
+
+    /// Takes up what a crash interrupted.
+    pub(crate) fn recover(&mut self, now: Timestamp) {
+        self.coordinator.recover(now, &mut self.effects);
+        self.execute();
+    }
+
+    pub(crate) fn registry(&self) -> &Registry {
+        self.coordinator.registry()
+    }
+
+    pub(crate) fn pools(&self) -> impl Iterator<Item = &Pool> + Clone {
+        self.parts.iter().flat_map(|part| part.orgs.iter().flatten().map(OrgProcess::pool))
+    }
+
+    pub(crate) fn create(&mut self, org: usize, now: Timestamp) {
+        let (id, secret) = (org_id(org), (7, u64::try_from(org).expect("few")));
+        let name = Name::new(id.as_str()).expect("an id is a name");
+        let created = OrganizationCreated { organization: id, name, secret, retention_ms: RETENTION_MS };
+        let event = Event { at: now, change: Change::OrganizationCreated(created.clone()) };
+        let mut pool = Pool::new(created, now);
+        pool.apply(&event);
+        let partition = self.partition_of(&org_id(org));
+        let part = &mut self.parts[partition];
+        part.orgs.push(Some(OrgProcess::new(pool)));
+        part.append(part.orgs.len() - 1, &event);
+    }
+
+    pub(crate) fn command(&mut self, org: usize, command: Command, now: Timestamp) {
+        let (partition, at) = self.find(&org_id(org)).expect("created");
+        let part = &mut self.parts[partition];
+        let process = part.orgs[at].as_mut().expect("it is up");
+        if let Some(event) = process.command(command, now).expect("within bounds") {
+            part.append(at, &event);
+        }
+    }
+
+    /// All that is held, as a snapshot would hold it; none while an organization is being rebuilt.
+    pub(crate) fn bytes(&mut self) -> Option<Vec<Vec<u8>>> {
+        let mut registry = Some(self.coordinator.registry().clone());
+        let images = self.parts.iter_mut().map(|part| {
+            let orgs = (0..).map(OrgNumber).zip(&mut part.orgs);
+            let pools = orgs.map(|(number, org)| Some(PoolImage::take(org.as_mut()?.pool_mut(), number)));
+            let image = PartitionImage { registry: registry.take(), pools: pools.collect::<Option<_>>()? };
+            Some(snapshot_codec::encode(&image))
+        });
+        images.collect()
+    }
+
+    /// Takes what arrives.
+    pub(crate) fn deliver(&mut self, envelope: Envelope, now: Timestamp) {
+        match envelope {
+            Envelope::Request(request) => self.request(request, now),
+            Envelope::ToOrg(org, message) => self.message(&org, message, now),
+            Envelope::ToCoordinator(message) => {
+                self.coordinator.answer(message, now, &mut self.effects);
+                self.execute();
+            }
+        }
+    }
+
+    /// The coordinator asks again for what is not answered, and answers those who waited long enough.
+    pub(crate) fn tick(&mut self, now: Timestamp) {
+        let patience_ended = now.minus_ms(PATIENCE_MS);
+        let tired = self.waiting.iter().filter(|(_, (_, since))| *since < patience_ended);
+        for ticket in tired.map(|(ticket, _)| *ticket).collect::<Vec<_>>() {
+            self.coordinator.give_up(ticket, &mut self.effects);
+        }
+        self.coordinator.tick(&mut self.effects);
+        self.execute();
+    }
+
+    /// One step of a snapshot: it begins, takes an image, or is written; whether it was.
+    pub(crate) fn snapshot(&mut self, partition: usize) -> Result<bool> {
+        let (post, part) = (self.post.clone(), &mut self.parts[partition]);
+        let lsn = part.stepped.last_lsn();
+        let Some(gathering) = &mut part.snapshot else {
+            let (pools, registry) = (Vec::new(), None);
+            part.snapshot = Some(Gathering { lsn, pools, registry, asked: 0 });
+            return Ok(false);
+        };
+        let asked = gathering.asked;
+        if gathering.pools.len() + usize::from(gathering.registry.is_some()) < asked {
+            return Ok(false);
+        }
+        let all = part.orgs.len() + usize::from(partition == 0);
+        gathering.asked = all.min(asked + 1);
+        if asked < part.orgs.len() {
+            let Some(process) = &mut part.orgs[asked] else {
+                part.snapshot = None;
+                return Ok(false);
+            };
+            let number = OrgNumber(u32::try_from(asked).expect("few"));
+            let image = Box::new(PoolImage::take(process.pool_mut(), number));
+            part.stepped.release(move |durable| {
+                if durable {
+                    post.push(Left::Image { partition, image });
+                }
+            });
+        } else if asked < all {
+            let registry = Box::new(self.coordinator.registry().clone());
+            part.stepped.release(move |durable| {
+                if durable {
+                    post.push(Left::Registry(registry));
+                }
+            });
+        } else if let Some(Gathering { lsn, pools, registry, .. }) = part.snapshot.take() {
+            part.stepped.snapshot(lsn, PartitionImage { registry, pools })?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// The actor of an organization panics: it is rebuilt when what is staged is durable.
+    pub(crate) fn panic(&mut self, partition: usize, org: usize) {
+        let (post, part) = (self.post.clone(), &mut self.parts[partition]);
+        let target = part.stepped.last_lsn();
+        if part.orgs[org].take().is_some() {
+            part.stepped.release(move |durable| {
+                if durable {
+                    post.push(Left::Rebuild { partition, org, target });
+                }
+            });
+        }
+    }
+
+    /// Takes what became due in this node.
+    pub(crate) fn due(&mut self, left: Left) -> std::result::Result<(), String> {
+        match left {
+            Left::Image { partition, image } => {
+                if let Some(gathering) = &mut self.parts[partition].snapshot {
+                    gathering.pools.push(*image);
+                }
+            }
+            Left::Registry(registry) => {
+                if let Some(gathering) = &mut self.parts[0].snapshot {
+                    gathering.registry = Some(*registry);
+                }
+            }
+            Left::Rebuild { partition, org, target } => {
+                let part = &mut self.parts[partition];
+                let number = OrgNumber(u32::try_from(org).expect("few"));
+                part.orgs[org] = Some(OrgProcess::new(part.stepped.rebuild(number, target)?));
+            }
+            Left::Reply(_) | Left::Envelope(_) => unreachable!("these leave the node"),
+        }
+        Ok(())
+    }
+
+    fn request(&mut self, request: Request, now: Timestamp) {
+        match request {
+            Request::Debits { org, items, applied } => self.debits(org, items, applied, now),
+            Request::Read { org } => self.read(org, now),
+            Request::Claim { key, org, tokens } => {
+                let id = KeyId::new(&format!("key-{key}")).expect("valid");
+                let key_of = LicenseKey { id, grants: vec![Tokens(tokens), Tokens(1)] };
+                let ticket = self.ticket(Waiting::Claim(key, org), now);
+                self.coordinator.claim((key_of, org_id(org), by()), ticket, now, &mut self.effects);
+                self.execute();
+            }
+            Request::Transfer { id, source, target } => {
+                let name = TransferId::new(&format!("move-{id}")).expect("valid");
+                let (source, target) = (org_id(source), org_id(target));
+                let order = TransferOrder { id: name, source, target, by: by() };
+                let ticket = self.ticket(Waiting::Transfer(id), now);
+                self.coordinator.transfer(order, Until::Ended, ticket, now, &mut self.effects);
+                self.execute();
+            }
+        }
+    }
+
+    fn ticket(&mut self, waiting: Waiting, now: Timestamp) -> Ticket {
+        self.next_ticket += 1;
+        self.waiting.insert(self.next_ticket, (waiting, now));
+        self.next_ticket
+    }
+
+    fn debits(&mut self, org: usize, items: Vec<Item>, applied: bool, now: Timestamp) {
+        let (partition, at) = self.find(&org_id(org)).unwrap_or((0, usize::MAX));
+        let (post, part) = (self.post.clone(), &mut self.parts[partition]);
+        let Some(process) = part.orgs.get_mut(at).and_then(Option::as_mut) else {
+            return post.push(Left::Reply(Reply::Unavailable));
+        };
+        let mut batch = DebitBatch::default();
+        for item in &items {
+            push(&mut batch, item);
+        }
+        let charges = process.debits(&mut batch, now);
+        let mut lsn = part.stepped.last_lsn();
+        if !charges.charges.is_empty() {
+            let encode = |out: &mut Vec<u8>| event_codec::encode_debits(out, number(at), &charges);
+            lsn = part.stepped.append(event_codec::DEBITS, event_codec::DEBITS_VERSION, encode);
+            process.pool_mut().lsn = lsn;
+        }
+        let outcomes = batch.outcomes().to_vec();
+        let reply = Reply::Debits { org, items, outcomes, lsn, durable: !applied };
+        let leave = answer(post, reply);
+        if applied { part.stepped.release_at_once(leave) } else { part.stepped.release(leave) }
+    }
+
+    fn read(&mut self, org: usize, now: Timestamp) {
+        let (post, found) = (self.post.clone(), self.find(&org_id(org)));
+        let Some((part, process)) = found.and_then(|(partition, at)| {
+            let part = &self.parts[partition];
+            Some((part, part.orgs[at].as_ref()?))
+        }) else {
+            return post.push(Left::Reply(Reply::Unavailable));
+        };
+        let summary = Box::new(process.pool().summary(process.now(now)));
+        let reply = Reply::Read { org, summary, lsn: part.stepped.last_lsn() };
+        part.stepped.release(answer(post, reply));
+    }
+
+    fn message(&mut self, org: &OrgId, message: ToOrg, now: Timestamp) {
+        let post = self.post.clone();
+        let Some((partition, at)) = self.find(org) else {
+            let answer = from_nobody(message, org.clone());
+            return answer
+                .into_iter()
+                .for_each(|answer| post.push(Left::Envelope(Envelope::ToCoordinator(answer))));
+        };
+        let part = &mut self.parts[partition];
+        let Some(process) = &mut part.orgs[at] else { return };
+        let (event, answer) = process.message(message, now);
+        if let Some(event) = event {
+            part.append(at, &event);
+        }
+        let envelope = Left::Envelope(Envelope::ToCoordinator(answer));
+        part.stepped.release(move |durable| {
+            if durable {
+                post.push(envelope);
+            }
+        });
+    }
+
+    fn execute(&mut self) {
+        for effect in std::mem::take(&mut self.effects) {
+            let (post, stepped) = (self.post.clone(), &self.parts[0].stepped);
+            match effect {
+                Effect::Append(event) => {
+                    let encode = |out: &mut Vec<u8>| event_codec::encode_registry_event(out, &event);
+                    let (kind, version) = (event_codec::REGISTRY_EVENT, event_codec::REGISTRY_EVENT_VERSION);
+                    self.coordinator.registry_mut().lsn = stepped.append(kind, version, encode);
+                }
+                Effect::Send(org, message) => {
+                    let envelope = Left::Envelope(Envelope::ToOrg(org, message));
+                    stepped.release(move |durable| {
+                        if durable {
+                            post.push(envelope);
+                        }
+                    });
+                }
+                Effect::Answer(ticket, told) => {
+                    if let Some((waiting, _)) = self.waiting.remove(&ticket) {
+                        stepped.release(answer(post, waiting.reply(told)));
+                    }
+                }
+            }
+        }
+    }
+
+    fn partition_of(&self, org: &OrgId) -> usize {
+        usize::from(hash::partition(org, u16::try_from(self.parts.len()).expect("few")))
+    }
+
+    fn find(&self, org: &OrgId) -> Option<(usize, usize)> {
+        let partition = self.partition_of(org);
+        let (count, mut at) = (org.as_str().strip_prefix("org-")?.parse::<usize>().ok()?, 0);
+        for earlier in 0..count {
+            at += usize::from(self.partition_of(&org_id(earlier)) == partition);
+        }
+        (at < self.parts[partition].orgs.len()).then_some((partition, at))
+    }
+}
+
+impl Part {
+    fn append(&mut self, org: usize, event: &Event) {
+        let encode = |out: &mut Vec<u8>| event_codec::encode_org_event(out, number(org), event);
+        let (kind, version) = (event_codec::ORG_EVENT, event_codec::ORG_EVENT_VERSION);
+        let lsn = self.stepped.append(kind, version, encode);
+        self.orgs[org].as_mut().expect("it was just judged").pool_mut().lsn = lsn;
+    }
+}
+
+impl Waiting {
+    fn reply(self, answer: Answer) -> Reply {
+        match self {
+            Self::Claim(key, org) => Reply::Claim { key, org, answer },
+            Self::Transfer(id) => Reply::Transfer { id, answer },
+        }
+    }
+}
+
+/// Whether a start was refused because somebody else writes there.
+pub(crate) fn is_locked(fault: &Fault) -> bool {
+    matches!(fault, Fault::Locked { .. })
+}
+
+fn answer(post: Post, reply: Reply) -> impl FnOnce(bool) + Send + 'static {
+    move |durable| post.push(Left::Reply(if durable { reply } else { Reply::Unavailable }))
+}
+
+fn number(org: usize) -> OrgNumber {
+    OrgNumber(u32::try_from(org).expect("few"))
+}
+
+fn push(batch: &mut DebitBatch, item: &Item) {
+    let (camera, event_id) = (camera_id(item.camera), format!("event-{}", item.number));
+    let identity = if item.by_event_id {
+        Identity::EventId(event_id.as_bytes())
+    } else {
+        Identity::Seq { epoch: 1, seq: item.number }
+    };
+    let time = Some(Timestamp::from_ms(item.time_ms).expect("in range"));
+    let (camera, kind) = (CameraRef::Id(&camera), UsageKind::ContextualVideoAnalytics);
+    batch.push(Debit { camera, identity, tokens: item.tokens, kind, time });
+}

@@ -1,0 +1,81 @@
+//! What kind of run a seed draws, and the actions that it draws then.
+//!
+//! Not every run does everything: one that never snapshots or never moves a pool reaches states that a run which does all a little
+//! never sees. An action holds all that it needs as numbers, and every state takes them somehow, so any part of a list of
+//! actions is a run as well: that is what makes shrinking possible.
+
+use tokenweir::storage::sim_disk::SplitMix;
+
+use crate::actions::Action;
+
+/// The kind of run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Swarm {
+    pub(crate) partitions: u16,
+    pub(crate) organizations: usize,
+    /// Whether messages between coordinator and organizations outlive a crash.
+    pub(crate) late_messages: bool,
+    /// Whether identities are event ids, sequence numbers, or both.
+    pub(crate) event_ids: u64,
+    /// Out of 100, how many debits are sent again under the same ids.
+    pub(crate) retries: u64,
+    pub(crate) actions: usize,
+    weights: [u64; KINDS],
+}
+
+/// How many kinds of action there are. The reservations that are to come will be one more.
+const KINDS: usize = 20;
+
+/// By kind of action, how likely it is where it is wanted.
+const WEIGHTS: [u64; KINDS] = [30, 3, 3, 8, 40, 3, 3, 4, 40, 40, 8, 12, 6, 2, 2, 1, 1, 1, 2, 1];
+
+/// Kinds that every run has: debits, claims, deliveries, commits, reads.
+const ALWAYS: [usize; 6] = [0, 1, 3, 4, 8, 9];
+
+impl Swarm {
+    /// Draws the kind of run.
+    pub(crate) fn draw(random: &mut SplitMix) -> Self {
+        let mut weights = WEIGHTS;
+        for (kind, weight) in weights.iter_mut().enumerate() {
+            if !ALWAYS.contains(&kind) {
+                *weight *= [0, 1, 1, 3][below_usize(random, 4)];
+            }
+        }
+        Self {
+            partitions: [1, 2, 2, 3][below_usize(random, 4)],
+            organizations: 2 + below_usize(random, 4),
+            late_messages: random.draw() & 1 == 0,
+            event_ids: below(random, 3),
+            retries: 10 + below(random, 50),
+            actions: 200 + below_usize(random, 400),
+            weights,
+        }
+    }
+
+    /// Draws the actions of the run.
+    pub(crate) fn actions(&self, random: &mut SplitMix) -> Vec<Action> {
+        (0..self.actions).map(|_| self.action(random)).collect()
+    }
+
+    fn action(&self, random: &mut SplitMix) -> Action {
+        let mut place = below(random, self.weights.iter().sum());
+        let past = |weight: &u64| {
+            let here = place < *weight;
+            place = place.saturating_sub(*weight);
+            here
+        };
+        let kind = self.weights.iter().position(past).expect("it is below the sum");
+        Action::draw(kind, random)
+    }
+}
+
+/// A number below `bound`.
+pub(crate) fn below(random: &mut SplitMix, bound: u64) -> u64 {
+    random.draw() % bound
+}
+
+/// A number below `bound`.
+pub(crate) fn below_usize(random: &mut SplitMix, bound: usize) -> usize {
+    let bound = u64::try_from(bound).expect("a small number");
+    usize::try_from(below(random, bound)).expect("a small number")
+}

@@ -5,11 +5,12 @@
 #![expect(clippy::float_arithmetic, reason = "figures for people")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
+#[path = "support/config.rs"]
+mod config;
 #[expect(dead_code, reason = "the loads on an engine are for another benchmark")]
 mod support;
 
 use std::hint::black_box;
-use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tokenweir::domain::debit::DebitBatch;
@@ -82,16 +83,5 @@ fn fill(batch: &mut DebitBatch, n: &mut u64, debit: impl Fn(u64) -> Debit<'stati
     }
 }
 
-fn config() -> Criterion {
-    let criterion = Criterion::default().without_plots();
-    if std::env::var_os("WEIR_BENCH_SMOKE").is_none() {
-        return criterion.measurement_time(Duration::from_secs(3));
-    }
-    criterion
-        .sample_size(10)
-        .warm_up_time(Duration::from_millis(50))
-        .measurement_time(Duration::from_millis(100))
-}
-
-criterion_group! { name = benches; config = config(); targets = judge, codec }
+criterion_group! { name = benches; config = config::config(); targets = judge, codec }
 criterion_main!(benches);

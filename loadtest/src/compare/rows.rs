@@ -198,6 +198,7 @@ pub(crate) const ROWS: &[Spec] = &[
         ("max_no_snapshots", "the same without snapshots"),
         Bar::Stated,
     ),
+    alone("slowest_sync_with_snapshots", "slowest_sync", "us", Bar::Stated),
     beside(
         "p99_beside_a_flood",
         "p99_flooded",

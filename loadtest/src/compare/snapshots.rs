@@ -1,4 +1,7 @@
 //! What snapshots cost those who wait: the latency of batches at half of the saturated rate, without and with snapshots.
+//!
+//! Beside either load a file of its own is written and synced: a debit that waited longer than the slowest of these syncs did not
+//! wait for the disk alone.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -8,6 +11,7 @@ use tokenweir::meter::{Config, Durability};
 use super::Probe;
 use crate::drive::{Loop, Progress, Tally, drive};
 use crate::failure::Outcome;
+use crate::floors::BareDisk;
 use crate::load::{Above, Choice, Source, Synthetic};
 use crate::number::{fraction, per_second};
 use crate::process::pause;
@@ -20,6 +24,8 @@ const WINDOW: usize = 64;
 const IN_FLIGHT_MAX: u64 = 64 << 20;
 /// A snapshot is asked for this often: more often than the journal's growth would ask for one.
 const SNAPSHOT_EVERY: Duration = Duration::from_millis(500);
+/// The bare file is synced this often: enough to meet a stall that lasts, too seldom to be a load.
+const SYNC_EVERY: Duration = Duration::from_millis(20);
 
 /// Whether snapshots are taken, turn by turn: neither side is always the first, and a stall of the disk meets both alike.
 const TURNS: [bool; 8] = [false, true, true, false, true, false, false, true];
@@ -34,17 +40,20 @@ pub(super) fn probe() -> Outcome<Probe> {
     };
     // A disk that stalls makes requests wait, not fail: that they waited is what is measured.
     let engine = Embedded::with(&scene, |config| Config { in_flight_max: IN_FLIGHT_MAX, ..config })?;
-    let mut loads = Loads { epoch: 0 };
+    let (mut loads, mut disk) = (Loads { epoch: 0 }, BareDisk::new()?);
     Ok(Probe::new("p99 with snapshots", move |length| {
         let saturated = loads.flat_out(&engine, length)?;
         let half = per_second(saturated.debits(), saturated.took) / 2.0;
         let (mut without, mut with) = (Tally::default(), Tally::default());
+        let mut slowest = Duration::ZERO;
         for takes_snapshots in TURNS {
-            let mut load = || loads.at_rate(&engine, half, length / 2);
+            let load = || loads.at_rate(&engine, half, length / 2);
             if takes_snapshots {
-                with.merge(&with_snapshots(&engine, load)?);
+                let (tally, sync) = beside_syncs(&mut disk, || with_snapshots(&engine, load))?;
+                with.merge(&tally);
+                slowest = slowest.max(sync);
             } else {
-                without.merge(&load()?);
+                without.merge(&beside_syncs(&mut disk, load)?.0);
             }
         }
         let p99 = |tally: &Tally| fraction(tally.latencies.value_at_percentile(99.0)) / 1e3;
@@ -54,6 +63,7 @@ pub(super) fn probe() -> Outcome<Probe> {
             ("p99_snapshots", p99(&with)),
             ("max_no_snapshots", max(&without)),
             ("max_snapshots", max(&with)),
+            ("slowest_sync", slowest.as_secs_f64() * 1e6),
         ])
     }))
 }
@@ -109,5 +119,24 @@ fn with_snapshots<T>(engine: &Embedded, work: impl FnOnce() -> Outcome<T>) -> Ou
         let done = work();
         is_done.store(true, Ordering::Release);
         done
+    })
+}
+
+/// Does some work while the bare file is synced now and then; also how long the slowest of these syncs took.
+fn beside_syncs<T>(disk: &mut BareDisk, work: impl FnOnce() -> Outcome<T>) -> Outcome<(T, Duration)> {
+    let is_done = &AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let syncs = scope.spawn(move || {
+            let mut slowest = Duration::ZERO;
+            while !is_done.load(Ordering::Acquire) {
+                slowest = slowest.max(disk.sync_once()?);
+                pause(SYNC_EVERY);
+            }
+            Outcome::Ok(slowest)
+        });
+        let done = work();
+        is_done.store(true, Ordering::Release);
+        let slowest = syncs.join().expect("no panic")?;
+        Ok((done?, slowest))
     })
 }

@@ -37,12 +37,17 @@ impl BareDisk {
     pub(crate) fn sync(&mut self, length: Duration, laps: &mut Vec<Duration>) -> Outcome {
         let begun = clock::start();
         while begun.elapsed() < length {
-            let lap = clock::start();
-            self.file.write_all_at(&self.block, self.offset)?;
-            self.file.sync_data()?;
-            laps.push(lap.elapsed());
-            self.offset = (self.offset + BLOCK_BYTES) % FILE_BYTES;
+            laps.push(self.sync_once()?);
         }
         Ok(())
+    }
+
+    /// Writes and syncs one block; how long that took.
+    pub(crate) fn sync_once(&mut self) -> Outcome<Duration> {
+        let begun = clock::start();
+        self.file.write_all_at(&self.block, self.offset)?;
+        self.file.sync_data()?;
+        self.offset = (self.offset + BLOCK_BYTES) % FILE_BYTES;
+        Ok(begun.elapsed())
     }
 }

@@ -243,6 +243,7 @@ impl DebitBatch {
 
     /// Adds a debit. A value out of its bounds is judged with the batch: it gets `invalid`, its neighbours
     /// are not affected.
+    #[inline]
     pub fn push(&mut self, debit: Debit<'_>) {
         let (tokens, invalid) = match check(&debit) {
             Ok(tokens) => (tokens, None),
@@ -330,6 +331,7 @@ impl DebitBatch {
     }
 }
 
+#[inline]
 fn check(debit: &Debit<'_>) -> Result<u32, Invalid> {
     if let CameraRef::Id(id) = debit.camera
         && (id.is_empty() || id.len() > ID_BYTES_MAX)

@@ -127,7 +127,7 @@ fn what_is_asked_wrongly_is_a_usage_error() {
         (&[][..], "--speed"),
         (&["--speed", "0"], "a factor is a number above zero"),
         (&["--flat-out", "--grant", "1"], "--data"),
-        (&["--flat-out", "--server", "https://x"], "is no url of a server"),
+        (&["--flat-out", "--server", "ftp://x"], "is no url of a server"),
         (&["--flat-out", "--camera-prefix", "a b"], "the camera id is"),
     ] {
         let ended = weir(&[&base[..], more].concat());

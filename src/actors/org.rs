@@ -313,9 +313,11 @@ fn judge<'a>(
     (staged, lsn)
 }
 
-/// Has the actor look again when all others that have work had their turn: its mailbox would keep it on.
+/// Has the actor look again when all others that have work had their turn: its mailbox would keep it on, and its thread would keep
+/// the processor from who makes their requests.
 fn look_again(actor: Addr<OrgActor>) {
     actix_rt::spawn(async move {
+        std::thread::yield_now();
         tokio::task::yield_now().await;
         actor.do_send(Drain);
     });

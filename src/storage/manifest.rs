@@ -5,18 +5,19 @@
 //! partitions has a first segment; from then on a partition without one has lost it. The number of partitions never changes: an organization
 //! hashes to one of them.
 
+use std::path::Path;
+
 use super::disk::{Disk, replace_file};
 use super::fault::{Fault, Result};
-use super::frame::{self, FrameMeta, Next, field};
+use super::frame::field;
+use super::frame_file::FrameFile;
 use super::layout::{DirectoryId, Layout};
-use crate::domain::ids::Lsn;
 use crate::domain::limits::PARTITIONS_MAX;
 
 /// The newest format of a data directory.
 pub const DIRECTORY_FORMAT: u16 = 1;
 
-const KIND: u8 = 0xFF;
-const FRAME_VERSION: u8 = 1;
+const FILE: FrameFile = FrameFile { kind: 0xFF, version: 1, of: "a manifest" };
 const BODY_BYTES: usize = 32;
 
 /// What a data directory is.
@@ -57,49 +58,32 @@ impl Manifest {
     /// [`Fault::TooNew`], [`Fault::Corrupt`] or [`Fault::Io`].
     pub fn read(disk: &dyn Disk, layout: &Layout) -> Result<Option<Self>> {
         let path = layout.manifest();
-        if !disk.exists(&path).map_err(Fault::io("look for", &path))? {
-            return Ok(None);
-        }
-        let bytes = disk.read(&path).map_err(Fault::io("read", &path))?;
-        let corrupt = |what: &str| Fault::corrupt(&path, 0, None, what);
-        let frame = match frame::next(&bytes, 0) {
-            Next::Frame(frame) if frame.meta.kind == KIND => frame,
-            Next::Frame(_) => return Err(corrupt("it is a frame, and not one of a manifest")),
-            Next::End => return Err(corrupt("it is empty")),
-            Next::Bad { what, .. } => return Err(corrupt(what)),
-        };
-        if frame.meta.version > FRAME_VERSION {
-            let (found, supported) = (frame.meta.version.into(), FRAME_VERSION.into());
-            return Err(Fault::TooNew { path: path.clone(), found, supported });
-        }
-        let body: &[u8; BODY_BYTES] =
-            frame.body.try_into().map_err(|_| corrupt("its body has another length"))?;
+        FILE.read(disk, &path, |body| Self::decode_checked(&path, body))
+    }
+
+    fn decode_checked(path: &Path, body: &[u8]) -> Result<Self> {
+        let corrupt = |what: &str| Fault::corrupt(path, 0, None, what);
+        let body: &[u8; BODY_BYTES] = body.try_into().map_err(|_| corrupt("its body has another length"))?;
         let found = u16::from_le_bytes(field(body, 0));
         if found > DIRECTORY_FORMAT {
             let (found, supported) = (found.into(), DIRECTORY_FORMAT.into());
-            return Err(Fault::TooNew { path: path.clone(), found, supported });
+            return Err(Fault::TooNew { path: path.to_path_buf(), found, supported });
         }
         let manifest = Self::decode(body);
         if !(1..=PARTITIONS_MAX).contains(&manifest.partitions) {
             return Err(corrupt("it names an impossible number of partitions"));
         }
-        Ok(Some(manifest))
+        Ok(manifest)
     }
 
     fn encode(&self) -> Vec<u8> {
-        let mut buf = Vec::new();
-        let start = frame::begin(&mut buf);
-        buf.extend_from_slice(&DIRECTORY_FORMAT.to_le_bytes());
-        buf.extend_from_slice(&self.partitions.to_le_bytes());
-        buf.extend_from_slice(&u32::from(self.stage == Stage::BeingMade).to_le_bytes());
-        buf.extend_from_slice(&self.directory.0);
-        buf.extend_from_slice(&self.created_at_ms.to_le_bytes());
-        frame::finish(
-            &mut buf,
-            start,
-            FrameMeta { lsn: Lsn(0), group: 0, kind: KIND, version: FRAME_VERSION },
-        );
-        buf
+        FILE.encode(|buf| {
+            buf.extend_from_slice(&DIRECTORY_FORMAT.to_le_bytes());
+            buf.extend_from_slice(&self.partitions.to_le_bytes());
+            buf.extend_from_slice(&u32::from(self.stage == Stage::BeingMade).to_le_bytes());
+            buf.extend_from_slice(&self.directory.0);
+            buf.extend_from_slice(&self.created_at_ms.to_le_bytes());
+        })
     }
 
     fn decode(body: &[u8; BODY_BYTES]) -> Self {
@@ -116,6 +100,7 @@ impl Manifest {
 mod tests {
     use super::*;
     use crate::storage::SimDisk;
+    use crate::storage::frame::HEADER_BYTES;
     use crate::storage::sim_disk::CrashPlan;
 
     const MANIFEST: Manifest =
@@ -150,15 +135,10 @@ mod tests {
     #[test]
     fn a_newer_directory_is_refused_by_its_number() {
         let (disk, layout, bytes) = written();
-        let mut buf = Vec::new();
-        let start = frame::begin(&mut buf);
-        buf.extend_from_slice(&9_u16.to_le_bytes());
-        buf.extend_from_slice(&bytes[frame::HEADER_BYTES + 2..]);
-        frame::finish(
-            &mut buf,
-            start,
-            FrameMeta { lsn: Lsn(0), group: 0, kind: KIND, version: FRAME_VERSION },
-        );
+        let buf = FILE.encode(|buf| {
+            buf.extend_from_slice(&9_u16.to_le_bytes());
+            buf.extend_from_slice(&bytes[HEADER_BYTES + 2..]);
+        });
         disk.tamper(&layout.manifest(), &buf);
         assert!(matches!(Manifest::read(&disk, &layout), Err(Fault::TooNew { found: 9, supported: 1, .. })));
     }

@@ -36,6 +36,7 @@ pub mod fault;
 #[cfg(any(test, feature = "testing"))]
 pub mod fixture;
 pub mod frame;
+mod frame_file;
 pub mod journal;
 pub mod layout;
 pub mod lock;

@@ -11,12 +11,11 @@ use crate::domain::time::Timestamp;
 use crate::storage::disk::{Disk, replace_file, u64_of};
 use crate::storage::event_codec::{from_named_borrowed, put_named};
 use crate::storage::fault::{Fault, Result};
-use crate::storage::frame::{self, FrameMeta, Next};
+use crate::storage::frame_file::FrameFile;
 use crate::storage::layout::{DirectoryId, Layout};
 use crate::storage::manifest::{Manifest, Stage};
 
-const KIND: u8 = 0xFE;
-const VERSION: u8 = 1;
+const FILE: FrameFile = FrameFile { kind: 0xFE, version: 1, of: "a backup" };
 
 /// What a backup is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,11 +91,12 @@ impl BackupManifest {
     /// # Errors
     /// [`Fault::Io`].
     pub fn write(&self, disk: &dyn Disk, layout: &Layout) -> Result<()> {
-        let mut buf = Vec::new();
-        let start = frame::begin(&mut buf);
-        put_named(&mut buf, self);
-        frame::finish(&mut buf, start, FrameMeta { lsn: Lsn(0), group: 0, kind: KIND, version: VERSION });
-        replace_file(disk, &layout.backup_tmp(), &layout.backup(), &[&buf])
+        replace_file(
+            disk,
+            &layout.backup_tmp(),
+            &layout.backup(),
+            &[&FILE.encode(|buf| put_named(buf, self))],
+        )
     }
 
     /// Reads the manifest of a backup; nothing when the directory is none.
@@ -105,24 +105,10 @@ impl BackupManifest {
     /// [`Fault::TooNew`], [`Fault::Corrupt`] or [`Fault::Io`].
     pub fn read(disk: &dyn Disk, layout: &Layout) -> Result<Option<Self>> {
         let path = layout.backup();
-        if !disk.exists(&path).map_err(Fault::io("look for", &path))? {
-            return Ok(None);
-        }
-        let bytes = disk.read(&path).map_err(Fault::io("read", &path))?;
-        let corrupt = |what: &str| Fault::corrupt(&path, 0, None, what);
-        let frame = match frame::next(&bytes, 0) {
-            Next::Frame(frame) if frame.meta.kind == KIND => frame,
-            Next::Frame(_) => return Err(corrupt("it is a frame, and not one of a backup")),
-            Next::End => return Err(corrupt("it is empty")),
-            Next::Bad { what, .. } => return Err(corrupt(what)),
-        };
-        if frame.meta.version > VERSION {
-            let (found, supported) = (frame.meta.version.into(), VERSION.into());
-            return Err(Fault::TooNew { path: path.clone(), found, supported });
-        }
-        from_named_borrowed(frame.body, "it is no manifest of a backup")
-            .map(Some)
-            .map_err(|error| corrupt(&error.to_string()))
+        FILE.read(disk, &path, |body| {
+            from_named_borrowed(body, "it is no manifest of a backup")
+                .map_err(|error| Fault::corrupt(&path, 0, None, error.to_string()))
+        })
     }
 
     /// Compares every file of the backup with its checksum.

@@ -87,12 +87,26 @@ fn a_demo_that_cannot_begin_leaves_nothing_and_says_so() {
 #[test]
 fn a_demo_that_is_stopped_before_its_end_leaves_nothing() {
     use rustix::process::{Pid, Signal, kill_process};
-    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+    // Each at another moment: the server is not there yet, is made, makes its files, serves, and is killed and made again.
+    let moments = [
+        (Signal::TERM, "starting", None),
+        (Signal::INT, "starting", Some("operator.key")),
+        (Signal::HUP, "starting", Some("data/p000")),
+        (Signal::TERM, "made organizations", None),
+        (Signal::INT, "killed the server", None),
+    ];
+    for (signal, line_start, file) in moments {
         let scene = Scene::new();
         let mut child = demo_in(&scene).stdout(std::process::Stdio::piped()).spawn().expect("it starts");
         let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().expect("piped")));
-        let first = lines.next().expect("a line").expect("text");
-        assert!(first.starts_with("starting a server on "), "{first}");
+        lines
+            .find(|line| line.as_ref().expect("text").starts_with(line_start))
+            .expect("it is said")
+            .expect("text");
+        let is_made = |file| left_in(&scene).iter().any(|own| own.join(file).exists());
+        while file.is_some_and(|file| !is_made(file)) {
+            std::thread::yield_now();
+        }
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a process id");
         kill_process(pid, signal).expect("it runs");
         assert_eq!(child.wait().expect("ours").code(), Some(130));

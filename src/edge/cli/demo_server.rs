@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::telemetry::clock;
 
@@ -39,6 +39,7 @@ impl ChildServer {
     /// # Errors
     /// When it does not start, or is not ready in a minute; the message holds what it said.
     pub(super) fn start(data: &Path, listen: SocketAddr, key_file: &Path) -> Result<Self, Failure> {
+        let mut running_server = running();
         let mut child = Command::new(std::env::current_exe()?)
             .arg("serve")
             .arg("--data")
@@ -51,7 +52,8 @@ impl ChildServer {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
-        *running() = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        *running_server = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        drop(running_server);
         let (lines, output) = unbounded();
         read_lines(child.stdout.take(), lines.clone());
         read_lines(child.stderr.take(), lines);
@@ -140,12 +142,15 @@ impl Drop for ChildServer {
     }
 }
 
-/// Kills the server that runs, if one does, and waits for nothing.
-pub(super) fn kill_child() {
-    if let Some(pid) = running().take() {
-        // An error says that it is gone already.
+/// Kills the server that runs, if one does, and waits until it writes no more; none is started while the answer is held.
+pub(super) fn end_child() -> MutexGuard<'static, Option<Pid>> {
+    let mut running_server = running();
+    if let Some(pid) = running_server.take() {
+        // Errors say that it is gone already.
         _ = kill_process(pid, Signal::KILL);
+        _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
     }
+    running_server
 }
 
 fn running() -> MutexGuard<'static, Option<Pid>> {

@@ -8,7 +8,7 @@ use crossbeam::channel::{Receiver, Sender, unbounded};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::demo_server::kill_child;
+use super::demo_server::end_child;
 use super::failure::Failure;
 
 /// The exit code of a program that was interrupted.
@@ -76,7 +76,7 @@ impl Watcher {
     }
 
     fn end(&self) -> ! {
-        kill_child();
+        let _no_other_starts = end_child();
         let removed = std::fs::remove_dir_all(&self.own);
         let own = self.own.display();
         super::tell(&Failure::new(match removed {

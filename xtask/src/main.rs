@@ -7,17 +7,19 @@ mod cargo;
 mod demo;
 mod dependencies;
 mod json;
+mod options;
 mod plan;
 mod python;
 mod sim;
 mod step;
+mod storm;
 mod targets;
 mod tour;
 mod trace;
 
 use std::process::ExitCode;
 
-use crate::step::{Failure, run_all};
+use crate::step::{Failure, Step, run_all};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -30,11 +32,8 @@ fn main() -> ExitCode {
 fn dispatch(arguments: &[String]) -> Result<(), Failure> {
     let name = match arguments {
         [] => "help",
-        [name, options @ ..] if name == sim::NAME && !options.is_empty() => {
-            return run_all(sim::asked_for(options)?);
-        }
         [name] => name.as_str(),
-        [name, ..] => return Err(Failure::usage(format!("`{name}` takes no further arguments"))),
+        [name, options @ ..] => return run_all(with_options(name, options)?),
     };
     if matches!(name, "help" | "--help" | "-h") {
         println!("{}", help());
@@ -43,6 +42,14 @@ fn dispatch(arguments: &[String]) -> Result<(), Failure> {
     match plan::COMMANDS.iter().find(|command| command.name == name) {
         Some(command) => run_all((command.steps)()?),
         None => Err(Failure::usage(format!("`{name}` is not a command of xtask; known are {}", known()))),
+    }
+}
+
+fn with_options(name: &str, options: &[String]) -> Result<Vec<Step>, Failure> {
+    match name {
+        sim::NAME => sim::asked_for(options),
+        storm::NAME => storm::asked_for(options),
+        _ => Err(Failure::usage(format!("`{name}` takes no further arguments"))),
     }
 }
 
@@ -74,7 +81,7 @@ mod tests {
         let failure = dispatch(&arguments(&["frobnicate"])).expect_err("there is no such command");
         let message = failure.to_string();
         assert!(message.contains("`frobnicate`"), "{message}");
-        for name in ["ci", "fmt", "lint", "docs", "test", "sim", "smoke", "help"] {
+        for name in ["ci", "fmt", "lint", "docs", "test", "sim", "storm", "smoke", "help"] {
             assert!(message.contains(name), "{name} is missing in: {message}");
         }
     }

@@ -1,0 +1,66 @@
+//! `cargo xtask storm`: the real server under every fault of `tests/storm`, each once, or drawn from a seed for some minutes.
+//!
+//! Its tools, `strace` and `libfaketime`, are installed where this is Debian and runs as root; a fault whose tool is missing is passed
+//! over and says so.
+
+use std::process::{Command, Stdio};
+
+use crate::cargo::{cargo, cargo_with};
+use crate::options::numbers;
+use crate::step::{Failure, Step};
+
+/// The command.
+pub(crate) const NAME: &str = "storm";
+
+/// What the help text says of it.
+pub(crate) const ABOUT: &str =
+    "the server under kills, failing disks, pauses, clock jumps: each once; or --minutes M, --seed N";
+
+/// The programs, and the packages of Debian that have them.
+const TOOLS: [(&str, &str); 2] = [("strace", "strace"), ("faketime", "faketime")];
+
+/// What runs where nothing is asked for.
+pub(crate) fn all() -> Result<Vec<Step>, Failure> {
+    Ok(vec![tools(), cargo("test --package tokenweir --all-features --test storm -- --nocapture")])
+}
+
+/// The steps that the options of the command ask for.
+///
+/// # Errors
+/// As [`numbers`].
+pub(crate) fn asked_for(options: &[String]) -> Result<Vec<Step>, Failure> {
+    let known = [("--minutes", "WEIR_STORM_MINUTES"), ("--seed", "WEIR_STORM_SEED")];
+    let mut environment = numbers(NAME, options, &known)?;
+    if environment.iter().all(|(name, _)| *name != "WEIR_STORM_MINUTES") {
+        environment.push(("WEIR_STORM_MINUTES", "1"));
+    }
+    let words = "test --package tokenweir --all-features --test storm a_storm -- --nocapture";
+    Ok(vec![tools(), cargo_with(words, &environment)])
+}
+
+/// Installs the tools that are missing, where that is possible.
+pub(crate) fn tools() -> Step {
+    Step::new("the tools of the storm: strace and faketime", Box::new(install))
+}
+
+fn install() -> Result<(), String> {
+    for (program, package) in TOOLS {
+        let apt = |words: &[&str]| {
+            runs(Command::new("apt-get").args(words).env("DEBIAN_FRONTEND", "noninteractive"))
+        };
+        let is_there = || runs(Command::new(program).arg("--version"));
+        if is_there() || (apt(&["update"]) && apt(&["install", "--yes", "--no-install-recommends", package]))
+        {
+            continue;
+        }
+        println!(
+            "skipped: there is no {program} and it cannot be installed from here; its faults are passed over"
+        );
+    }
+    Ok(())
+}
+
+fn runs(command: &mut Command) -> bool {
+    let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    quiet.status().is_ok_and(|status| status.success())
+}

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use crate::config::Config;
 use crate::edge::budget::Budget;
 use crate::edge::grpc;
+use crate::edge::guesses::Guesses;
 use crate::edge::http::{Limits, Listener, State};
 use crate::edge::tls::{Tls, TlsError};
 use crate::meter::{self, Meter, Name, NewApiKey, Principal, Role};
@@ -132,13 +133,15 @@ impl Server {
         let connections_max = connections.map_err(ServeError::Descriptors)?;
         let config = Config { connections_max, ..config.clone() };
         let budget = Arc::new(Budget::new(&config));
+        let guesses = Arc::new(Guesses::default());
         let render = Box::new(move || metrics.render());
-        let state = Arc::new(State::new(Limits::from(&config), Arc::clone(&budget), render));
+        let (for_http, for_grpc) = ((Arc::clone(&budget), Arc::clone(&guesses)), (budget, guesses));
+        let state = Arc::new(State::new(Limits::from(&config), for_http, render));
         let at = |address| move |source| ServeError::Listen { address, source };
         let listener = Listener::start(&config, &state, tls.clone()).map_err(at(config.listen))?;
         let grpc = match config.grpc_address() {
             Some(address) => {
-                Some(grpc::Listener::start(&config, address, tls.as_ref(), budget).map_err(at(address))?)
+                Some(grpc::Listener::start(&config, address, tls.as_ref(), for_grpc).map_err(at(address))?)
             }
             None => None,
         };

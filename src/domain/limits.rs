@@ -46,5 +46,11 @@ pub const SEQ_CONTENT_WINDOW: u64 = 8;
 pub const API_KEYS_MAX: usize = 100_000;
 /// Most organizations one API key may name.
 pub const API_KEY_ORGANIZATIONS_MAX: usize = 256;
+/// Most calls without a known API key that one address makes within [`GUESSES_WINDOW_MS`] before it is told to wait.
+pub const GUESSES_MAX: u32 = 100;
+/// How long calls without a known API key are counted together, in milliseconds (10 seconds).
+pub const GUESSES_WINDOW_MS: u64 = 10_000;
+/// Most addresses whose calls without a known API key are counted.
+pub const GUESSING_ADDRESSES_MAX: usize = 4_096;
 /// Most rows one page of a listing holds.
 pub const PAGE_ROWS_MAX: usize = 1_000;

@@ -6,5 +6,6 @@
 pub mod budget;
 pub mod cli;
 pub mod grpc;
+pub mod guesses;
 pub mod http;
 pub mod tls;

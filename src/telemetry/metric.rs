@@ -17,6 +17,7 @@ const SNAPSHOT_SECONDS: &str = "tokenweir_snapshot_seconds";
 const SNAPSHOT_BYTES: &str = "tokenweir_snapshot_bytes";
 const REBUILDS: &str = "tokenweir_organization_rebuilds_total";
 const BUSY: &str = "tokenweir_requests_refused_busy_total";
+const UNAUTHENTICATED: &str = "tokenweir_requests_unauthenticated_total";
 
 /// Says what each metric means, to the recorder that is installed.
 pub fn describe() {
@@ -32,6 +33,7 @@ pub fn describe() {
     describe_gauge!(SNAPSHOT_BYTES, Unit::Bytes, "Size of the newest snapshot");
     describe_counter!(REBUILDS, "Organizations rebuilt from storage after a panic");
     describe_counter!(BUSY, "Requests refused because as much was in flight as is admitted");
+    describe_counter!(UNAUTHENTICATED, "Requests refused because they bore no known API key");
 }
 
 /// What the org actors of one partition count.
@@ -130,6 +132,11 @@ pub fn snapshot_written(partition: u16, bytes: u32, seconds: f64) {
     counter!(SNAPSHOTS, "partition" => partition.clone()).increment(1);
     gauge!(SNAPSHOT_BYTES, "partition" => partition.clone()).set(f64::from(bytes));
     histogram!(SNAPSHOT_SECONDS, "partition" => partition).record(seconds);
+}
+
+/// Counts a request that bore no known API key.
+pub fn unauthenticated() {
+    counter!(UNAUTHENTICATED).increment(1);
 }
 
 /// Counts a request that was refused as busy.

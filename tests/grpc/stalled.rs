@@ -40,7 +40,8 @@ impl Stalled {
         change(&mut config);
         let address = "127.0.0.1:0".parse().expect("an address");
         let budget = Arc::new(Budget::new(&config));
-        let listener = Listener::start(&config, address, None, budget).expect("a free port");
+        let listener =
+            Listener::start(&config, address, None, (budget, Arc::default())).expect("a free port");
         runtime.block_on(async {
             let (id, name) = (OrgId::new("north").expect("valid"), Name::new("north").expect("valid"));
             let new = NewOrganization::new(id.clone(), name.clone());

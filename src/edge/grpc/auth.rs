@@ -3,7 +3,9 @@
 use tonic::codegen::http::HeaderMap;
 
 use crate::meter::{Meter, Principal};
+use crate::telemetry::clock;
 
+use super::incoming::Peer;
 use super::state::State;
 use super::trouble::Trouble;
 
@@ -20,10 +22,13 @@ impl Caller {
     ///
     /// # Errors
     /// When the meter is not open yet, or the key is not known.
-    pub(super) fn of(state: &State, headers: &HeaderMap) -> Result<Self, Trouble> {
+    pub(super) fn of(state: &State, headers: &HeaderMap, peer: Option<Peer>) -> Result<Self, Trouble> {
         let meter = state.meter()?;
-        let key = bearer(headers).ok_or_else(Trouble::unauthenticated)?;
-        let principal = meter.authenticate(key).ok_or_else(Trouble::unauthenticated)?;
+        let known = bearer(headers).and_then(|key| Some((key, meter.authenticate(key)?)));
+        let Some((key, principal)) = known else {
+            let seconds = peer.and_then(|Peer(address)| state.guesses.note(address, clock::start()));
+            return Err(seconds.map_or_else(Trouble::unauthenticated, Trouble::too_many_guesses));
+        };
         Ok(Self { meter: meter.clone(), principal, key: key.to_owned() })
     }
 

@@ -65,7 +65,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let caller = match Caller::of(&self.state, request.headers()) {
+        let caller = match Caller::of(&self.state, request.headers(), request.extensions().get().copied()) {
             Ok(caller) => caller,
             Err(trouble) => return Box::pin(std::future::ready(Ok(Status::from(trouble).into_http()))),
         };

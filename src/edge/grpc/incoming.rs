@@ -5,6 +5,7 @@
 
 use std::future::Future as _;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -38,8 +39,13 @@ pub(super) struct Incoming {
 pub(super) struct Connection {
     stream: Box<dyn Wire>,
     beginning: Option<Beginning>,
+    peer: Peer,
     _seat: OwnedSemaphorePermit,
 }
+
+/// The address at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) IpAddr);
 
 /// What a connection is, encrypted or not.
 trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -65,7 +71,7 @@ impl Incoming {
     }
 
     /// Takes a connection that was accepted; none when it is one too many, or has to shake hands first.
-    fn take(&mut self, stream: TcpStream) -> Option<Connection> {
+    fn take(&mut self, stream: TcpStream, peer: Peer) -> Option<Connection> {
         let Ok(seat) = Arc::clone(&self.seats).try_acquire_owned() else {
             tracing::debug!("closed a grpc connection: as many are open as may be");
             return None;
@@ -73,11 +79,11 @@ impl Incoming {
         // A socket that cannot be set up so is slower, and serves.
         drop(stream.set_nodelay(true));
         let within = self.begin_within;
-        let Some(tls) = &self.tls else { return Some(Connection::new(stream, within, seat)) };
+        let Some(tls) = &self.tls else { return Some(Connection::new(stream, peer, within, seat)) };
         let handshake = tls.accept(stream);
         self.handshakes.spawn(async move {
             let encrypted = timeout(within, handshake).await.map_err(io::Error::from)??;
-            Ok(Connection::new(encrypted, within, seat))
+            Ok(Connection::new(encrypted, peer, within, seat))
         });
         None
     }
@@ -110,8 +116,8 @@ impl Stream for Incoming {
                 self.pause = None;
             }
             match ready!(self.listener.poll_accept(cx)) {
-                Ok((stream, _)) => {
-                    if let Some(connection) = self.take(stream) {
+                Ok((stream, peer)) => {
+                    if let Some(connection) = self.take(stream, Peer(peer.ip())) {
                         return Poll::Ready(Some(Ok(connection)));
                     }
                     // A handshake that was begun just now wakes who polled for it.
@@ -129,16 +135,23 @@ impl Stream for Incoming {
 }
 
 impl Connection {
-    fn new(stream: impl Wire + 'static, begin_within: Duration, seat: OwnedSemaphorePermit) -> Self {
+    fn new(
+        stream: impl Wire + 'static,
+        peer: Peer,
+        begin_within: Duration,
+        seat: OwnedSemaphorePermit,
+    ) -> Self {
         let beginning = Beginning { bytes: 0, deadline: Box::pin(sleep(begin_within)) };
-        Self { stream: Box::new(stream), beginning: Some(beginning), _seat: seat }
+        Self { stream: Box::new(stream), beginning: Some(beginning), peer, _seat: seat }
     }
 }
 
 impl Connected for Connection {
-    type ConnectInfo = ();
+    type ConnectInfo = Peer;
 
-    fn connect_info(&self) {}
+    fn connect_info(&self) -> Peer {
+        self.peer
+    }
 }
 
 impl AsyncRead for Connection {

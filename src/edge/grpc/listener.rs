@@ -20,6 +20,7 @@ use tonic_health::server::HealthReporter;
 
 use crate::config::Config;
 use crate::edge::budget::Budget;
+use crate::edge::guesses::Guesses;
 use crate::edge::tls::Tls;
 use crate::meter::Meter;
 use crate::proto::DESCRIPTORS;
@@ -60,9 +61,9 @@ impl Listener {
         config: &Config,
         address: SocketAddr,
         tls: Option<&Tls>,
-        budget: Arc<Budget>,
+        (budget, guesses): (Arc<Budget>, Arc<Guesses>),
     ) -> io::Result<Self> {
-        let state = Arc::new(State::new(Limits::from(config), budget));
+        let state = Arc::new(State::new(Limits::from(config), (budget, guesses)));
         let socket = std::net::TcpListener::bind(address)?;
         socket.set_nonblocking(true)?;
         let address = socket.local_addr()?;

@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::config::Config;
 use crate::edge::budget::Budget;
+use crate::edge::guesses::Guesses;
 use crate::meter::Meter;
 
 use super::trouble::Trouble;
@@ -51,6 +52,7 @@ impl From<&Config> for Limits {
 pub struct State {
     pub(super) limits: Limits,
     pub(super) budget: Arc<Budget>,
+    pub(super) guesses: Arc<Guesses>,
     meter: OnceLock<Meter>,
     streams: Arc<Semaphore>,
     stopping: watch::Sender<bool>,
@@ -59,9 +61,10 @@ pub struct State {
 impl State {
     /// The state while the meter is being opened.
     #[must_use]
-    pub fn new(limits: Limits, budget: Arc<Budget>) -> Self {
+    pub fn new(limits: Limits, (budget, guesses): (Arc<Budget>, Arc<Guesses>)) -> Self {
         let streams = Arc::new(Semaphore::new(limits.streams_max));
-        Self { limits, budget, meter: OnceLock::new(), streams, stopping: watch::Sender::new(false) }
+        let stopping = watch::Sender::new(false);
+        Self { limits, budget, guesses, meter: OnceLock::new(), streams, stopping }
     }
 
     /// Serves this meter from now on.

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
+use crate::domain::limits::GUESSES_MAX;
 use crate::edge::budget::Full;
 use crate::meter::{Error, Invalid, Refusal, status};
 use crate::proto::v1;
@@ -26,6 +27,14 @@ impl Trouble {
     pub(super) fn unauthenticated() -> Self {
         let detail = "this needs an api key that is known and not revoked; send it as `authorization: Bearer weir_...`";
         Self::new(Code::Unauthenticated, "unauthenticated", detail)
+    }
+
+    /// No known API key, once more from an address that sent too many such calls.
+    pub(super) fn too_many_guesses(seconds: u64) -> Self {
+        let detail = format!(
+            "this address sent more than {GUESSES_MAX} calls without a known api key; a known key is taken at any time, others in {seconds} s"
+        );
+        Self::new(Code::ResourceExhausted, "too_many_guesses", detail)
     }
 
     /// The meter is still being opened.

@@ -41,6 +41,12 @@ pub(super) async fn guard(
     }
 }
 
+/// No known key: the address is told so, or to wait when it has tried too many. Then its connection is closed.
+fn unknown(request: &HttpRequest, state: &State) -> Problem {
+    let seconds = request.peer_addr().and_then(|peer| state.note_guess(peer.ip()));
+    seconds.map_or_else(Problem::unauthenticated, Problem::too_many_guesses)
+}
+
 /// What the path names at the place `name`.
 pub(super) fn path_id<T: FromStr<Err = Invalid>>(request: &HttpRequest, name: &str) -> Result<T, Problem> {
     Ok(request.match_info().get(name).unwrap_or_default().parse()?)
@@ -93,8 +99,8 @@ fn organization(request: &HttpRequest) -> Result<InOrganization, Problem> {
 fn identify(request: &HttpRequest) -> Result<Caller, Problem> {
     let state = request.app_data::<web::Data<State>>().expect("the routes are set up with their state");
     let meter = state.meter().ok_or_else(Problem::recovering)?;
-    let principal =
-        bearer(request).and_then(|key| meter.authenticate(key)).ok_or_else(Problem::unauthenticated)?;
+    let principal = bearer(request).and_then(|key| meter.authenticate(key));
+    let principal = principal.ok_or_else(|| unknown(request, state))?;
     Ok(Caller { meter: meter.clone(), principal })
 }
 

@@ -43,6 +43,7 @@ pub(super) struct Problem {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Header {
     RetryLater,
+    WaitAndConnect { seconds: u64 },
     Bearer,
     Allow(&'static str),
 }
@@ -69,6 +70,16 @@ impl Problem {
         let detail = "this needs an api key that is known and not revoked; send it as `Authorization: Bearer weir_...`";
         let header = Some(Header::Bearer);
         Self { header, ..Self::of_edge(StatusCode::UNAUTHORIZED, "unauthenticated", detail) }
+    }
+
+    /// No known API key, once more from an address that sent too many such calls; it waits so many seconds.
+    pub(super) fn too_many_guesses(seconds: u64) -> Self {
+        let limit = u64::from(limits::GUESSES_MAX);
+        let detail = format!(
+            "this address sent more than {limit} calls without a known api key; a known key is taken at any time, others in {seconds} s"
+        );
+        let problem = Self::of_edge(StatusCode::TOO_MANY_REQUESTS, "too_many_guesses", detail);
+        Self { header: Some(Header::WaitAndConnect { seconds }), ..problem }.with_limit(limit)
     }
 
     /// There is nothing under this path.
@@ -232,6 +243,10 @@ impl ResponseError for Problem {
         let mut response = HttpResponse::build(self.status);
         match self.header {
             Some(Header::RetryLater) => response.insert_header((RETRY_AFTER, RETRY_AFTER_SECONDS)),
+            // Whoever guesses has to connect again.
+            Some(Header::WaitAndConnect { seconds }) => {
+                response.insert_header((RETRY_AFTER, seconds.to_string())).force_close()
+            }
             Some(Header::Bearer) => response.insert_header((WWW_AUTHENTICATE, "Bearer")),
             Some(Header::Allow(methods)) => response.insert_header((ALLOW, methods)),
             None => &mut response,

@@ -1,12 +1,15 @@
 //! What all requests share: the meter once it is open, the bounds, and what is taken of them.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 
 use crate::config::Config;
 use crate::edge::budget::{Budget, Room};
+use crate::edge::guesses::Guesses;
 use crate::meter::{ActorId, Meter};
+use crate::telemetry::clock;
 
 /// The bounds of the edge.
 #[derive(Clone, Debug)]
@@ -45,13 +48,19 @@ pub struct State {
     pub(super) connections: AtomicUsize,
     meter: OnceLock<Meter>,
     budget: Arc<Budget>,
+    guesses: Arc<Guesses>,
 }
 
 impl State {
     /// The state while the meter is being opened.
     #[must_use]
-    pub fn new(limits: Limits, budget: Arc<Budget>, render_metrics: RenderMetrics) -> Self {
-        Self { limits, render_metrics, connections: AtomicUsize::new(0), meter: OnceLock::new(), budget }
+    pub fn new(
+        limits: Limits,
+        (budget, guesses): (Arc<Budget>, Arc<Guesses>),
+        render_metrics: RenderMetrics,
+    ) -> Self {
+        let (connections, meter) = (AtomicUsize::new(0), OnceLock::new());
+        Self { limits, render_metrics, connections, meter, budget, guesses }
     }
 
     /// Serves this meter from now on.
@@ -70,6 +79,11 @@ impl State {
     /// Most connections that may ask for anything at once.
     pub(super) fn connections_max(&self) -> usize {
         self.limits.connections_max
+    }
+
+    /// Notes a call without a known key; answers with the seconds to wait when its address has made too many.
+    pub(super) fn note_guess(&self, address: IpAddr) -> Option<u64> {
+        self.guesses.note(address, clock::start())
     }
 
     /// Room for a body of the bearer of `key`.

@@ -19,6 +19,7 @@ mod peers;
 mod process;
 mod report;
 mod run;
+mod soak;
 mod target;
 
 use std::process::ExitCode;
@@ -43,6 +44,8 @@ enum Command {
     Floors(floors::FloorsArgs),
     /// Measure ours beside floors and peers, in one run.
     Compare(compare::CompareArgs),
+    /// Drive a server at a steady rate for long, and hold its end against its beginning.
+    Soak(soak::SoakArgs),
     /// Serve as `weir serve` does; the load tester starts it as a process of its own.
     #[command(hide = true)]
     Serve(Box<ServeArgs>),
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Floors(args) => floors::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Soak(args) => soak::run(&args),
         Command::Serve(args) => serve(&args),
         Command::Echo(args) => floors::serve_echo(&args),
         Command::GrpcEcho(args) => floors::serve_grpc_echo(&args),

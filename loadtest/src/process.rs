@@ -72,6 +72,17 @@ impl Service {
         self.child.id()
     }
 
+    /// Closes its standard input, upon which it ends, and waits until it has.
+    pub(crate) fn stop(mut self) -> Outcome {
+        drop(self.child.stdin.take());
+        let status = self.child.wait()?;
+        if status.success() {
+            return Ok(());
+        }
+        let said: Vec<_> = self.lines.try_iter().collect();
+        Err(format!("{} ended with {status}; it said:\n{}", self.name, said.join("\n")).into())
+    }
+
     /// Waits for a line of its output that holds `text`.
     pub(crate) fn wait_for(&self, text: &str) -> Outcome<String> {
         let begun = clock::start();

@@ -21,7 +21,8 @@ pub(crate) enum Within {
 impl Within {
     /// Why it cannot be used here.
     pub(crate) fn missing(self) -> Option<&'static str> {
-        let strace = || Command::new("strace").arg("true").stderr(Stdio::null()).status();
+        let options = ["-DD", "-f", "-qqq", "-o", "/dev/null", "true"];
+        let strace = || Command::new("strace").args(options).stderr(Stdio::null()).status();
         match self {
             Self::Strace(_) if !strace().is_ok_and(|status| status.success()) => {
                 Some("there is no strace that may trace")

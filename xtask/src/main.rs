@@ -11,6 +11,7 @@ mod options;
 mod plan;
 mod python;
 mod sim;
+mod soak;
 mod step;
 mod storm;
 mod targets;
@@ -49,6 +50,7 @@ fn with_options(name: &str, options: &[String]) -> Result<Vec<Step>, Failure> {
     match name {
         sim::NAME => sim::asked_for(options),
         storm::NAME => storm::asked_for(options),
+        soak::NAME => soak::asked_for(options),
         _ => Err(Failure::usage(format!("`{name}` takes no further arguments"))),
     }
 }
@@ -81,7 +83,7 @@ mod tests {
         let failure = dispatch(&arguments(&["frobnicate"])).expect_err("there is no such command");
         let message = failure.to_string();
         assert!(message.contains("`frobnicate`"), "{message}");
-        for name in ["ci", "fmt", "lint", "docs", "test", "sim", "storm", "smoke", "help"] {
+        for name in ["ci", "fmt", "lint", "docs", "test", "sim", "storm", "soak", "smoke", "help"] {
             assert!(message.contains(name), "{name} is missing in: {message}");
         }
     }

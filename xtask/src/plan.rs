@@ -6,7 +6,7 @@
 use crate::cargo::{cargo, cargo_with, release_binary};
 use crate::demo;
 use crate::step::{Failure, Step};
-use crate::{dependencies, python, sim, storm, targets, tour};
+use crate::{dependencies, python, sim, soak, storm, targets, tour};
 
 /// A command of xtask.
 pub(crate) struct CommandLine {
@@ -19,7 +19,7 @@ pub(crate) struct CommandLine {
 pub(crate) const COMMANDS: &[CommandLine] = &[
     CommandLine {
         name: "ci",
-        about: "everything below in this order, the tests last, of which the storm is one; what CI runs",
+        about: "everything below but the soak in this order, the tests last, of which the storm is one; what CI runs",
         steps: ci,
     },
     CommandLine { name: "fmt", about: "is the code formatted?", steps: fmt },
@@ -41,6 +41,7 @@ pub(crate) const COMMANDS: &[CommandLine] = &[
     },
     CommandLine { name: sim::NAME, about: sim::ABOUT, steps: sim::all },
     CommandLine { name: storm::NAME, about: storm::ABOUT, steps: storm::all },
+    CommandLine { name: soak::NAME, about: soak::ABOUT, steps: soak::all },
     CommandLine { name: "test", about: "all tests, with all features", steps: test },
 ];
 

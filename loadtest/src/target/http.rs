@@ -52,7 +52,6 @@ pub(crate) struct Server {
     /// An operator key.
     pub(crate) key: String,
     service: Service,
-    #[expect(dead_code, reason = "kept for its end: the directory goes with it")]
     directory: TempDir,
 }
 
@@ -65,6 +64,11 @@ struct Keys {
 
 /// Starts a server on a temporary directory and waits until it is ready.
 pub(crate) fn start_server(program: Option<&PathBuf>) -> Outcome<Server> {
+    start_server_with(program, &[])
+}
+
+/// As [`start_server`], with more settings.
+pub(crate) fn start_server_with(program: Option<&PathBuf>, settings: &[&str]) -> Outcome<Server> {
     let directory = temporary_directory()?;
     let program = program.cloned().map_or_else(std::env::current_exe, Ok)?;
     let key_file = directory.path().join("operator.key");
@@ -80,7 +84,7 @@ pub(crate) fn start_server(program: Option<&PathBuf>) -> Outcome<Server> {
         "error",
         "--operator-key-file",
     ]);
-    let service = Service::start("the server", command.arg(&key_file))?;
+    let service = Service::start("the server", command.arg(&key_file).args(settings))?;
     let line = service.wait_for("listening on http://")?;
     let address = line.rsplit_once("http://").map_or("", |(_, address)| address).trim().to_owned();
     let line = service.wait_for("grpc listening on ")?;
@@ -88,6 +92,24 @@ pub(crate) fn start_server(program: Option<&PathBuf>) -> Outcome<Server> {
     service.wait_for("ready")?;
     let key = std::fs::read_to_string(&key_file)?.trim().to_owned();
     Ok(Server { address, grpc_url, key, service, directory })
+}
+
+impl Server {
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.service.pid()
+    }
+
+    /// Its data directory.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// Stops it in order; the folder of its data directory.
+    pub(crate) fn stop(self) -> Outcome<TempDir> {
+        self.service.stop()?;
+        Ok(self.directory)
+    }
 }
 
 impl Http {

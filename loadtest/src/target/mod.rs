@@ -17,7 +17,7 @@ use tokenweir::meter::{Durability, Name, OrgId};
 pub(crate) use debit_stream::{DebitStream, Names, columns, word};
 pub(crate) use embedded::{Embedded, Fill, debit, make};
 pub(crate) use grpc::Grpc;
-pub(crate) use http::{Http, HttpPlan, start_server, write_body};
+pub(crate) use http::{Http, HttpPlan, Server, start_server, start_server_with, write_body};
 pub(crate) use wire::{Wire, head};
 
 use crate::failure::Outcome;

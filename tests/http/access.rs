@@ -76,17 +76,19 @@ fn every_role_gets_from_every_route_what_the_table_says() {
 
 #[test]
 fn no_route_is_open_without_a_key_that_is_known() {
-    let server = Fixture::start();
-    let wrong_secret = format!("{}{}", &server.admin[..server.admin.len() - 1], "g");
-    let unknown = format!("weir_0123456789abcdef_{}", "0".repeat(64));
-    for (method, path, body, _) in table() {
-        for key in ["", &wrong_secret, &unknown, "weir_", "x"] {
+    for kind in 0..5 {
+        // A server of its own for each: whoever tries too many keys is told to wait.
+        let server = Fixture::start();
+        let wrong_secret = format!("{}g", &server.admin[..server.admin.len() - 1]);
+        let unknown = format!("weir_0123456789abcdef_{}", "0".repeat(64));
+        let key = ["", &wrong_secret, &unknown, "weir_", "x"][kind];
+        for (method, path, body, _) in table() {
             let answer = call(&server, key, (method, path, &body));
             answer.check_problem(401, "unauthenticated");
             assert_eq!(answer.header("www-authenticate"), "Bearer");
         }
+        server.get("/v1/nothing", key).check_problem(401, "unauthenticated");
     }
-    server.get("/v1/nothing", "").check_problem(401, "unauthenticated");
 }
 
 #[test]
@@ -155,4 +157,17 @@ fn a_revoked_key_opens_nothing_from_the_answer_on() {
     server.delete(&format!("/v1/keys/{id}"), &server.operator).expect(204);
     server.get(&path, &server.viewer).check_problem(401, "unauthenticated");
     server.get(&path, &server.admin).expect(200);
+}
+
+#[test]
+fn an_address_that_guesses_is_told_to_wait_and_a_known_key_is_taken_from_it_all_the_while() {
+    let server = Fixture::start();
+    let path = format!("{NORTH}/summary");
+    let guess = |number: u32| server.get(&path, &format!("weir_{number}_x"));
+    let refused = (0..1_000).map(guess).find(|answer| answer.status != 401).expect("it is told to wait");
+    refused.check_problem(429, "too_many_guesses");
+    assert_eq!(refused.json()["limit"], 100);
+    let seconds: u64 = refused.header("retry-after").parse().expect("seconds");
+    assert!((1..=11).contains(&seconds) && refused.header("connection") == "close", "{refused:?}");
+    server.get(&path, &server.viewer).expect(200);
 }

@@ -32,6 +32,7 @@ pub mod decode_error;
 pub mod disk;
 pub mod event_check;
 pub mod event_codec;
+mod event_fits;
 pub mod fault;
 #[cfg(any(test, feature = "testing"))]
 pub mod fixture;

@@ -4,9 +4,11 @@
 //! verified is what runs. Each pool and the registry name the frame that they hold; a frame that they hold is
 //! skipped, because a snapshot takes its pools one after the other while debits go on.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::event_codec::{self, DecodedDebits};
+use super::event_fits;
 use super::fault::{Fault, Result};
 use super::frame::FrameRef;
 use super::journal::{Journal, JournalConfig};
@@ -15,11 +17,14 @@ use super::reader::{self, Scan, Start};
 use super::recovery::{self, RecoveryReport};
 use super::snapshot::{self, Skipped, Snapshot};
 use super::snapshot_codec::{self, DecodedPartition};
-use crate::domain::event::Change;
-use crate::domain::ids::{Lsn, OrgNumber};
+use crate::domain::event::{Change, OrganizationCreated};
+use crate::domain::ids::{Lsn, OrgId, OrgNumber};
 use crate::domain::pool::Pool;
 use crate::domain::registry::Registry;
+use crate::domain::time::Timestamp;
 use crate::planted::{self, Bug};
+
+const CONTRADICTS: &str = "it contradicts the state before it";
 
 /// The state of a partition while it is replayed.
 #[derive(Debug, Default)]
@@ -28,6 +33,8 @@ pub struct PartitionState {
     pub registry: Registry,
     /// The pools by their number; none where only another is wanted.
     pub pools: Vec<Option<Pool>>,
+    /// The ids of the pools: no two are of one.
+    ids: BTreeSet<OrgId>,
     only: Option<OrgNumber>,
     debits: DecodedDebits,
     closed: bool,
@@ -178,9 +185,7 @@ impl PartitionState {
     pub fn replay_frame(&mut self, frame: FrameRef<'_>) -> Result<()> {
         let lsn = frame.meta.lsn;
         let applied = catch_unwind(AssertUnwindSafe(|| self.apply_frame(frame)));
-        applied.unwrap_or_else(|_| {
-            Err(Fault::Undecodable { lsn, what: "it contradicts the state before it".to_owned() })
-        })
+        applied.unwrap_or_else(|_| Err(Fault::Undecodable { lsn, what: CONTRADICTS.to_owned() }))
     }
 
     fn load_newest_snapshot(&mut self, home: &Home) -> Result<Base> {
@@ -198,6 +203,7 @@ impl PartitionState {
         self.registry = decoded.registry.unwrap_or_default();
         for (number, pool) in decoded.pools {
             if self.wants(number) {
+                self.ids.insert(pool.id.clone());
                 *self.place(number) = Some(pool);
             }
         }
@@ -221,13 +227,11 @@ impl PartitionState {
 
     fn apply_org_event(&mut self, lsn: Lsn, body: &[u8]) -> std::result::Result<(), String> {
         let (number, event) = event_codec::decode_org_event(body).map_err(|error| error.to_string())?;
-        if let Change::OrganizationCreated(created) = &event.change
-            && self.wants(number)
-            && self.place(number).is_none()
-        {
-            *self.place(number) = Some(Pool::new(created.clone(), event.at));
+        if let Change::OrganizationCreated(created) = &event.change {
+            self.create(number, created, event.at)?;
         }
         if let Some(pool) = self.due(number, lsn)? {
+            contradicts(!event_fits::pool(pool, &event))?;
             pool.apply(&event);
             pool.lsn = lsn;
         }
@@ -237,9 +241,27 @@ impl PartitionState {
     fn apply_registry_event(&mut self, lsn: Lsn, body: &[u8]) -> std::result::Result<(), String> {
         let event = event_codec::decode_registry_event(body).map_err(|error| error.to_string())?;
         if lsn > self.registry.lsn {
+            contradicts(!event_fits::registry(&self.registry, &event))?;
             self.registry.apply(&event);
             self.registry.lsn = lsn;
         }
+        Ok(())
+    }
+
+    /// Makes the pool of a new organization; nothing where a snapshot holds it already. Organizations are numbered one after
+    /// the other.
+    fn create(
+        &mut self,
+        number: OrgNumber,
+        created: &OrganizationCreated,
+        at: Timestamp,
+    ) -> std::result::Result<(), String> {
+        if !self.wants(number) || self.pools.get(number.index()).is_some_and(Option::is_some) {
+            return Ok(());
+        }
+        let is_next = self.only.is_some() || number.index() == self.pools.len();
+        contradicts(!is_next || !self.ids.insert(created.organization.clone()))?;
+        *self.place(number) = Some(Pool::new(created.clone(), at));
         Ok(())
     }
 
@@ -265,6 +287,10 @@ impl PartitionState {
     }
 }
 
+fn contradicts(it_does: bool) -> std::result::Result<(), String> {
+    if it_does { Err(CONTRADICTS.to_owned()) } else { Ok(()) }
+}
+
 fn decode(home: &Home, snapshot: &Snapshot) -> Result<DecodedPartition> {
     let (lsn, found) = (snapshot.header.lsn, snapshot.header.version);
     let path = home.layout.snapshot(home.partition, lsn);
@@ -272,6 +298,45 @@ fn decode(home: &Home, snapshot: &Snapshot) -> Result<DecodedPartition> {
         let (found, supported) = (found.into(), snapshot_codec::SNAPSHOT_VERSION.into());
         return Err(Fault::TooNew { path, found, supported });
     }
-    let decoded = snapshot_codec::decode(&snapshot.body);
-    decoded.map_err(|error| Fault::corrupt(&path, 0, Some(lsn), error.to_string()))
+    let corrupt = |what: String| Fault::corrupt(&path, 0, Some(lsn), what);
+    let decoded = snapshot_codec::decode(&snapshot.body).map_err(|error| corrupt(error.to_string()))?;
+    // Organizations are numbered one after the other and never removed; a place for each up to a number that is merely claimed
+    // could take more memory than there is.
+    if (0..).map(OrgNumber).zip(&decoded.pools).any(|(due, (number, _))| due != *number) {
+        return Err(corrupt("an organization is missing between two numbers".to_owned()));
+    }
+    Ok(decoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::event::Event;
+    use crate::domain::ids::Name;
+    use crate::domain::limits::{PARTITION_ORGANIZATIONS_MAX, RETENTION_MS_DEFAULT};
+    use crate::storage::FrameMeta;
+
+    fn create(state: &mut PartitionState, lsn: u64, number: u32, id: &str) -> Result<()> {
+        let (organization, name) = (OrgId::new(id).expect("valid"), Name::new(id).expect("valid"));
+        let created =
+            OrganizationCreated { organization, name, secret: (1, 2), retention_ms: RETENTION_MS_DEFAULT };
+        let event = Event { at: Timestamp::FIRST, change: Change::OrganizationCreated(created) };
+        let mut body = Vec::new();
+        event_codec::encode_org_event(&mut body, OrgNumber(number), &event);
+        let (kind, version) = (event_codec::ORG_EVENT, event_codec::ORG_EVENT_VERSION);
+        let meta = FrameMeta { lsn: Lsn(lsn), group: 0, kind, version };
+        state.replay_frame(FrameRef { meta, body: &body, offset: 0, next_offset: 0 })
+    }
+
+    #[test]
+    fn i8_an_organization_out_of_its_turn_or_of_a_known_id_is_refused_and_no_place_is_made() {
+        let mut state = PartitionState::default();
+        create(&mut state, 1, 0, "a").expect("the first");
+        for (number, id) in [(PARTITION_ORGANIZATIONS_MAX - 1, "b"), (2, "b"), (1, "a"), (0, "b")] {
+            let fault = create(&mut state, 2, number, id).expect_err("it contradicts").to_string();
+            assert!(fault.contains(CONTRADICTS), "{fault}");
+        }
+        assert_eq!(state.pools.len(), 1);
+        create(&mut state, 2, 1, "b").expect("the next");
+    }
 }

@@ -10,11 +10,11 @@ use tokenweir::storage::backup::{self, RestoreError, Target};
 use tokenweir::storage::manifest::Stage;
 use tokenweir::storage::{Disk as _, Home, Manifest, SimDisk, fixture, reader, snapshot};
 
-use crate::images::{stopped, whole_run};
-use crate::ledger::Ledger;
-use crate::recovery::{check, check_recovered};
-use crate::script::START_MS;
-use crate::world::{PARTITIONS, home};
+use super::images::{stopped, whole_run};
+use super::ledger::Ledger;
+use super::recovery::{check, check_recovered};
+use super::script::START_MS;
+use super::world::{PARTITIONS, home};
 
 /// The script at one moment: what readers of its disk see, and what is known outside.
 struct Moment {

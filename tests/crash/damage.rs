@@ -10,37 +10,10 @@ use tokenweir::storage::frame::{self, FrameMeta, Next};
 use tokenweir::storage::replay::PartitionState;
 use tokenweir::storage::{Disk as _, Fault, Home, Manifest, SimDisk, fixture};
 
-use crate::images::empty;
-use crate::ledger::Ledger;
-use crate::recovery::{self, Trace};
-use crate::script;
-use crate::world::{PARTITIONS, World, home};
-
-/// A directory whose process died without closing it.
-fn directory() -> (SimDisk, Ledger, Trace) {
-    let disk = SimDisk::new();
-    let mut ledger = Ledger { trace: Some([vec![empty(0)], vec![empty(1)]]), ..Ledger::default() };
-    let mut world = script::first_run(&disk, &mut ledger).expect("no fault is injected");
-    for (number, org) in (0..).zip(script::organizations()) {
-        script::claim(&mut world, &org, &format!("more-{number}"), &[100]);
-    }
-    for (number, org) in (1..9).flat_map(|number| script::organizations().map(|org| (number, org))) {
-        world.debits(&org, &[script::seq(50, number, 1), script::seq(50, number, 1)]);
-        world.pump().expect("no fault is injected");
-    }
-    let trace = ledger.trace.take().expect("wanted");
-    (disk, ledger, trace)
-}
-
-fn files(disk: &SimDisk, home: &Home) -> Vec<(PathBuf, Vec<u8>)> {
-    let Home { layout, partition, .. } = home;
-    let folders = [layout.journal(*partition), layout.snapshots(*partition)];
-    let inside = |folder: &PathBuf| {
-        disk.list(folder).expect("made").into_iter().map(|name| folder.join(name)).collect()
-    };
-    let paths = folders.iter().flat_map::<Vec<_>, _>(inside);
-    paths.map(|path| (path.clone(), disk.read(&path).expect("there"))).collect()
-}
+use super::ledger::Ledger;
+use super::recovery::{self, Trace, files};
+use super::script::left_open;
+use super::world::{PARTITIONS, World, home};
 
 /// What recovery makes of a damaged file: the damage is told with its place, or the state is the right one, or the
 /// last group is reported as torn.
@@ -78,7 +51,7 @@ fn outcome(
 fn over_files(
     check: impl Fn(&SimDisk, u16, &Path, &[u8]) -> Vec<&'static str> + Sync,
 ) -> BTreeMap<&'static str, usize> {
-    let (disk, ..) = directory();
+    let (disk, ..) = left_open();
     let of = |partition| files(&disk, &home(&disk, partition)).into_iter().map(move |file| (partition, file));
     let (todo, seen) =
         (Mutex::new((0..PARTITIONS).flat_map(of).collect::<Vec<_>>()), Mutex::new(BTreeMap::new()));
@@ -97,7 +70,7 @@ fn over_files(
 
 #[test]
 fn i5_every_flipped_bit_is_told_or_has_no_effect_or_tears_the_last_group() {
-    let (_, ledger, trace) = directory();
+    let (_, ledger, trace) = left_open();
     let seen = over_files(|disk, partition, path, bytes| {
         let flip = |bit: usize| {
             let mut flipped = bytes.to_vec();
@@ -114,7 +87,7 @@ fn i5_every_flipped_bit_is_told_or_has_no_effect_or_tears_the_last_group() {
 
 #[test]
 fn i5_a_file_that_is_cut_at_any_byte_is_told_or_has_no_effect() {
-    let (_, ledger, trace) = directory();
+    let (_, ledger, trace) = left_open();
     let seen = over_files(|disk, partition, path, bytes| {
         let cut = |len: usize| {
             let image = disk.restart();
@@ -129,7 +102,7 @@ fn i5_a_file_that_is_cut_at_any_byte_is_told_or_has_no_effect() {
 
 #[test]
 fn i5_a_journal_whose_end_reads_as_zeros_from_any_byte_on_is_a_legal_prefix() {
-    let (disk, _, trace) = directory();
+    let (disk, _, trace) = left_open();
     for partition in 0..PARTITIONS {
         let at_home = home(&disk, partition);
         let mut segments = files(&disk, &at_home)
@@ -156,7 +129,7 @@ fn i5_a_journal_whose_end_reads_as_zeros_from_any_byte_on_is_a_legal_prefix() {
 
 #[test]
 fn a_flipped_byte_in_the_middle_stops_the_partition_with_file_and_offset_and_deletes_nothing() {
-    let (disk, ..) = directory();
+    let (disk, ..) = left_open();
     for partition in 0..PARTITIONS {
         let home = home(&disk, partition);
         let (segment, mut bytes, offset) = frame_in_the_middle(&disk, &home);
@@ -193,7 +166,7 @@ fn frame_in_the_middle(disk: &SimDisk, home: &Home) -> (PathBuf, Vec<u8>, usize)
 
 #[test]
 fn a_directory_of_a_newer_format_is_refused_and_left_as_it_is() {
-    let (disk, ..) = directory();
+    let (disk, ..) = left_open();
     let layout = home(&disk, 0).layout;
     let manifest = disk.read(&layout.manifest()).expect("there");
     let Next::Frame(frame) = frame::next(&manifest, 0) else { panic!("a manifest is a frame") };
@@ -212,7 +185,7 @@ fn a_directory_of_a_newer_format_is_refused_and_left_as_it_is() {
 
 #[test]
 fn a_frame_of_a_newer_version_stops_the_partition_instead_of_being_passed_over() {
-    let (disk, ledger, _) = directory();
+    let (disk, ledger, _) = left_open();
     let home = home(&disk, 1);
     let (mut journal, ..) = PartitionState::default().open(&home, fixture::SMALL).expect("whole");
     let (mut group, lsn) = (Vec::new(), Lsn(ledger.durable[1].0 + 1));

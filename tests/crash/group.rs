@@ -6,7 +6,7 @@ use tokenweir::protocol::coordinator::Answer;
 use tokenweir::protocol::message::{ToCoordinator, ToOrg};
 use tokenweir::storage::frame::{self, FrameMeta};
 
-use crate::script::Item;
+use super::script::Item;
 
 pub(crate) struct Group {
     pub(crate) first: Lsn,

@@ -10,23 +10,19 @@ use tokenweir::protocol::coordinator::Answer;
 use tokenweir::storage::SimDisk;
 use tokenweir::storage::sim_disk::CrashPlan;
 
-use crate::ledger::{Ledger, Plant};
-use crate::recovery::{self, Trace, check};
-use crate::script::run;
-use crate::world::World;
+use super::ledger::{Ledger, Plant};
+use super::recovery::{self, Trace, check};
+use super::script::run;
+use super::world::World;
 
 /// The undisturbed run: its disk, what is known of it, and its states.
 pub(crate) fn whole_run() -> (SimDisk, Ledger, Trace) {
     let disk = SimDisk::new();
-    let mut ledger = Ledger { trace: Some([vec![empty(0)], vec![empty(1)]]), ..Ledger::default() };
+    let mut ledger =
+        Ledger { trace: Some([vec![recovery::empty(0)], vec![recovery::empty(1)]]), ..Ledger::default() };
     run(&disk, &mut ledger).expect("no fault is injected");
     let trace = ledger.trace.take().expect("wanted");
     (disk, ledger, trace)
-}
-
-/// A partition without anything.
-pub(crate) fn empty(partition: u16) -> Vec<u8> {
-    recovery::bytes(tokenweir::storage::replay::PartitionState::default(), partition)
 }
 
 /// Every operation of the run, and inside every write its beginning, its end and some places between.

@@ -6,7 +6,7 @@ use tokenweir::domain::time::Timestamp;
 use tokenweir::protocol::coordinator::Answer;
 use tokenweir::storage::retention;
 
-use crate::script::{Item, START_MS};
+use super::script::{Item, START_MS};
 
 /// What is known outside of the meter, whatever happens to it.
 #[derive(Clone, Debug)]

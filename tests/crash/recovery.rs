@@ -1,5 +1,7 @@
 //! What must hold of whatever a crash leaves, by the ids of the invariants.
 
+use std::path::PathBuf;
+
 use tokenweir::domain::debit::{FirstOutcome, Outcome};
 use tokenweir::domain::ids::{Lsn, OrgId};
 use tokenweir::domain::invariants;
@@ -8,11 +10,11 @@ use tokenweir::domain::refusal::Refusal;
 use tokenweir::protocol::coordinator::{Answer, Coordinator};
 use tokenweir::storage::replay::PartitionState;
 use tokenweir::storage::sim_disk::CrashPlan;
-use tokenweir::storage::{Disk as _, SimDisk, snapshot};
+use tokenweir::storage::{Disk as _, Home, SimDisk, snapshot};
 
-use crate::ledger::Ledger;
-use crate::script::{claim, organizations, seq};
-use crate::world::{PARTITIONS, World, bytes_of, home};
+use super::ledger::Ledger;
+use super::script::{claim, organizations, seq};
+use super::world::{PARTITIONS, World, bytes_of, home};
 
 /// By partition: the state after each frame of the undisturbed run, from frame 0 on.
 pub(crate) type Trace = [Vec<Vec<u8>>; 2];
@@ -67,6 +69,22 @@ pub(crate) fn scan(image: &SimDisk, partition: u16, scenario: &str) -> Option<Fo
     assert!(base.skipped.is_empty(), "{scenario}: a power cut never leaves a bad snapshot: {base:?}");
     let last = Lsn(scan.next.0 - 1);
     Some(Found { last, bytes: bytes(state, partition), from_snapshot: base.snapshot > Lsn(0) })
+}
+
+/// The files of a partition, by their paths.
+pub(crate) fn files(disk: &SimDisk, home: &Home) -> Vec<(PathBuf, Vec<u8>)> {
+    let Home { layout, partition, .. } = home;
+    let folders = [layout.journal(*partition), layout.snapshots(*partition)];
+    let inside = |folder: &PathBuf| {
+        disk.list(folder).expect("made").into_iter().map(|name| folder.join(name)).collect()
+    };
+    let paths = folders.iter().flat_map::<Vec<_>, _>(inside);
+    paths.map(|path| (path.clone(), disk.read(&path).expect("there"))).collect()
+}
+
+/// A partition without anything.
+pub(crate) fn empty(partition: u16) -> Vec<u8> {
+    bytes(PartitionState::default(), partition)
 }
 
 pub(crate) fn bytes(state: PartitionState, partition: u16) -> Vec<u8> {

@@ -11,8 +11,9 @@ use tokenweir::domain::tokens::Tokens;
 use tokenweir::protocol::coordinator::{ApiKeyOrder, TransferOrder, Until};
 use tokenweir::storage::{Result, SimDisk};
 
-use crate::ledger::Ledger;
-use crate::world::{World, partition_of};
+use super::ledger::Ledger;
+use super::recovery::{self, Trace};
+use super::world::{World, partition_of};
 
 pub(crate) const START_MS: u64 = 1_750_000_000_000;
 pub(crate) const RETENTION_MS: u64 = 60_000;
@@ -126,6 +127,23 @@ pub(crate) fn first_run<'a>(disk: &SimDisk, ledger: &'a mut Ledger) -> Result<Wo
     debits(&mut world, &orgs)?;
     move_over(&mut world, &orgs)?;
     Ok(world)
+}
+
+/// The first run and then some, by a process that died without closing what it wrote.
+pub(crate) fn left_open() -> (SimDisk, Ledger, Trace) {
+    let disk = SimDisk::new();
+    let trace = Some([vec![recovery::empty(0)], vec![recovery::empty(1)]]);
+    let mut ledger = Ledger { trace, ..Ledger::default() };
+    let mut world = first_run(&disk, &mut ledger).expect("no fault is injected");
+    for (number, org) in (0..).zip(organizations()) {
+        claim(&mut world, &org, &format!("more-{number}"), &[100]);
+    }
+    for (number, org) in (1..9).flat_map(|number| organizations().map(|org| (number, org))) {
+        world.debits(&org, &[seq(50, number, 1), seq(50, number, 1)]);
+        world.pump().expect("no fault is injected");
+    }
+    let trace = ledger.trace.take().expect("wanted");
+    (disk, ledger, trace)
 }
 
 fn set_up(world: &mut World<'_>, [first, middle, last]: &[OrgId; 3]) -> Result<()> {

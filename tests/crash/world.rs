@@ -20,9 +20,9 @@ use tokenweir::storage::snapshot::{SnapshotHeader, write_snapshot};
 use tokenweir::storage::snapshot_codec::{self, PartitionImage, PoolImage};
 use tokenweir::storage::{Home, Journal, Manifest, Result, SimDisk, event_codec, fixture, retention};
 
-use crate::group::{Group, Release};
-use crate::ledger::{Ledger, Plant};
-use crate::script::{Item, RETENTION_MS, START_MS};
+use super::group::{Group, Release};
+use super::ledger::{Ledger, Plant};
+use super::script::{Item, RETENTION_MS, START_MS};
 
 pub(crate) const PARTITIONS: u16 = 2;
 

@@ -14,27 +14,28 @@ use super::naive::Naive;
 use super::support::{Entry, HOUR, RETENTION, at, camera, camera_id, event, org_id, seq, unlimited};
 use super::world::World;
 
-const ORGS: [&str; 2] = ["a", "b"];
-const CAMERAS: [&str; 3] = ["cam", "cam-2", "cam-3"];
-const LICENSES: [&str; 3] = ["u", "v", "first-a.1"];
-const TRANSFERS: [&str; 5] = ["t1", "t2", "t3", "t4", "t5"];
-const KEYS: [&str; 4] = ["k1", "k2", "k3", "k4"];
-const CLOCK_STEPS: [u64; 5] = [1, HOUR, 7 * HOUR, RETENTION, 3 * RETENTION];
+pub(crate) const ORGS: [&str; 2] = ["a", "b"];
+pub(crate) const CAMERAS: [&str; 3] = ["cam", "cam-2", "cam-3"];
+pub(crate) const LICENSES: [&str; 3] = ["u", "v", "first-a.1"];
+pub(crate) const TRANSFERS: [&str; 5] = ["t1", "t2", "t3", "t4", "t5"];
+pub(crate) const KEYS: [&str; 4] = ["k1", "k2", "k3", "k4"];
+pub(crate) const CLOCK_STEPS: [u64; 5] = [1, HOUR, 7 * HOUR, RETENTION, 3 * RETENTION];
 
 /// A debit in numbers.
 #[derive(Clone, Debug)]
-struct Draw {
-    camera: usize,
-    by_event: bool,
-    epoch: u32,
-    number: u64,
-    other_time: bool,
-    tokens: u64,
-    kind: usize,
+pub(crate) struct Draw {
+    pub(crate) camera: usize,
+    pub(crate) by_event: bool,
+    pub(crate) epoch: u32,
+    pub(crate) number: u64,
+    pub(crate) other_time: bool,
+    pub(crate) tokens: u64,
+    pub(crate) kind: usize,
 }
 
+/// What both are asked to do, and what happens to them.
 #[derive(Clone, Debug)]
-enum Step {
+pub(crate) enum Step {
     Debits(usize, Vec<Draw>),
     Register(usize, usize, bool),
     Remove(usize, usize),
@@ -253,15 +254,20 @@ fn debit<'a>(draw: &Draw, id: &'a str) -> Debit<'a> {
     }
 }
 
+/// Puts both through a history.
+pub(crate) fn follow_history(steps: impl IntoIterator<Item = Step>) {
+    let mut twins = Twins::new();
+    for step in steps {
+        twins.take(step);
+    }
+    twins.finish();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn i1_i2_i4_two_organizations_do_what_two_naive_pools_do(steps in prop::collection::vec(step(), 1..120)) {
-        let mut twins = Twins::new();
-        for step in steps {
-            twins.take(step);
-        }
-        twins.finish();
+        follow_history(steps);
     }
 }

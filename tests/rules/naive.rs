@@ -4,6 +4,7 @@
 //! past its retention may still be remembered, or be too old) it answers with all that is allowed; the pool under test
 //! chooses, and the naive pool follows.
 
+#[path = "naive/judge.rs"]
 mod judge;
 
 use std::collections::{BTreeMap, BTreeSet};

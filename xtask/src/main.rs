@@ -6,6 +6,7 @@
 mod cargo;
 mod demo;
 mod dependencies;
+mod fuzz;
 mod json;
 mod options;
 mod plan;
@@ -23,6 +24,9 @@ use std::process::ExitCode;
 use crate::step::{Failure, Step, run_all};
 
 fn main() -> ExitCode {
+    if let Some(ended) = fuzz::as_rustc() {
+        return ended;
+    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match dispatch(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
@@ -51,6 +55,7 @@ fn with_options(name: &str, options: &[String]) -> Result<Vec<Step>, Failure> {
         sim::NAME => sim::asked_for(options),
         storm::NAME => storm::asked_for(options),
         soak::NAME => soak::asked_for(options),
+        fuzz::NAME => fuzz::asked_for(options),
         _ => Err(Failure::usage(format!("`{name}` takes no further arguments"))),
     }
 }
@@ -83,7 +88,7 @@ mod tests {
         let failure = dispatch(&arguments(&["frobnicate"])).expect_err("there is no such command");
         let message = failure.to_string();
         assert!(message.contains("`frobnicate`"), "{message}");
-        for name in ["ci", "fmt", "lint", "docs", "test", "sim", "storm", "soak", "smoke", "help"] {
+        for name in ["ci", "fmt", "lint", "docs", "test", "sim", "storm", "soak", "fuzz", "smoke", "help"] {
             assert!(message.contains(name), "{name} is missing in: {message}");
         }
     }

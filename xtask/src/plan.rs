@@ -6,7 +6,7 @@
 use crate::cargo::{cargo, cargo_with, release_binary};
 use crate::demo;
 use crate::step::{Failure, Step};
-use crate::{dependencies, python, sim, soak, storm, targets, tour};
+use crate::{dependencies, fuzz, python, sim, soak, storm, targets, tour};
 
 /// A command of xtask.
 pub(crate) struct CommandLine {
@@ -42,6 +42,7 @@ pub(crate) const COMMANDS: &[CommandLine] = &[
     CommandLine { name: sim::NAME, about: sim::ABOUT, steps: sim::all },
     CommandLine { name: storm::NAME, about: storm::ABOUT, steps: storm::all },
     CommandLine { name: soak::NAME, about: soak::ABOUT, steps: soak::all },
+    CommandLine { name: fuzz::NAME, about: fuzz::ABOUT, steps: fuzz::all },
     CommandLine { name: "test", about: "all tests, with all features", steps: test },
 ];
 
@@ -50,7 +51,7 @@ const EMBEDDED_EXAMPLE: &str = "embed";
 
 fn ci() -> Result<Vec<Step>, Failure> {
     let mut steps = Vec::new();
-    for part in [fmt, lint, deps, docs, smoke, sim::all, test] {
+    for part in [fmt, lint, deps, docs, smoke, sim::all, fuzz::all, test] {
         steps.extend(part()?);
     }
     // The storm is one of the tests; only its tools come before them.

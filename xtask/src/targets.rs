@@ -22,7 +22,10 @@ pub(crate) fn benches() -> Result<Vec<String>, Failure> {
 }
 
 /// Cargo makes a target of `NAME.rs` and of `NAME/main.rs`; other files and folders are helpers of those.
-fn names_in(folder: &Path) -> Result<Vec<String>, Failure> {
+///
+/// # Errors
+/// When the folder cannot be read.
+pub(crate) fn names_in(folder: &Path) -> Result<Vec<String>, Failure> {
     if !folder.is_dir() {
         return Ok(Vec::new());
     }

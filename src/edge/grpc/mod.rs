@@ -11,6 +11,8 @@ mod front;
 mod incoming;
 mod listener;
 mod opening;
+#[cfg(feature = "testing")]
+pub mod rows;
 mod service;
 mod session;
 mod state;

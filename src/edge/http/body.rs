@@ -112,7 +112,10 @@ fn broken_off(error: &PayloadError) -> &'static str {
 }
 
 /// Reads the one object that a body of JSON holds.
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+///
+/// # Errors
+/// When it holds none, or one with values out of their bounds.
+pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
     if first.is_some_and(|first| *first != b'{') && serde_json::from_slice::<IgnoredAny>(body).is_ok() {
         return Err(Problem::invalid("the body is one json object, with its fields by name".to_owned()));

@@ -7,6 +7,8 @@
 //! one that is too long. These have an empty body and close the connection.
 
 mod auth;
+#[cfg(feature = "testing")]
+pub mod bodies;
 mod body;
 mod cameras;
 mod debit_rows;

@@ -6,8 +6,8 @@ use tokenweir::domain::limits::{EVENT_AHEAD_MS_MAX, SEQ_CONTENT_WINDOW, SEQ_WIND
 use tokenweir::domain::refusal::{Invalid, Refusal};
 use tokenweir::domain::time::Timestamp;
 
+use super::super::support::RETENTION;
 use super::{Content, Naive, full_id, name_of};
-use crate::support::RETENTION;
 
 /// What is remembered of a debit's identity.
 #[derive(Clone, Copy, Debug)]

@@ -1,0 +1,156 @@
+//! Where libFuzzer begins: what the encoders that ship make, and bodies as the documents show them.
+
+use prost::Message as _;
+use serde_json::{Value, json};
+use tokenweir::proto::v1;
+use tokenweir::proto::v1::stream_request::Request;
+use tokenweir::storage::frame::{self, Next};
+use tokenweir::storage::segment::SEGMENT_HEADER_BYTES;
+use tokenweir::storage::sim_disk::SplitMix;
+
+use crate::crash::{FILES, WRITTEN};
+
+/// Seeds of a target, each with its name; none of one that does not exist.
+#[must_use]
+pub fn of(target: &str) -> Vec<(String, Vec<u8>)> {
+    match target {
+        "frames" => named("file", FILES.iter().map(|(.., bytes)| bytes.clone())),
+        "events" => named(
+            "segment",
+            FILES.iter().filter_map(|(partition, path, bytes)| {
+                let is_segment = path.extension().is_some_and(|end| end == "wal");
+                is_segment.then(|| events(*partition, bytes))
+            }),
+        ),
+        "snapshot" => named("state", WRITTEN.1.iter().flat_map(|trace| trace.iter().step_by(9).cloned())),
+        "directory" => named("damage", (0..16).map(|file| vec![file, file, 100, 0, 2, 1, 9, 1, 2, 30, 0])),
+        "http" => named("body", bodies().into_iter()),
+        "grpc" => named("message", messages().into_iter()),
+        "rules" => named("history", (0..8).map(history)),
+        _ => Vec::new(),
+    }
+}
+
+fn named(name: &str, seeds: impl Iterator<Item = Vec<u8>>) -> Vec<(String, Vec<u8>)> {
+    seeds.enumerate().map(|(number, seed)| (format!("{name}-{number}"), seed)).collect()
+}
+
+/// The frames of a segment as the target `events` takes them, upon the state before the first.
+fn events(partition: u16, segment: &[u8]) -> Vec<u8> {
+    let mut seed = Vec::new();
+    let mut offset = SEGMENT_HEADER_BYTES;
+    while let Next::Frame(found) = frame::next(segment, offset) {
+        if seed.is_empty() {
+            let before = u8::try_from(found.meta.lsn.0 - 1).expect("few frames");
+            seed.extend([u8::try_from(partition).expect("two"), before]);
+        }
+        seed.push(found.meta.kind);
+        seed.extend(u16::try_from(found.body.len()).expect("short").to_le_bytes());
+        seed.extend(found.body);
+        offset = found.next_offset;
+    }
+    seed
+}
+
+fn bodies() -> Vec<Vec<u8>> {
+    let by_seq = json!({"camera": "cam", "epoch": 1, "seq": 7, "tokens": 120, "kind": "video_search"});
+    let by_id =
+        json!({"camera": "cam", "event_id": "e\u{e9}\n", "tokens": 5, "time": "2025-06-15T15:06:40.5+02:00"});
+    let odd = json!([{"camera": "cam", "epoch": -1, "seq": 1.5, "tokens": null, "time": 1, "other": [[{}]]}, 3, "x"]);
+    let debits = json!([by_seq, by_id]);
+    let lines = format!("{by_seq}\n\n {by_id}\r\n");
+    let packed = rmp_serde::to_vec_named(&debits).expect("any value can be packed");
+    let text = |choice: u8, value: &Value| with(choice, value.to_string().as_bytes());
+    let objects = [
+        json!({"id": "acme", "name": "Acme", "retention_ms": 86_400_000}),
+        json!({"network": "north", "cloud_ai": true, "pro_license": false}),
+        json!({"kind": "video_summary", "from": "2025-01-01T00:00:00Z", "until": 1_800_000_000_000_u64}),
+        json!({"key": "KEY-1", "licenses": [1_000, 5], "dry_run": true}),
+        json!({"id": "t-1", "source": "acme", "target": "other"}),
+        json!({"label": "a gateway", "role": "gateway", "organizations": ["acme"]}),
+    ];
+    // A choice that leaves the place of the object when divided by their number.
+    let objects = objects.iter().zip(6..).map(|(object, choice)| text(choice, object));
+    let debits = [text(0, &debits), text(0, &by_seq), text(0, &odd), text(3, &debits), text(3, &odd)];
+    let others =
+        [with(1, lines.as_bytes()), with(2, &packed), with(0, br#"[{"camera":"cam","tokens":1e999}]"#)];
+    debits.into_iter().chain(others).chain(objects).collect()
+}
+
+fn messages() -> Vec<Vec<u8>> {
+    let columns = v1::DebitBatch {
+        organization: 0,
+        batch: 1,
+        camera: vec![1, 1, 1],
+        epoch: vec![3],
+        seq_delta: vec![7, 1, -2],
+        tokens: vec![5, 6, 7],
+        ..v1::DebitBatch::default()
+    };
+    let mixed = v1::DebitBatch {
+        kind: vec![0, 1, 9],
+        time_ms: vec![0, 1_750_000_000_000, 0],
+        event_ids: b"one".to_vec(),
+        event_id_length: vec![0, 3, 0],
+        epoch: vec![1, 2, 3],
+        ..columns.clone()
+    };
+    let open = v1::OpenOrganization { organization: "acme".to_owned(), cameras: vec!["cam".to_owned()] };
+    let requests = [
+        Request::Open(v1::Open { organizations: vec![open] }),
+        Request::DebitBatch(columns),
+        Request::DebitBatch(mixed),
+    ];
+    let requests = requests.map(|request| v1::StreamRequest { request: Some(request) }.encode_to_vec());
+    let mut stream = vec![6];
+    for request in &requests {
+        stream.push(0);
+        stream.extend(u32::try_from(request.len()).expect("short").to_be_bytes());
+        stream.extend(request);
+    }
+    let identity = Some(v1::debit::Identity::EventId(b"two".to_vec()));
+    let debit = v1::Debit {
+        camera: "cam".to_owned(),
+        tokens: 4,
+        kind: 2,
+        identity,
+        time_ms: Some(1_750_000_000_000),
+    };
+    let organization = "acme".to_owned();
+    let one =
+        v1::DebitRequest { organization: organization.clone(), debit: Some(debit.clone()), durability: 1 };
+    let batch =
+        v1::DebitBatchRequest { organization: organization.clone(), debits: vec![debit; 2], durability: 0 };
+    let transfer = v1::TransferRequest {
+        id: "t".to_owned(),
+        source: "a".to_owned(),
+        target: "b".to_owned(),
+        wait: true,
+    };
+    let single = [
+        one.encode_to_vec(),
+        batch.encode_to_vec(),
+        v1::SummaryRequest { organization }.encode_to_vec(),
+        transfer.encode_to_vec(),
+    ];
+    let single = single.iter().zip(2..).map(|(message, choice)| with(choice, message));
+    std::iter::once(with(0, &stream))
+        .chain(requests.iter().map(|request| with(1, request)))
+        .chain(single)
+        .collect()
+}
+
+/// Steps as the target `rules` takes them: debits and licenses most of all, then a transfer with its messages.
+fn history(seed: u64) -> Vec<u8> {
+    let mut random = SplitMix(seed);
+    let mut steps: Vec<_> = (0..20).flat_map(|_| random.draw().to_le_bytes()).collect();
+    let kinds = [5, 0, 0, 1, 0, 3, 0, 6, 7, 0, 8, 9, 7, 7];
+    for (place, kind) in steps.iter_mut().step_by(11).zip(kinds) {
+        *place = kind;
+    }
+    steps
+}
+
+fn with(choice: u8, rest: &[u8]) -> Vec<u8> {
+    [&[choice], rest].concat()
+}

@@ -1,0 +1,69 @@
+//! What bodies are read as, with no server around it: the way in for tests that send anything at all.
+//!
+//! Deliberately absent: who may send a body, and what is done with it.
+
+use std::fmt::Debug;
+
+use actix_web::ResponseError as _;
+use serde::de::DeserializeOwned;
+
+use crate::meter::DebitBatch;
+
+use super::body::parse;
+use super::debit_rows::{Format, Rows};
+use super::problem::Problem;
+use super::{cameras, keys, licenses, organizations, transfers};
+
+/// What is read as one object of JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Object {
+    /// A new organization.
+    Organization,
+    /// A camera to register.
+    Camera,
+    /// An Unlimited AI License to bind.
+    Unlimited,
+    /// A license key.
+    LicenseKey,
+    /// A transfer to begin.
+    Transfer,
+    /// An API key to make.
+    ApiKey,
+}
+
+/// Reads a body of at most `most` debits. With them come the places of the rows of which more is told than their refusal.
+///
+/// # Errors
+/// The status of the problem.
+pub fn debits(media_type: &str, body: &[u8], most: usize) -> Result<(DebitBatch, Vec<usize>), u16> {
+    let unsupported = || Problem::unsupported_media_type("debits");
+    let mut rows = Rows::default();
+    let read =
+        Format::of(media_type).ok_or_else(unsupported).and_then(|format| rows.read(format, body, most));
+    read.map_err(|problem| status(&problem))?;
+    Ok((rows.batch, rows.details.into_iter().map(|(row, _)| row).collect()))
+}
+
+/// Reads an object; it is told as text.
+///
+/// # Errors
+/// The status of the problem.
+pub fn object(object: Object, body: &[u8]) -> Result<String, u16> {
+    match object {
+        Object::Organization => told::<organizations::ToCreate>(body),
+        Object::Camera => told::<cameras::ToRegister>(body),
+        Object::Unlimited => told::<cameras::ToBind>(body),
+        Object::LicenseKey => told::<licenses::ToAdd>(body),
+        Object::Transfer => told::<transfers::ToBegin>(body),
+        Object::ApiKey => told::<keys::ToMake>(body),
+    }
+}
+
+fn told<T: DeserializeOwned + Debug>(body: &[u8]) -> Result<String, u16> {
+    let read: Result<T, _> = parse(body);
+    read.map(|object| format!("{object:?}")).map_err(|problem| status(&problem))
+}
+
+fn status(problem: &Problem) -> u16 {
+    problem.status_code().as_u16()
+}

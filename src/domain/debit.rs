@@ -275,6 +275,11 @@ impl DebitBatch {
         });
     }
 
+    /// Makes room for so many more debits.
+    pub fn reserve(&mut self, debits: usize) {
+        self.rows.reserve(debits);
+    }
+
     /// Takes back the debits from number `rows` on.
     pub fn truncate(&mut self, rows: usize) {
         self.rows.truncate(rows);

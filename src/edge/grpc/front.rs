@@ -20,11 +20,10 @@ use tonic::server::NamedService;
 use crate::edge::budget::Room;
 
 use super::auth::Caller;
+use super::calls::STREAM;
 use super::state::State;
 use super::trouble::Trouble;
 
-/// The path of the call that is a stream of debits.
-const STREAM: &str = "/tokenweir.v1.Metering/Stream";
 /// By how much a deadline is kept early. The transport keeps it too, and would answer `CANCELLED`.
 const EARLY: Duration = Duration::from_millis(1);
 

@@ -24,8 +24,8 @@ use crate::edge::guesses::Guesses;
 use crate::edge::tls::Tls;
 use crate::meter::Meter;
 use crate::proto::DESCRIPTORS;
-use crate::proto::v1::metering_server::MeteringServer;
 
+use super::calls::Calls;
 use super::front::Front;
 use super::incoming::Incoming;
 use super::service::Service;
@@ -145,13 +145,11 @@ fn services(state: &Arc<State>) -> io::Result<(HealthReporter, Router)> {
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let metering = MeteringServer::new(Service(Arc::clone(state)))
-        .max_decoding_message_size(state.limits.message_bytes_max);
     let router = Server::builder()
         .max_concurrent_streams(CONNECTION_CALLS_MAX)
         .http2_keepalive_interval(Some(state.limits.keep_alive))
         .http2_keepalive_timeout(Some(ALIVE_WITHIN.min(state.limits.keep_alive)))
-        .add_service(Front::new(metering, state))
+        .add_service(Front::new(Calls::new(Service(Arc::clone(state))), state))
         .add_service(health_service)
         .add_service(reflection().build_v1().map_err(io::Error::other)?)
         .add_service(reflection().build_v1alpha().map_err(io::Error::other)?);

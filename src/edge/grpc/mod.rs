@@ -6,11 +6,13 @@
 
 mod ack;
 mod auth;
+mod calls;
 mod columns;
 mod front;
 mod incoming;
 mod listener;
 mod opening;
+mod plain;
 #[cfg(feature = "testing")]
 pub mod rows;
 mod service;

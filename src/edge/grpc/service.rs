@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::time::timeout;
+use tonic::codegen::Bytes;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::meter::{DebitBatch, Error, Invalid, OrgId, Organization, TransferId, Until};
@@ -28,6 +29,22 @@ fn caller<T>(request: &Request<T>) -> Result<Caller, Trouble> {
     request.extensions().get().cloned().ok_or_else(Trouble::unauthenticated)
 }
 
+impl Service {
+    /// A stream of debits.
+    ///
+    /// # Errors
+    /// When nobody stood before the call, or as many streams are open as may be.
+    pub(super) fn session(&self, request: Request<Streaming<Bytes>>) -> Result<Session, Trouble> {
+        let caller = caller(&request)?;
+        let place = self.0.take_stream()?;
+        let limits = StreamLimits {
+            credit: self.0.limits.credit_debits,
+            batch_debits_max: self.0.limits.batch_debits_max,
+        };
+        Ok(Session::new(caller, request.into_inner(), limits, self.0.stopped(), place))
+    }
+}
+
 fn organization<T>(request: &Request<T>, id: &str) -> Result<Organization, Trouble> {
     let Caller { meter, principal, .. } = caller(request)?;
     Ok(meter.organization(&principal, &OrgId::new(id)?)?)
@@ -37,17 +54,9 @@ fn organization<T>(request: &Request<T>, id: &str) -> Result<Organization, Troub
 impl Metering for Service {
     type StreamStream = Session;
 
-    async fn stream(
-        &self,
-        request: Request<Streaming<v1::StreamRequest>>,
-    ) -> Result<Response<Session>, Status> {
-        let caller = caller(&request)?;
-        let place = self.0.take_stream()?;
-        let limits = StreamLimits {
-            credit: self.0.limits.credit_debits,
-            batch_debits_max: self.0.limits.batch_debits_max,
-        };
-        Ok(Response::new(Session::new(caller, request.into_inner(), limits, self.0.stopped(), place)))
+    /// Not called: [`Calls`](super::calls::Calls) hands a stream to [`Service::session`], unread.
+    async fn stream(&self, _: Request<Streaming<v1::StreamRequest>>) -> Result<Response<Session>, Status> {
+        Err(Status::unimplemented("streams are read as bytes"))
     }
 
     async fn debit(&self, request: Request<v1::DebitRequest>) -> Result<Response<v1::DebitReply>, Status> {

@@ -11,8 +11,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_core::Stream;
+use prost::Message as _;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep};
+use tonic::codegen::Bytes;
 use tonic::{Status, Streaming};
 
 use crate::domain::limits::BATCH_DEBITS_MAX;
@@ -25,6 +27,7 @@ use super::ack::{Acks, Part, durability};
 use super::auth::Caller;
 use super::columns;
 use super::opening::{Opening, Organizations};
+use super::plain::Plain;
 use super::trouble::Trouble;
 
 /// Rows from which on a group is judged without looking for more.
@@ -40,7 +43,7 @@ const KEPT_BATCHES: usize = 16;
 /// One stream of debits.
 pub(super) struct Session {
     caller: Caller,
-    requests: Streaming<v1::StreamRequest>,
+    requests: Streaming<Bytes>,
     stopped: Pin<Box<dyn Future<Output = ()> + Send>>,
     limits: StreamLimits,
     organizations: Organizations,
@@ -109,7 +112,7 @@ impl Session {
     /// A stream of this caller; it holds its place among the open ones.
     pub(super) fn new(
         caller: Caller,
-        requests: Streaming<v1::StreamRequest>,
+        requests: Streaming<Bytes>,
         limits: StreamLimits,
         stopped: Pin<Box<dyn Future<Output = ()> + Send>>,
         place: OwnedSemaphorePermit,
@@ -148,8 +151,8 @@ impl Session {
                 Poll::Ready(None) => self.end(End::Done),
                 Poll::Ready(Some(Err(status))) => self.end(End::Broken(status)),
                 Poll::Ready(Some(Ok(request))) => {
-                    if let Err(trouble) = self.accept(request) {
-                        self.end(End::Trouble(trouble));
+                    if let Err(end) = self.accept(&request) {
+                        self.end(end);
                     }
                 }
             }
@@ -165,7 +168,25 @@ impl Session {
         self.phase = Phase::Draining(end);
     }
 
-    fn accept(&mut self, request: v1::StreamRequest) -> Result<(), Trouble> {
+    fn accept(&mut self, request: &[u8]) -> Result<(), End> {
+        if Plain::of(request).is_some_and(|plain| self.accept_plain(&plain).is_some()) {
+            return Ok(());
+        }
+        let request = v1::StreamRequest::decode(request);
+        let request = request.map_err(|error| End::Broken(Status::internal(error.to_string())))?;
+        self.accept_request(request).map_err(End::Trouble)
+    }
+
+    /// Accepts a plain batch that is good; of any other nothing was done.
+    fn accept_plain(&mut self, plain: &Plain<'_>) -> Option<()> {
+        let (rows, durability) = (plain.rows, durability(plain.durability));
+        self.check_batch(plain.organization, plain.batch, rows).ok()?;
+        plain.push(self.group_of(plain.organization, durability, rows))?;
+        self.add(plain.batch, rows);
+        Some(())
+    }
+
+    fn accept_request(&mut self, request: v1::StreamRequest) -> Result<(), Trouble> {
         match request.request {
             Some(Request::DebitBatch(batch)) => self.accept_batch(&batch),
             Some(Request::Open(open)) => {
@@ -179,40 +200,50 @@ impl Session {
     }
 
     fn accept_batch(&mut self, message: &v1::DebitBatch) -> Result<(), Trouble> {
-        let rows = self.check_batch(message)?;
-        let durability = durability(message.durability);
-        let joins = self.group.organization == message.organization && self.group.durability == durability;
-        if !self.group.parts.is_empty() && (!joins || self.group.batch.len() + rows > BATCH_DEBITS_MAX) {
-            self.submit_group();
-        }
-        columns::push(message, &mut self.group.batch)
-            .map_err(|misfit| Trouble::malformed(misfit.to_string()))?;
-        (self.group.organization, self.group.durability) = (message.organization, durability);
-        self.group.parts.push(Part { number: message.batch, rows });
-        self.in_flight += count(rows);
-        if self.group.batch.len() >= GROUP_ROWS {
-            self.submit_group();
-        }
+        let (rows, durability) = (message.camera.len(), durability(message.durability));
+        self.check_batch(message.organization, message.batch, rows)?;
+        let batch = self.group_of(message.organization, durability, rows);
+        columns::push(message, batch).map_err(|misfit| Trouble::malformed(misfit.to_string()))?;
+        self.add(message.batch, rows);
         Ok(())
     }
 
-    /// The rows of a batch that may be judged.
-    fn check_batch(&mut self, message: &v1::DebitBatch) -> Result<usize, Trouble> {
-        let (rows, most) = (message.camera.len(), self.limits.batch_debits_max);
+    /// Checks whether a batch may be judged.
+    fn check_batch(&self, organization: u32, batch: u64, rows: usize) -> Result<(), Trouble> {
+        let most = self.limits.batch_debits_max;
         if rows == 0 || rows > most {
             return Err(Trouble::malformed(format!("a batch has 1 to {most} rows, not {rows}")));
         }
         if self.in_flight + count(rows) > self.limits.credit {
             return Err(Trouble::over_credit(self.limits.credit));
         }
-        if message.batch <= self.last_batch {
+        if batch <= self.last_batch {
             return Err(Trouble::malformed("the numbers of batches rise on a stream, from 1"));
         }
-        if self.organizations.get(message.organization).is_none() {
+        if self.organizations.get(organization).is_none() {
             return Err(Trouble::malformed("the batch bears a handle of no organization; open it first"));
         }
-        self.last_batch = message.batch;
-        Ok(rows)
+        Ok(())
+    }
+
+    /// Where the rows of a batch are gathered.
+    fn group_of(&mut self, organization: u32, durability: Durability, rows: usize) -> &mut DebitBatch {
+        let joins = self.group.organization == organization && self.group.durability == durability;
+        if !self.group.parts.is_empty() && (!joins || self.group.batch.len() + rows > BATCH_DEBITS_MAX) {
+            self.submit_group();
+        }
+        (self.group.organization, self.group.durability) = (organization, durability);
+        &mut self.group.batch
+    }
+
+    /// Notes a batch whose rows were gathered.
+    fn add(&mut self, number: u64, rows: usize) {
+        self.last_batch = number;
+        self.group.parts.push(Part { number, rows });
+        self.in_flight += count(rows);
+        if self.group.batch.len() >= GROUP_ROWS {
+            self.submit_group();
+        }
     }
 
     /// Has judged what was gathered.

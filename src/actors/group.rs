@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use metrics::Gauge;
 
@@ -177,6 +178,13 @@ impl Staging {
             inner.idle = false;
         }
         Some(inner.take(By::Committer, spare))
+    }
+
+    /// Lets the committer's next group gather for `pause`, or until the partition is to end. Only the committer waits here, and it is not
+    /// `idle` meanwhile: nobody wakes it for work.
+    pub(crate) fn gather(&self, pause: Duration) {
+        let waits = |inner: &mut Inner| matches!(inner.end, End::Open);
+        drop(self.work.wait_timeout_while(self.inner(), pause, waits));
     }
 
     /// Whether there is something to take.

@@ -30,15 +30,15 @@ use super::opening::{Opening, Organizations};
 use super::plain::Plain;
 use super::trouble::Trouble;
 
-/// Rows from which on a group is judged without looking for more.
-const GROUP_ROWS: usize = 512;
+/// Rows from which on a group is judged without looking for more. Each group costs a frame, a reply and the wakes of two threads.
+const GROUP_ROWS: usize = 2_048;
 /// Requests for handles that are answered at a time; no more is read meanwhile.
 const OPENINGS_MAX: usize = 16;
 /// How long a stream waits before it tries again to have admitted what was not, and how often before `busy` is the answer.
 const RETRY_PAUSE: Duration = Duration::from_millis(1);
 const RETRIES_MAX: u32 = 100;
 /// Batches that are kept for reuse.
-const KEPT_BATCHES: usize = 16;
+const KEPT_BATCHES: usize = 32;
 
 /// One stream of debits.
 pub(super) struct Session {

@@ -14,6 +14,12 @@ pub const POOL_TOKENS_MAX: u64 = 9_007_199_254_740_991;
 pub const BATCH_DEBITS_MAX: usize = 10_000;
 /// Most licenses one license key may expand to.
 pub const KEY_LICENSES_MAX: usize = 1_000;
+/// Longest signed license key, in bytes; every key within the bounds of its licenses fits.
+pub const LICENSE_KEY_BYTES_MAX: usize = 64 << 10;
+/// Longest name of an issuer of license keys, in bytes: what is left of an id names the key.
+pub const ISSUER_BYTES_MAX: usize = 24;
+/// Most issuers of license keys a server may trust.
+pub const ISSUERS_MAX: usize = 1_000;
 /// Most licenses one organization may hold at once.
 pub const POOL_LICENSES_MAX: usize = 20_000;
 /// Most bytes that the licenses of a pool, with their history, may take to be moved at once.

@@ -8,4 +8,5 @@ pub mod cli;
 pub mod grpc;
 pub mod guesses;
 pub mod http;
+pub mod license_key;
 pub mod tls;

@@ -1,6 +1,8 @@
 //! R14: opening, closing, dropping, snapshots; what was there before is there again.
 
-use tokenweir::meter::{Durability, Fault, Meter, Organization, Summary, Tokens};
+use std::sync::Arc;
+
+use tokenweir::meter::{Config, Durability, Fault, Meter, Organization, Summary, Tokens};
 use tokenweir::storage::SimDisk;
 
 use crate::gate::GatedDisk;
@@ -103,7 +105,9 @@ async fn i5_snapshots_that_are_taken_while_debits_run_hold_every_one_of_them_onc
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r14_an_ordered_close_answers_everything_that_was_sent_and_refuses_what_comes_after() {
     let disk = GatedDisk::default();
-    let meter = open_on(disk.clone());
+    // Nothing is busy, however long the closing takes to begin.
+    let unbounded = Config { in_flight_max: u64::MAX >> 1, ..config("d".as_ref()) };
+    let meter = Meter::open_on(Arc::new(disk.clone()), unbounded).expect("new");
     let (acme, other) = (organization(&meter, name_in(0, 0).as_str(), 1_000).await, name_in(1, 0));
     let other = organization(&meter, other.as_str(), 1_000).await;
     disk.shut();

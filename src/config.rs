@@ -18,7 +18,7 @@ use settings::Settings;
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 
 /// The names of all settings, in files and in the environment.
-pub const NAMES: [&str; 30] = [
+pub const NAMES: [&str; 31] = [
     "data_dir",
     "listen",
     "grpc_listen",
@@ -46,6 +46,7 @@ pub const NAMES: [&str; 30] = [
     "log",
     "log_format",
     "operator_key_file",
+    "license_issuers",
     "tls_certificate",
     "tls_key",
     "tls_client_ca",
@@ -111,6 +112,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// `operator_key_file`: where the first operator key is written, readable by its owner alone. Default: it is printed.
     pub operator_key_file: Option<PathBuf>,
+    /// `license_issuers`: file with the public keys of issuers whose license keys are believed. Default: nobody's are.
+    pub license_issuers: Option<PathBuf>,
     /// `tls_certificate`, `tls_key`, `tls_client_ca`: TLS on both edges. Default: none.
     pub tls: Option<TlsFiles>,
 }
@@ -217,6 +220,7 @@ impl Config {
             log: "info,actix_server=warn".to_owned(),
             log_format: LogFormat::Text,
             operator_key_file: None,
+            license_issuers: None,
             tls: None,
         }
     }
@@ -327,6 +331,7 @@ impl Config {
             log: settings.text("log")?.unwrap_or(d.log),
             log_format: settings.parsed("log_format", "text or json")?.unwrap_or_default(),
             operator_key_file: settings.text("operator_key_file")?.map(PathBuf::from),
+            license_issuers: settings.text("license_issuers")?.map(PathBuf::from),
             tls: TlsFiles::from_settings(settings)?,
         })
     }

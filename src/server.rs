@@ -4,6 +4,7 @@
 //! `recovering` and every call under `/v1` is refused with that code. Stop is the reverse: no new connections, requests in flight
 //! finish, then the meter closes in order. Nothing that was acknowledged depends on either.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use crate::edge::budget::Budget;
 use crate::edge::grpc;
 use crate::edge::guesses::Guesses;
 use crate::edge::http::{Limits, Listener, State};
+use crate::edge::license_key::{IssuerFileError, Trusted};
 use crate::edge::tls::{Tls, TlsError};
 use crate::meter::{self, Meter, Name, NewApiKey, Principal, Role};
 use crate::storage::Fault;
@@ -70,6 +72,9 @@ pub enum ServeError {
     /// The files of TLS cannot be used.
     #[error("{0}; nothing was started")]
     Tls(#[from] TlsError),
+    /// The list of issuers cannot be used.
+    #[error("the setting `license_issuers` names {0}; nothing was started")]
+    Issuers(#[from] IssuerFileError),
     /// The process may open too few files.
     #[error("{0}; nothing was started")]
     Descriptors(String),
@@ -103,10 +108,11 @@ pub struct Server {
     listener: Listener,
     grpc: Option<grpc::Listener>,
     tls: Option<Tls>,
+    issuers: Arc<Trusted>,
     meter: Mutex<Option<Meter>>,
 }
 
-/// Serves until SIGTERM or SIGINT; SIGHUP reads the certificate of TLS again, if there is one. Writes to `out`: `listening on http://ADDRESS` (`https` with TLS) and `grpc listening on ADDRESS` once bound, the operator key of a new
+/// Serves until SIGTERM or SIGINT; SIGHUP reads the certificate of TLS and the list of issuers of license keys again. Writes to `out`: `listening on http://ADDRESS` (`https` with TLS) and `grpc listening on ADDRESS` once bound, the operator key of a new
 /// data directory, and `ready` once requests are served.
 ///
 /// # Errors
@@ -125,9 +131,10 @@ impl Server {
     /// Listens. Until [`Self::open`] is done, every request is told that the meter is recovering.
     ///
     /// # Errors
-    /// When the address cannot be listened on, or the files of TLS not be used.
+    /// When the address cannot be listened on, or the files of TLS or the list of issuers not be used.
     pub fn bind(config: &Config) -> Result<Self, ServeError> {
         let tls = config.tls.as_ref().map(Tls::load).transpose()?;
+        let issuers = Arc::new(Trusted::load(config.license_issuers.as_deref())?);
         let metrics = Metrics::install().map_err(system("start the metrics"))?;
         let connections = descriptors::connections(descriptors::raise(), config.connections_max);
         let connections_max = connections.map_err(ServeError::Descriptors)?;
@@ -136,7 +143,8 @@ impl Server {
         let guesses = Arc::new(Guesses::default());
         let render = Box::new(move || metrics.render());
         let (for_http, for_grpc) = ((Arc::clone(&budget), Arc::clone(&guesses)), (budget, guesses));
-        let state = Arc::new(State::new(Limits::from(&config), for_http, render));
+        let limits = Limits::from(&config);
+        let state = Arc::new(State::new(limits, Arc::clone(&issuers), for_http, render));
         let at = |address| move |source| ServeError::Listen { address, source };
         let listener = Listener::start(&config, &state, tls.clone()).map_err(at(config.listen))?;
         let grpc = match config.grpc_address() {
@@ -145,7 +153,7 @@ impl Server {
             }
             None => None,
         };
-        Ok(Self { config, state, listener, grpc, tls, meter: Mutex::default() })
+        Ok(Self { config, state, listener, grpc, tls, issuers, meter: Mutex::default() })
     }
 
     /// The address that it listens on.
@@ -166,6 +174,14 @@ impl Server {
     /// When a file cannot be used; then the certificate that was served is kept.
     pub fn reload(&self) -> Result<(), TlsError> {
         self.tls.as_ref().map_or(Ok(()), Tls::reload)
+    }
+
+    /// Reads the list of issuers again, where there is one.
+    ///
+    /// # Errors
+    /// When it cannot be used; then the list that was in use is kept.
+    pub fn reload_issuers(&self) -> Result<(), IssuerFileError> {
+        self.issuers.reload()
     }
 
     /// Opens the meter and serves it; answers with the operator key when the data directory has no API key yet.
@@ -228,7 +244,7 @@ impl Server {
 
 async fn run(config: &Config, out: &mut impl Write) -> Result<(), ServeError> {
     let mut signals = Signals::new().map_err(system("listen for signals"))?;
-    let mut reloads = Reloads::new(config.tls.as_ref()).map_err(system("listen for signals"))?;
+    let mut reloads = Reloads::new(config).map_err(system("listen for signals"))?;
     let server = Server::bind(config)?;
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     say(out, &format!("listening on {scheme}://{}", server.address()));
@@ -257,16 +273,24 @@ async fn run(config: &Config, out: &mut impl Write) -> Result<(), ServeError> {
 }
 
 fn reload(server: &Server, out: &mut impl Write) {
-    match server.reload() {
+    if server.config.tls.is_some() {
+        tell(server.reload(), "certificate", out);
+    }
+    if server.config.license_issuers.is_some() {
+        tell(server.reload_issuers(), "license issuers", out);
+    }
+}
+
+/// Tells what became of reading a file again.
+fn tell<E: Display>(reloaded: Result<(), E>, what: &str, out: &mut impl Write) {
+    match reloaded {
         Ok(()) => {
-            tracing::info!("read the certificate again; new connections are shown it");
-            say(out, "certificate read again");
+            tracing::info!("{what} read again; what comes from now on is judged by it");
+            say(out, &format!("{what} read again"));
         }
         Err(error) => {
-            tracing::error!(
-                "{error}; the certificate that was served is kept, mend it and send SIGHUP again"
-            );
-            say(out, &format!("certificate kept: {error}"));
+            tracing::error!("{what} kept as it was: {error}; mend the file and send SIGHUP again");
+            say(out, &format!("{what} kept: {error}"));
         }
     }
 }

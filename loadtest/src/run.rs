@@ -79,7 +79,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "PATH")]
     weir: Option<PathBuf>,
     /// A server that runs, as http://127.0.0.1:8080.
-    #[arg(long, value_name = "URL", requires = "key")]
+    #[arg(long, value_name = "URL", requires_all = ["key", "issuer"])]
     server: Option<String>,
     /// Where the running server serves gRPC, as http://127.0.0.1:8081.
     #[arg(long, value_name = "URL", requires = "server")]
@@ -87,6 +87,9 @@ pub(crate) struct RunArgs {
     /// An operator key of the running server.
     #[arg(long, env = "WEIR_KEY", hide_env_values = true)]
     key: Option<String>,
+    /// The file of an issuer of license keys that the running server trusts.
+    #[arg(long, value_name = "FILE")]
+    issuer: Option<PathBuf>,
     /// Print the report as one JSON object.
     #[arg(long)]
     json: bool,
@@ -175,8 +178,10 @@ impl Plan {
     }
 
     fn target(&self, args: &RunArgs) -> Outcome<Box<dyn Target>> {
-        let plan = match (&args.server, &args.key) {
-            (Some(address), Some(key)) => HttpPlan::Running { address: address.clone(), key: key.clone() },
+        let plan = match (&args.server, &args.key, &args.issuer) {
+            (Some(address), Some(key), Some(issuer)) => {
+                HttpPlan::Running { address: address.clone(), key: key.clone(), issuer: issuer.clone() }
+            }
             _ => HttpPlan::Start(args.weir.clone()),
         };
         Ok(match args.target {

@@ -8,6 +8,7 @@ pub mod access;
 pub mod api_keys;
 pub mod config;
 pub mod error;
+pub mod licenses;
 pub mod organization;
 pub mod pending;
 pub mod status;
@@ -19,8 +20,9 @@ pub use access::{Action, Principal};
 pub use api_keys::{ApiKeyView, NewApiKey};
 pub use config::Config;
 pub use error::Error;
+pub use licenses::{Grant, LicenseClaim, LicensePreview, LicenseView};
 pub use open::{Meter, NewOrganization, PartitionStatus};
-pub use organization::{LicensePreview, LicenseView, Organization};
+pub use organization::Organization;
 pub use pending::Pending;
 pub use transfers::TransferView;
 

@@ -1,91 +1,39 @@
-//! One organization: its debits, its cameras, its licenses, its summary.
+//! One organization: its debits, its cameras, its summary. Its licenses are in [`super::licenses`].
 
 use std::sync::Arc;
 
-use serde::Serialize;
 use tokio::sync::oneshot;
 
-use crate::actors::coordinator::{ReadRegistry, What};
 use crate::actors::directory::Org;
 use crate::actors::engine::Engine;
-use crate::actors::messages::{
-    BatchReply, DebitReply, Durability, OwnedDebit, ReadWith, Release, Request, Unavailable,
-};
+use crate::actors::messages::{BatchReply, DebitReply, Durability, OwnedDebit, ReadWith, Request};
 use crate::domain::bindings::UnlimitedLicense;
 use crate::domain::command::{CameraSpec, Command};
 use crate::domain::debit::{Debit, DebitBatch};
-use crate::domain::decide;
-use crate::domain::ids::{ActorId, CameraId, KeyId, LicenseId, Lsn, OrgId, Slot};
-use crate::domain::license::{License, LicenseKey, LicenseStatus, LicenseStep};
+use crate::domain::ids::{ActorId, CameraId, LicenseId, Lsn, OrgId, Slot};
 use crate::domain::pool::Pool;
 use crate::domain::refusal::Refusal;
 use crate::domain::summary::{CameraPage, CameraView, Summary};
 use crate::domain::time::Timestamp;
-use crate::domain::tokens::Tokens;
 
 use super::access::{Action, Principal};
 use super::error::Error;
-use super::open::{order, random_u64};
 use super::pending::Pending;
 
 /// The handle of an organization, with the rights of who asked for it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Organization {
-    org: Arc<Org>,
-    engine: Arc<Engine>,
-    rights: Rights,
+    pub(super) org: Arc<Org>,
+    pub(super) engine: Arc<Engine>,
+    pub(super) rights: Rights,
 }
 
 #[derive(Clone, Debug)]
-struct Rights {
-    by: ActorId,
+pub(super) struct Rights {
+    pub(super) by: ActorId,
     debit: bool,
-    read: bool,
-    administer: bool,
-}
-
-/// A license as people see it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct LicenseView {
-    /// Its id.
-    pub id: LicenseId,
-    /// The key that it came from.
-    pub key: KeyId,
-    /// Tokens it brought.
-    pub granted: Tokens,
-    /// Tokens it still holds; the oldest license is drawn from first.
-    pub remaining: Tokens,
-    /// Whether it still holds tokens.
-    pub status: LicenseStatus,
-    /// When it was added.
-    pub added_at: Timestamp,
-    /// Where it has been: its adding first, then every transfer.
-    pub history: Vec<LicenseStep>,
-}
-
-/// What a license key would bring.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct LicensePreview {
-    /// The licenses.
-    pub licenses: Vec<LicenseView>,
-    /// What the pool could pay now.
-    pub available_before: Tokens,
-    /// What it could pay after it.
-    pub available_after: Tokens,
-}
-
-impl From<License> for LicenseView {
-    fn from(license: License) -> Self {
-        Self {
-            status: license.status(),
-            added_at: license.added_at(),
-            id: license.id,
-            key: license.key,
-            granted: license.granted,
-            remaining: license.remaining,
-            history: license.history,
-        }
-    }
+    pub(super) read: bool,
+    pub(super) administer: bool,
 }
 
 impl Organization {
@@ -196,63 +144,6 @@ impl Organization {
         self.command(Command::UnbindUnlimited { license }).await
     }
 
-    /// Adds the licenses of a key; their tokens are in the pool with the answer (R2). The same key again is answered with
-    /// the same licenses.
-    ///
-    /// # Errors
-    /// [`Refusal::Forbidden`] unless an administrator asks (R1), [`Refusal::LicenseKeyClaimed`] (R6), [`Refusal::InTransfer`], a
-    /// key out of bounds, or a bound is reached.
-    pub async fn add_licenses(&self, key: LicenseKey) -> Result<Vec<LicenseView>, Error> {
-        allow(self.rights.administer)?;
-        self.check_fits(key.clone()).await?;
-        let id = key.id.clone();
-        order(&self.engine, What::Claim(key, self.org.id.clone(), self.rights.by.clone())).await?;
-        let of_key = move |pool: &Pool, _| {
-            let of_key = pool.licenses.list().into_iter().filter(|license| license.key == id);
-            of_key.map(LicenseView::from).collect()
-        };
-        self.ask(of_key).await
-    }
-
-    /// Adds licenses without a key of their own: only a trusted host has none. The key is made up here.
-    ///
-    /// # Errors
-    /// As [`Self::add_licenses`].
-    pub async fn grant(&self, grants: Vec<Tokens>) -> Result<Vec<LicenseView>, Error> {
-        let id = KeyId::new(&format!("grant-{:016x}{:016x}", random_u64(), random_u64()))?;
-        self.add_licenses(LicenseKey { id, grants }).await
-    }
-
-    /// What a license key would bring; changes nothing (R6).
-    ///
-    /// # Errors
-    /// As [`Self::add_licenses`].
-    pub async fn preview_licenses(&self, key: LicenseKey) -> Result<LicensePreview, Error> {
-        allow(self.rights.administer)?;
-        self.check_unclaimed(&key).await?;
-        let by = self.rights.by.clone();
-        let preview = move |pool: &Pool, now| {
-            let licenses = decide::expand_key(pool, &key, &by, now)?;
-            let tokens = licenses.iter().map(|license| license.granted).sum();
-            Ok::<_, Refusal>(LicensePreview {
-                licenses: licenses.into_iter().map(LicenseView::from).collect(),
-                available_before: pool.available(),
-                available_after: pool.available().plus(tokens),
-            })
-        };
-        Ok(self.ask(preview).await??)
-    }
-
-    /// Refuses to take a Shared AI Token License away: it is permanent (R4).
-    ///
-    /// # Errors
-    /// Always: [`Refusal::Forbidden`] unless an administrator asks, [`Refusal::UnknownLicense`], else
-    /// [`Refusal::LicenseIsPermanent`].
-    pub async fn remove_license(&self, license: LicenseId) -> Result<std::convert::Infallible, Error> {
-        allow(self.rights.administer)?;
-        Err(self.ask(move |pool: &Pool, _| decide::keep(pool, &license)).await?.into())
-    }
-
     /// The AI Token Summary.
     ///
     /// # Errors
@@ -260,15 +151,6 @@ impl Organization {
     pub async fn summary(&self) -> Result<Summary, Error> {
         allow(self.rights.read)?;
         self.ask(|pool: &Pool, now| pool.summary(now)).await
-    }
-
-    /// The Shared AI Token Licenses, oldest first.
-    ///
-    /// # Errors
-    /// [`Refusal::Forbidden`] without the right to read.
-    pub async fn licenses(&self) -> Result<Vec<LicenseView>, Error> {
-        allow(self.rights.read)?;
-        self.ask(|pool: &Pool, _| pool.licenses.list().into_iter().map(LicenseView::from).collect()).await
     }
 
     /// A page of cameras: at most `rows` from the place `first` on.
@@ -326,7 +208,7 @@ impl Organization {
         Ok(Pending::new(pending, &self.org.partition).await??)
     }
 
-    async fn ask<T: Send + 'static>(
+    pub(super) async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Pool, Timestamp) -> T + Send + 'static,
     ) -> Result<T, Error> {
@@ -335,29 +217,8 @@ impl Organization {
         self.org.submit(Request::Read { read: Box::new(ReadWith { question, reply }), permit })?;
         Pending::new(pending, &self.org.partition).await
     }
-
-    /// Refuses a key that the pool could not take, before it is claimed. A pool that is being moved takes it afterwards.
-    async fn check_fits(&self, key: LicenseKey) -> Result<(), Error> {
-        let by = self.rights.by.clone();
-        let fits = move |pool: &Pool, now| match decide::expand_key(pool, &key, &by, now) {
-            Err(refusal) if !refusal.is_retryable() && !pool.keys.contains(&key.id) => Err(refusal),
-            _ => Ok(()),
-        };
-        Ok(self.ask(fits).await??)
-    }
-
-    async fn check_unclaimed(&self, key: &LicenseKey) -> Result<(), Error> {
-        let (reply, pending) = oneshot::channel::<Result<bool, Unavailable>>();
-        let id = key.id.clone();
-        let question = Box::new(move |registry: &crate::domain::registry::Registry| {
-            Release::answer(reply, registry.claims.contains_key(&id))
-        });
-        self.engine.coordinator.do_send(ReadRegistry(question));
-        let claimed = Pending::new(pending, &self.engine.directory.partitions[0]).await?;
-        if claimed { Err(Refusal::LicenseKeyClaimed.into()) } else { Ok(()) }
-    }
 }
 
-fn allow(right: bool) -> Result<(), Refusal> {
+pub(super) fn allow(right: bool) -> Result<(), Refusal> {
     if right { Ok(()) } else { Err(Refusal::Forbidden) }
 }

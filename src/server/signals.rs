@@ -1,10 +1,10 @@
-//! The signals that stop the server, or have it read its certificate again.
+//! The signals that stop the server, or have it read files again.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::config::TlsFiles;
+use crate::config::Config;
 
 /// SIGTERM and SIGINT, as they come.
 #[derive(Debug)]
@@ -34,8 +34,9 @@ pub(super) struct Reloads(Option<Signal>);
 
 impl Reloads {
     /// From now on the signal no longer ends the process by itself, unless there is nothing to reload.
-    pub(super) fn new(tls: Option<&TlsFiles>) -> io::Result<Self> {
-        Ok(Self(tls.map(|_| signal(SignalKind::hangup())).transpose()?))
+    pub(super) fn new(config: &Config) -> io::Result<Self> {
+        let any = config.tls.is_some() || config.license_issuers.is_some();
+        Ok(Self(any.then(|| signal(SignalKind::hangup())).transpose()?))
     }
 
     /// Waits for the next signal.

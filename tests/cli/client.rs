@@ -27,20 +27,21 @@ fn r9_an_unlimited_license_is_bound_shown_and_unbound() {
 fn r6_a_license_key_is_previewed_and_then_added() {
     let scene = Scene::new();
     let (server, keys) = scene.server();
-    let add = ["license", "add", "acme", "--license-key", "K-2", "--tokens", "500", "--tokens", "700"];
+    let key = scene.license_key("K-2", &[500, 700]);
+    let add = ["license", "add", "acme", &key];
     let preview = server.weir(&keys.admin, &[&add[..], &["--dry-run"]].concat());
     assert!(preview.stdout.contains("available is 50,001,000 tokens and would be 50,002,200"), "{preview:?}");
     let added = server.weir(&keys.admin, &[&add[..], &["--json"]].concat()).json();
     assert_eq!(added["available"], 50_002_200);
     let listed = server.weir(&keys.admin, &["license", "list", "acme"]);
-    assert!(listed.stdout.contains("K-2.2") && listed.stdout.contains("50,002,200"), "{listed:?}");
+    assert!(listed.stdout.contains("sales:K-2.2") && listed.stdout.contains("50,002,200"), "{listed:?}");
 }
 
 #[test]
 fn r4_removing_a_license_is_refused_and_says_why() {
     let scene = Scene::new();
     let (server, keys) = scene.server();
-    let refused = server.weir(&keys.admin, &["license", "remove", "acme", "K-1.1"]);
+    let refused = server.weir(&keys.admin, &["license", "remove", "acme", "sales:K-1.1"]);
     assert_eq!(refused.code, 1);
     assert!(
         refused.stderr.contains("permanent") && refused.stderr.contains("license_is_permanent"),

@@ -6,6 +6,7 @@ mod demo;
 mod drills;
 mod history;
 mod keys;
+mod license_keys;
 mod offline;
 mod pki;
 mod process;

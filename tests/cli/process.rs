@@ -2,13 +2,15 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
+use tokenweir::edge::license_key::Issuer;
+use tokenweir::meter::{Timestamp, Tokens};
 
 /// Much longer than anything here takes, so that only what hangs is ended.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
@@ -121,9 +123,10 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server on `directory` and waits until it is ready. The first operator key is written to `key_file`.
     pub(crate) fn start(directory: &Path, key_file: &Path, more: &[&str]) -> Self {
+        let issuers = trusted_issuers(key_file.parent().expect("it is in a folder"));
         let (directory, key_file) = (text(directory), text(key_file));
         let mut args = vec!["serve", "--data", directory, "--listen", "127.0.0.1:0", "--log", "error"];
-        args.extend(["--operator-key-file", key_file]);
+        args.extend(["--operator-key-file", key_file, "--license-issuers", text(&issuers)]);
         args.extend(more);
         let running = Running::start(&args);
         let url = running.wait_for("listening on ");
@@ -135,6 +138,23 @@ impl Server {
     pub(crate) fn weir(&self, key: &str, args: &[&str]) -> Ended {
         weir(&[args, &["--server", &self.url, "--key", key]].concat())
     }
+}
+
+/// The list that trusts the issuer of this folder, which is made when it is not there.
+pub(crate) fn trusted_issuers(folder: &Path) -> PathBuf {
+    let list = folder.join("issuers");
+    if !list.exists() {
+        let issuer = Issuer::create(&folder.join("issuer.jwk"), Some("sales".parse().expect("valid")));
+        std::fs::write(&list, issuer.expect("a new file").public_line()).expect("written");
+    }
+    list
+}
+
+/// A license key of the issuer of this folder; its id is `sales:ID`.
+pub(crate) fn license_key(folder: &Path, id: &str, grants: &[u64]) -> String {
+    let issuer = Issuer::open(&folder.join("issuer.jwk")).expect("made with the server");
+    let sizes: Vec<_> = grants.iter().map(|tokens| (1, Tokens(*tokens))).collect();
+    issuer.issue(id, &sizes, Timestamp::from_ms(1_767_225_600_000).expect("valid")).expect("within bounds")
 }
 
 /// A path as text.

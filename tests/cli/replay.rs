@@ -82,22 +82,22 @@ fn r12_debits_that_the_pool_cannot_pay_are_counted_by_code_and_judged_anew_after
     let trace = scene.write_trace(&trace(100));
     let (server, keys) = scene.server();
     server.weir(&keys.admin, &["transfer", "start", "T", "--from", "acme", "--to", "other", "--wait"]);
-    let license = |key: &str, tokens: &str| {
-        let args = ["license", "add", "acme", "--license-key", key, "--tokens", tokens];
-        assert_eq!(server.weir(&keys.admin, &args).code, 0);
+    let license = |key: &str, tokens| {
+        let key = scene.license_key(key, &[tokens]);
+        assert_eq!(server.weir(&keys.admin, &["license", "add", "acme", &key]).code, 0);
     };
     let args =
         ["replay", text(&trace), "--org", "acme", "--cameras", "4", "--flat-out", "--register", "--json"];
     let send = || server.weir(&keys.gateway, &[&args[..], &["--admin-key", &keys.admin]].concat());
     let replay = || send().json();
-    license("small", "1000");
+    license("small", 1_000);
     let first = send();
     assert!(first.code == 3 && first.stderr.contains("debits were refused"), "{first:?}");
     let first: Value = serde_json::from_str(&first.stdout).expect("the report is printed all the same");
     let refused = tokens(&first, "/refused/insufficient_tokens/tokens");
     assert!(refused > 0 && tokens(&first, "/charged/tokens") <= 1_000, "{first}");
     assert_eq!(tokens(&first, "/charged/tokens") + refused, trace_tokens(100));
-    license("large", "1000000");
+    license("large", 1_000_000);
     assert_eq!(tokens(&replay(), "/charged/tokens"), refused);
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::process::{Server, operator_key, text, weir};
+use crate::process::{Server, license_key, operator_key, text, weir};
 
 /// A trace of `rows` rows, ten a second, with CRLF and without a last line end.
 pub(crate) fn trace(rows: u64) -> String {
@@ -60,6 +60,11 @@ impl Scene {
         data
     }
 
+    /// A license key that the scene's server trusts; its id is `sales:ID`.
+    pub(crate) fn license_key(&self, id: &str, grants: &[u64]) -> String {
+        license_key(self.root.path(), id, grants)
+    }
+
     /// A server with an organization `acme`, an admin key, a gateway key, and tokens in its pool.
     pub(crate) fn server(&self) -> (Server, Keys) {
         let key_file = self.path("operator.key");
@@ -74,10 +79,7 @@ impl Scene {
         };
         let admin = key("admin", &["--org", "acme", "--org", "other"]);
         let gateway = key("gateway", &["--org", "acme"]);
-        run(
-            &admin,
-            &["license", "add", "acme", "--license-key", "K-1", "--tokens", "50000000", "--tokens", "1000"],
-        );
+        run(&admin, &["license", "add", "acme", &self.license_key("K-1", &[50_000_000, 1_000])]);
         (server, Keys { operator, admin, gateway })
     }
 }

@@ -4,7 +4,7 @@ use std::net::TcpStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
-use crate::process::{Ended, Running, Server, operator_key, program, text};
+use crate::process::{Ended, Running, Server, operator_key, program, text, trusted_issuers};
 use crate::scene::{Scene, trace};
 
 /// `weir serve` on the scene's directory with at most `files` open files.
@@ -14,6 +14,7 @@ fn serve_with(scene: &Scene, files: u32) -> Command {
     command.args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\"")]).arg(weir.get_program());
     command.args(["serve", "--listen", "127.0.0.1:0", "--log", "warn", "--segment-bytes-min", "65536"]);
     command.args(["--data", text(&scene.data()), "--operator-key-file", text(&scene.path("operator.key"))]);
+    command.args(["--license-issuers", text(&trusted_issuers(&scene.path("")))]);
     for (name, value) in weir.get_envs() {
         match value {
             Some(value) => command.env(name, value),
@@ -47,7 +48,7 @@ fn chargeable(scene: &Scene, files: u32) -> (Server, [String; 2]) {
         let made = run(&operator, &["key", "create", "--role", role, "--label", role, "--org", "acme"]);
         made["key"].as_str().expect("shown once").to_owned()
     });
-    run(&keys[0], &["license", "add", "acme", "--license-key", "K", "--tokens", "500000000"]);
+    run(&keys[0], &["license", "add", "acme", &scene.license_key("K", &[500_000_000])]);
     (server, keys)
 }
 

@@ -1,5 +1,6 @@
 //! R1 to R6 and R11: licenses, who may do what with them, and moving all of them.
 
+use tokenweir::domain::limits::POOL_TOKENS_MAX;
 use tokenweir::meter::{
     Config, LicenseStatus, Meter, Name, NewApiKey, Principal, Role, Tokens, TransferState, Until,
 };
@@ -40,7 +41,9 @@ async fn r1_only_an_administrator_of_the_organization_adds_a_license_to_it() {
     let admin = bearer(&meter, Role::Admin, &["acme", "other"]).await;
     let its = meter.organization(&admin, acme.id()).expect("it administers it");
     let added = its.add_licenses(one("k")).await.expect("allowed");
-    assert_eq!(added[0].history[0].by, admin.actor());
+    assert_eq!(added.by, admin.actor());
+    let listed = its.licenses().await.expect("served").remove(0);
+    assert_eq!((&listed.added_by, listed.added_at), (&admin.actor(), listed.history[0].at));
     meter.close().await;
 }
 
@@ -74,7 +77,9 @@ async fn r2_r5_a_license_is_active_at_once_and_several_add_up_in_one_pool() {
     let meter = open_on(SimDisk::new());
     let acme = organization(&meter, "acme", 10).await;
     let added = acme.add_licenses(key("k", &[20, 30])).await.expect("allowed");
-    assert_eq!(added.iter().map(|license| license.granted.0).collect::<Vec<_>>(), [20, 30]);
+    let granted: Vec<_> =
+        added.licenses.iter().map(|license| (license.id.as_str(), license.granted.0)).collect();
+    assert_eq!(granted, [("k.1", 20), ("k.2", 30)]);
     assert_eq!(code_of(&acme, debit_of(1, 60)).await, "charged");
     let licenses = acme.licenses().await.expect("served");
     assert!(licenses.len() == 3 && licenses.iter().all(|license| license.status == LicenseStatus::UsedUp));
@@ -129,11 +134,60 @@ async fn r6_a_key_is_previewed_without_effect_and_claimed_once_over_all_organiza
         let its = handle(&meter, &id.parse().expect("valid"));
         let again = its.add_licenses(key("k", &[7, 8])).await;
         assert!(
-            again.as_ref().map_or_else(|error| error.code() == "license_key_claimed", |all| all.len() == 2)
+            again.as_ref().map_or_else(
+                |error| error.code() == "license_key_claimed",
+                |claim| claim.licenses.len() == 2
+            )
         );
         sum += available(&its).await;
     }
     assert_eq!(sum, 10 + 10 + 15, "the key was added once");
+    meter.close().await;
+}
+
+#[tokio::test]
+async fn r6_the_same_key_again_is_answered_as_the_first_time_after_debits_a_transfer_and_a_restart() {
+    let disk = SimDisk::new();
+    let meter = open_on(disk.clone());
+    let (acme, other) = (organization(&meter, "acme", 1).await, organization(&meter, "other", 1).await);
+    let first = acme.add_licenses(key("k", &[20, 30])).await.expect("allowed");
+    assert_eq!(code_of(&acme, debit_of(1, 26)).await, "charged");
+    assert_eq!(acme.add_licenses(key("k", &[20, 30])).await, Ok(first.clone()), "after a debit");
+    let between = (acme.id().clone(), other.id().clone());
+    meter.transfer(HOST, transfer_id("t"), between, Until::Ended).await.expect("allowed");
+    let check = async |meter: &Meter| {
+        let [acme, other] = ["acme", "other"].map(|id| handle(meter, &id.parse().expect("valid")));
+        let admin = bearer(meter, Role::Admin, &["acme"]).await;
+        let as_admin = meter.organization(&admin, acme.id()).expect("its own");
+        assert_eq!(as_admin.add_licenses(key("k", &[20, 30])).await, Ok(first.clone()), "whoever asks");
+        assert_eq!(
+            code(other.add_licenses(key("k", &[20, 30])).await),
+            "license_key_claimed",
+            "holds it now"
+        );
+        assert_eq!(
+            code(acme.add_licenses(key("k", &[30, 20])).await),
+            "license_key_claimed",
+            "other licenses"
+        );
+        assert_eq!((available(&acme).await, available(&other).await), (0, 26));
+    };
+    check(&meter).await;
+    meter.close().await;
+    let meter = open_on(disk);
+    check(&meter).await;
+    meter.close().await;
+}
+
+#[tokio::test]
+async fn r6_a_key_that_is_claimed_is_told_so_by_a_pool_that_could_not_take_it() {
+    let meter = open_on(SimDisk::new());
+    let (acme, full) = (organization(&meter, "acme", 1).await, empty_organization(&meter, "full").await);
+    full.grant(vec![Tokens(POOL_TOKENS_MAX)]).await.expect("allowed");
+    acme.add_licenses(key("k", &[1])).await.expect("allowed");
+    assert_eq!(code(full.add_licenses(key("k", &[1])).await), "license_key_claimed");
+    assert_eq!(code(full.add_licenses(key("new", &[1])).await), "limit_reached");
+    acme.add_licenses(key("new", &[1])).await.expect("a key that did not fit was not claimed");
     meter.close().await;
 }
 
@@ -157,6 +211,9 @@ async fn r11_a_transfer_moves_all_tokens_and_all_licenses_with_their_history() {
         assert_eq!(now.history[0], license.history[0]);
         let step = &now.history[1];
         assert_eq!((&step.organization, step.transfer.as_ref()), (other.id(), Some(&transfer_id("t"))));
+        assert_eq!(now.organizations, [acme.id().clone(), other.id().clone()]);
+        assert_eq!(other.license(now.id.clone()).await.as_ref(), Ok(now));
+        assert_eq!(code(acme.license(now.id.clone()).await), "unknown_license");
     }
     assert_eq!(code_of(&acme, debit(2)).await, "insufficient_tokens");
     let again = meter.transfer(HOST, transfer_id("t"), between, Until::Ended).await.expect("the same");

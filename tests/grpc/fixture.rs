@@ -11,6 +11,8 @@ use tokenweir::server::{FirstKey, Server};
 use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::process::{license_key, trusted_issuers};
+
 pub(crate) const NORTH: &str = "/v1/organizations/north";
 
 /// A server with organization `north` (cameras `a`, `b`, `off`, and `free` under an Unlimited AI License; 10,000 tokens)
@@ -101,7 +103,7 @@ impl Fixture {
     }
 
     pub(crate) fn license(&self, key: &str, tokens: u64) {
-        let body = json!({"key": key, "licenses": [tokens]});
+        let body = json!({"key": license_key(self.directory.path(), key, &[tokens])});
         self.call("POST", &format!("{NORTH}/licenses"), &self.admin, &body);
     }
 
@@ -198,6 +200,7 @@ impl Drop for Fixture {
 
 fn bind(directory: &TempDir, change: impl FnOnce(&mut Config)) -> Server {
     let mut config = Config::new(directory.path().join("data"));
+    config.license_issuers = Some(trusted_issuers(directory.path()));
     config.listen = "127.0.0.1:0".parse().expect("an address");
     config.partitions = 2;
     config.segment_bytes_min = 64 << 10;

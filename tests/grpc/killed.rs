@@ -7,7 +7,7 @@ use serde_json::json;
 use tokenweir::client::{CameraRef, Client, Config, Debit, DebitStream, Identity, Sent, UsageKind};
 use tokio::sync::mpsc::{Sender, channel};
 
-use crate::process::{Running, operator_key, text};
+use crate::process::{Running, license_key, operator_key, text, trusted_issuers};
 
 const CAMERAS: usize = 40;
 /// A debit of each camera is a round. Fewer than 64 in flight: each is told exactly when it is sent again.
@@ -26,7 +26,17 @@ impl Killed {
     fn start(directory: &Path, listen: &str, grpc_listen: &str) -> Self {
         let (data, key) = (directory.join("data"), directory.join("operator.key"));
         let mut args = vec!["serve", "--data", text(&data), "--operator-key-file", text(&key)];
-        args.extend(["--listen", listen, "--grpc-listen", grpc_listen, "--log", "error"]);
+        let issuers = trusted_issuers(directory);
+        args.extend([
+            "--license-issuers",
+            text(&issuers),
+            "--listen",
+            listen,
+            "--grpc-listen",
+            grpc_listen,
+            "--log",
+            "error",
+        ]);
         let running = Running::start(&args);
         let http = running.wait_for("listening on http://");
         let grpc = running.wait_for("grpc listening on ");
@@ -65,7 +75,7 @@ impl Killed {
             let path = format!("/organizations/north/cameras/c{camera}");
             self.call("PUT", &path, &admin, &json!({"network": "lobby", "cloud_ai": true}));
         }
-        let license = json!({"key": "K", "licenses": [TOKENS]});
+        let license = json!({"key": license_key(directory, "K", &[TOKENS])});
         self.call("POST", "/organizations/north/licenses", &admin, &license);
         key("gateway")
     }

@@ -2,10 +2,13 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokenweir::config::Config;
+use tokenweir::edge::license_key::{Issuer, IssuerFileError};
+use tokenweir::meter::{Timestamp, Tokens};
 use tokenweir::server::{FirstKey, Server};
 use tokio::runtime::Runtime;
 
@@ -19,6 +22,7 @@ pub(crate) struct Fixture {
     server: Option<Server>,
     agent: ureq::Agent,
     directory: Option<TempDir>,
+    issuer: Issuer,
     pub(crate) operator: String,
     pub(crate) admin: String,
     pub(crate) viewer: String,
@@ -75,6 +79,10 @@ impl Fixture {
         config.partitions = 2;
         config.segment_bytes_min = 64 << 10;
         config.keep_alive_ms = 2_000;
+        let list = directory.path().join("issuers");
+        let issuer = issuer_in(directory.path(), "sales");
+        std::fs::write(&list, issuer.public_line()).expect("written");
+        config.license_issuers = Some(list);
         change(&mut config);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let server = Server::bind(&config).expect("a free port");
@@ -85,6 +93,7 @@ impl Fixture {
             server: Some(server),
             agent,
             directory: Some(directory),
+            issuer,
             operator: none(),
             admin: none(),
             viewer: none(),
@@ -129,7 +138,7 @@ impl Fixture {
             let body = json!({"network": "lobby", "cloud_ai": cloud_ai});
             self.put(&format!("{NORTH}/cameras/{camera}"), &self.admin, &body).expect(200);
         }
-        let body = json!({"key": "KEY-1", "licenses": [1000, 500]});
+        let body = json!({"key": self.license_key("KEY-1", &[1000, 500])});
         self.post(&format!("{NORTH}/licenses"), &self.admin, &body).expect(201);
         self
     }
@@ -144,6 +153,21 @@ impl Fixture {
         let body = json!({"label": role, "role": role, "organizations": organizations});
         let made = self.post("/v1/keys", &self.operator, &body).expect(201);
         made["key"].as_str().expect("the key is shown").to_owned()
+    }
+
+    /// A license key of the issuer that the server trusts; its id is `sales:ID`.
+    pub(crate) fn license_key(&self, id: &str, grants: &[u64]) -> String {
+        license_key(&self.issuer, id, grants)
+    }
+
+    /// Reads the list of issuers again, as SIGHUP does.
+    pub(crate) fn reload_issuers(&self) -> Result<(), IssuerFileError> {
+        self.server().reload_issuers()
+    }
+
+    /// The directory of this server and of its files.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.as_ref().expect("it was not given away").path()
     }
 
     pub(crate) fn get(&self, path: &str, key: &str) -> Answer {
@@ -203,6 +227,17 @@ impl Fixture {
     fn server(&self) -> &Server {
         self.server.as_ref().expect("the server runs")
     }
+}
+
+/// An issuer of license keys with a file of its own in `directory`.
+pub(crate) fn issuer_in(directory: &Path, name: &str) -> Issuer {
+    let folder = tempfile::tempdir_in(directory).expect("a directory");
+    Issuer::create(&folder.path().join("issuer.jwk"), Some(name.parse().expect("valid"))).expect("a new file")
+}
+
+pub(crate) fn license_key(issuer: &Issuer, id: &str, grants: &[u64]) -> String {
+    let sizes: Vec<_> = grants.iter().map(|tokens| (1, Tokens(*tokens))).collect();
+    issuer.issue(id, &sizes, Timestamp::from_ms(1_767_225_600_000).expect("valid")).expect("within bounds")
 }
 
 impl Drop for Fixture {

@@ -4,6 +4,7 @@ mod access;
 mod connections;
 mod debits;
 mod fixture;
+mod license_keys;
 mod lifecycle;
 mod limits;
 mod problems;

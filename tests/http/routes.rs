@@ -59,30 +59,6 @@ fn r9_an_unlimited_license_is_bound_shown_and_unbound() {
 }
 
 #[test]
-fn r6_a_license_key_is_previewed_claimed_and_listed() {
-    let server = Fixture::start();
-    let path = format!("{NORTH}/licenses");
-    let mut body = json!({"key": "K", "licenses": [7, 5], "dry_run": true});
-    let preview = server.post(&path, &server.admin, &body).expect(200);
-    assert_eq!((&preview["available_before"], &preview["available_after"]), (&json!(0), &json!(12)));
-    body["dry_run"] = json!(false);
-    let added = server.post(&path, &server.admin, &body).expect(201);
-    assert_eq!(added["available"], 12);
-    let listed = server.get(&path, &server.viewer).expect(200);
-    assert_eq!(listed, added);
-    let license = &listed["licenses"][0];
-    let shown =
-        json!([license["id"], license["key"], license["granted"], license["remaining"], license["status"]]);
-    assert_eq!(shown, json!(["K.1", "K", 7, 7, "active"]));
-    check_time(&license["added_at"]);
-    assert_eq!(
-        (&license["history"][0]["organization"], &license["history"][0]["transfer"]),
-        (&json!("north"), &Value::Null)
-    );
-    assert_eq!(server.post(&path, &server.admin, &body).expect(201), added);
-}
-
-#[test]
 fn r10_summary_and_license_list_show_one_figure() {
     let server = Fixture::populated();
     server

@@ -43,7 +43,7 @@ fn r11_the_same_transfer_again_moves_nothing_again() {
     let server = Fixture::populated();
     let body = json!({"id": "t", "source": "north", "target": "south"});
     let first = server.post("/v1/transfers?wait=true", &server.admin, &body).expect(200);
-    let license = json!({"key": "KEY-2", "licenses": [7]});
+    let license = json!({"key": server.license_key("KEY-2", &[7])});
     server.post(&format!("{NORTH}/licenses"), &server.admin, &license).expect(201);
     assert_eq!(server.post("/v1/transfers?wait=true", &server.admin, &body).expect(200), first);
     assert_eq!(server.post("/v1/transfers", &server.admin, &body).expect(200), first);

@@ -32,9 +32,9 @@ pub(crate) fn check(weir: &Path) -> Result<(), String> {
     };
     let folder = std::env::temp_dir().join(format!("weir-python-{}", std::process::id()));
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let printed = run(weir, &python, &folder);
+    let summary = run(weir, &python, &folder);
     drop(fs::remove_dir_all(&folder));
-    let summary = printed?;
+    let summary = summary?;
     println!("{summary}");
     judge(&summary)
 }
@@ -62,6 +62,8 @@ fn environment(weir: &Path) -> Result<PathBuf, String> {
 
 /// Half of the events, a killed server, the other half, and all of them once more; answers with the summary.
 fn run(weir: &Path, python: &Path, folder: &Path) -> Result<String, String> {
+    let trusted = printed(weir, folder, "license issuer new")?;
+    fs::write(folder.join("issuers"), trusted).map_err(|error| error.to_string())?;
     let server = Server::start(weir, folder, ["127.0.0.1:0", "127.0.0.1:0"])?;
     let (http, grpc) = (server.http.clone(), server.grpc.clone());
     let key = set_up(&server, folder)?;
@@ -117,7 +119,9 @@ fn set_up(server: &Server, folder: &Path) -> Result<String, String> {
     for camera in 0..CAMERAS {
         server.call(&admin, &format!("camera set acme c{camera} --network gate"))?;
     }
-    server.call(&admin, &format!("license add acme --license-key K-1 --tokens {GRANTED}"))?;
+    let license_key =
+        printed(&server.weir, folder, &format!("license issue --licenses 1 --tokens {GRANTED}"))?;
+    server.call(&admin, &format!("license add acme {}", license_key.trim()))?;
     let made = server.call(operator.trim(), "key create --role gateway --label gateway --org acme --json")?;
     key_in(&made)
 }
@@ -164,6 +168,7 @@ impl Server {
     fn start(weir: &Path, folder: &Path, [http, grpc]: [&str; 2]) -> Result<Self, String> {
         let mut command = weir_command(weir);
         command.args(["serve", "--data", "data", "--operator-key-file", "operator.key", "--log", "warn"]);
+        command.args(["--license-issuers", "issuers"]);
         command.args(["--listen", http, "--grpc-listen", grpc]).current_dir(folder).stdout(Stdio::piped());
         let mut process = command.spawn().map(Process).map_err(|error| format!("weir: {error}"))?;
         let pipe = process.0.stdout.take().ok_or("the server has no standard output")?;
@@ -179,14 +184,19 @@ impl Server {
 
     /// Runs a client command to its end, and answers with what it printed.
     fn call(&self, key: &str, words: &str) -> Result<String, String> {
-        let mut command = weir_command(&self.weir);
-        command.args(words.split(' ')).args(["--server", &format!("http://{}", self.http), "--key", key]);
-        let output = command.output().map_err(|error| format!("weir: {error}"))?;
-        if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-        }
-        Err(format!("`weir {words}` failed: {}", String::from_utf8_lossy(&output.stderr)))
+        let server = format!("http://{}", self.http);
+        printed(&self.weir, Path::new("."), &format!("{words} --server {server} --key {key}"))
     }
+}
+
+/// What a command prints that runs in this folder and succeeds.
+fn printed(weir: &Path, folder: &Path, words: &str) -> Result<String, String> {
+    let output = weir_command(weir).args(words.split(' ')).current_dir(folder).output();
+    let output = output.map_err(|error| format!("weir: {error}"))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    Err(format!("`weir {words}` failed: {}", String::from_utf8_lossy(&output.stderr)))
 }
 
 /// The program without the settings of a server of the developer's.

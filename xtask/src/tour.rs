@@ -10,7 +10,9 @@ use crate::cargo::root;
 const BEGIN: &str = "<!-- tour: begin -->";
 const END: &str = "<!-- tour: end -->";
 /// What the output must show, so that a tour that does nothing cannot pass.
-const SHOWN: [&str; 8] = [
+const SHOWN: [&str; 10] = [
+    "signature: that of the issuer",
+    r#""available_after":1500000"#,
     r#""outcome":"duplicate""#,
     r#""outcome":"exempt""#,
     r#""code":"unknown_camera""#,

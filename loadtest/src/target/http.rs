@@ -9,7 +9,8 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokenweir::domain::limits::API_KEY_ORGANIZATIONS_MAX;
-use tokenweir::meter::Durability;
+use tokenweir::edge::license_key::Issuer;
+use tokenweir::meter::{Clock, Durability, Tokens};
 
 use super::wire::head;
 use super::{
@@ -28,8 +29,8 @@ const REGISTRARS: u64 = 16;
 pub(crate) enum HttpPlan {
     /// One that is started on a temporary directory: this program, or the `weir` of this path.
     Start(Option<PathBuf>),
-    /// One that runs, by its address and an operator key.
-    Running { address: String, key: String },
+    /// One that runs, by its address, an operator key, and the file of an issuer that it trusts.
+    Running { address: String, key: String, issuer: PathBuf },
 }
 
 /// A server with the organizations of a scene.
@@ -51,6 +52,8 @@ pub(crate) struct Server {
     pub(crate) grpc_url: String,
     /// An operator key.
     pub(crate) key: String,
+    /// The file of an issuer that it trusts.
+    issuer: PathBuf,
     service: Service,
     directory: TempDir,
 }
@@ -72,8 +75,11 @@ pub(crate) fn start_server_with(program: Option<&PathBuf>, settings: &[&str]) ->
     let directory = temporary_directory()?;
     let program = program.cloned().map_or_else(std::env::current_exe, Ok)?;
     let key_file = directory.path().join("operator.key");
+    let (issuer, issuers) = (directory.path().join("issuer.jwk"), directory.path().join("issuers"));
+    std::fs::write(&issuers, Issuer::create(&issuer, None)?.public_line())?;
     let mut command = Command::new(program);
     command.arg("serve").arg("--data").arg(directory.path().join("data"));
+    command.arg("--license-issuers").arg(&issuers);
     command.args([
         "--listen",
         "127.0.0.1:0",
@@ -91,7 +97,7 @@ pub(crate) fn start_server_with(program: Option<&PathBuf>, settings: &[&str]) ->
     let grpc_url = format!("http://{}", line.rsplit_once(' ').map_or("", |(_, address)| address).trim());
     service.wait_for("ready")?;
     let key = std::fs::read_to_string(&key_file)?.trim().to_owned();
-    Ok(Server { address, grpc_url, key, service, directory })
+    Ok(Server { address, grpc_url, key, issuer, service, directory })
 }
 
 impl Server {
@@ -115,18 +121,20 @@ impl Server {
 impl Http {
     /// Finds or starts the server, and makes the organizations of the scene.
     pub(crate) fn new(plan: &HttpPlan, scene: &Scene) -> Outcome<Self> {
-        let (server, address, key) = match plan {
+        let (server, address, key, issuer) = match plan {
             HttpPlan::Start(program) => {
                 let server = start_server(program.as_ref())?;
-                let (address, key) = (server.address.clone(), server.key.clone());
-                (Some(server), address, key)
+                let (address, key, issuer) =
+                    (server.address.clone(), server.key.clone(), server.issuer.clone());
+                (Some(server), address, key, issuer)
             }
-            HttpPlan::Running { address, key } => {
+            HttpPlan::Running { address, key, issuer } => {
                 let address = address.trim_start_matches("http://").trim_end_matches('/').to_owned();
-                (None, address, key.clone())
+                (None, address, key.clone(), issuer.clone())
             }
         };
-        let keys = make_organizations(&mut Wire::connect(&address)?, &key, scene)?;
+        let issuer = Issuer::open(&issuer)?;
+        let keys = make_organizations(&mut Wire::connect(&address)?, &key, &issuer, scene)?;
         let http = Self { address, keys, scene: scene.clone(), server };
         http.register_cameras()?;
         Ok(http)
@@ -299,7 +307,7 @@ fn debits_path(scene: &Scene, organization: usize) -> Outcome<String> {
 }
 
 /// Makes the organizations, their keys, and their tokens.
-fn make_organizations(wire: &mut Wire, operator: &str, scene: &Scene) -> Outcome<Vec<Keys>> {
+fn make_organizations(wire: &mut Wire, operator: &str, issuer: &Issuer, scene: &Scene) -> Outcome<Vec<Keys>> {
     let names = (0..scene.organizations).map(|number| Ok(scene.organization(number)?.to_string()));
     let names = names.collect::<Outcome<Vec<_>>>()?;
     for name in &names {
@@ -315,7 +323,8 @@ fn make_organizations(wire: &mut Wire, operator: &str, scene: &Scene) -> Outcome
         keys.push(Keys { admin: make("admin")?, gateway: make("gateway")? });
     }
     for (number, name) in names.iter().enumerate() {
-        let body = json!({"key": format!("LOAD-{name}"), "licenses": [GRANTED]});
+        let key = issuer.issue(&format!("LOAD-{name}"), &[(1, Tokens(GRANTED))], Clock::System.now())?;
+        let body = json!({ "key": key });
         let path = format!("/v1/organizations/{name}/licenses");
         wire.call("POST", &path, &keys[number / API_KEY_ORGANIZATIONS_MAX].admin, &body)?;
     }

@@ -59,7 +59,7 @@ impl DemoArgs {
 
 /// Where the demo keeps its files; what is temporary is removed when this is dropped, unless it is to be looked into.
 struct Place {
-    /// A directory of the demo's own, for the operator key.
+    /// A directory of the demo's own, for the operator key and the issuer of its license key.
     own: PathBuf,
     data: PathBuf,
     keep: bool,
@@ -123,16 +123,16 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
 }
 
 fn show(args: &DemoArgs, place: &Place, signals: &StopSignals) -> Result<(), Failure> {
-    let key_file = place.own.join("operator.key");
+    let issuer = demo_setup::make_issuer(&place.own)?;
     args.say(&format!("starting a server on {}", place.data.display()));
-    let server = ChildServer::start(&place.data, args.listen, &key_file)?;
-    let scene = demo_setup::prepare(server.url(), &key_file)?;
+    let server = ChildServer::start(&place.data, args.listen, &place.own)?;
+    let scene = demo_setup::prepare(server.url(), &place.own, &issuer)?;
     args.say(&format!(
         "made organizations {NORTH} and {SOUTH}, {CAMERAS} cameras on {} networks, and {} tokens in 3 licenses",
         demo_setup::NETWORKS.len(),
         number(demo_setup::granted())
     ));
-    let (server, mut outcome) = replay_with_a_crash(args, place, &key_file, server, &scene)?;
+    let (server, mut outcome) = replay_with_a_crash(args, place, server, &scene)?;
     let admin = Client::plain(server.url(), Some(&scene.admin_key))?;
     outcome.replayed = summary(&admin, NORTH)?;
     let order = json!({ "id": TRANSFER, "source": NORTH, "target": SOUTH });
@@ -181,7 +181,6 @@ fn finish(
 fn replay_with_a_crash(
     args: &DemoArgs,
     place: &Place,
-    key_file: &Path,
     server: ChildServer,
     scene: &Scene,
 ) -> Result<(ChildServer, Outcome), Failure> {
@@ -203,7 +202,7 @@ fn replay_with_a_crash(
             pumped.map(|()| tally)
         });
         reached.recv().map_err(|_| Failure::new("the replay went away without a word"))?;
-        let crashed = crash(args, place, key_file, server, scene, &gate);
+        let crashed = crash(args, place, server, scene, &gate);
         if crashed.is_err() {
             gate.give_up();
         }
@@ -228,7 +227,6 @@ fn plan() -> Plan {
 fn crash(
     args: &DemoArgs,
     place: &Place,
-    key_file: &Path,
     server: ChildServer,
     scene: &Scene,
     gate: &Gate,
@@ -241,7 +239,7 @@ fn crash(
         number(closed.seen().judged().debits)
     ));
     let stored = verify::read(&place.data)?;
-    let server = ChildServer::start(&place.data, args.listen, key_file)?;
+    let server = ChildServer::start(&place.data, args.listen, &place.own)?;
     let served = summary(&Client::plain(server.url(), Some(&scene.admin_key))?, NORTH)?;
     let recovery_faults = demo_report::recovery_faults(closed.seen(), &stored, &served);
     let recovered =

@@ -16,6 +16,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use crate::telemetry::clock;
 
 use super::client::Client;
+use super::demo_setup::{ISSUERS, OPERATOR_KEY};
 use super::failure::Failure;
 
 const START_MAX: Duration = Duration::from_secs(60);
@@ -34,18 +35,20 @@ pub(super) struct ChildServer {
 }
 
 impl ChildServer {
-    /// Starts a server and waits until it is ready.
+    /// Starts a server and waits until it is ready; its operator key and its list of issuers are in `own`.
     ///
     /// # Errors
     /// When it does not start, or is not ready in a minute; the message holds what it said.
-    pub(super) fn start(data: &Path, listen: SocketAddr, key_file: &Path) -> Result<Self, Failure> {
+    pub(super) fn start(data: &Path, listen: SocketAddr, own: &Path) -> Result<Self, Failure> {
         let mut running_server = running();
         let mut child = Command::new(std::env::current_exe()?)
             .arg("serve")
             .arg("--data")
             .arg(data)
             .args(["--listen", &listen.to_string(), "--stop-with-stdin", "--operator-key-file"])
-            .arg(key_file)
+            .arg(own.join(OPERATOR_KEY))
+            .arg("--license-issuers")
+            .arg(own.join(ISSUERS))
             // Ctrl-C in a terminal goes to a whole group; the child is told once, by this process.
             .process_group(0)
             .stdin(Stdio::piped())

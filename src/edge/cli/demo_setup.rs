@@ -5,6 +5,9 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::domain::ids::OrgId;
+use crate::domain::tokens::Tokens;
+use crate::edge::license_key::Issuer;
+use crate::telemetry::clock::Clock;
 
 use super::client::Client;
 use super::failure::Failure;
@@ -22,6 +25,10 @@ pub(super) const NETWORKS: [&str; 4] = ["gatehouse", "parking", "loading dock", 
 pub(super) const UNLIMITED: u32 = 7;
 /// The camera whose Cloud AI is off.
 pub(super) const OFF: u32 = 13;
+/// The file of the operator key, in the demo's own directory.
+pub(super) const OPERATOR_KEY: &str = "operator.key";
+/// The list of issuers whose license keys are believed, in the demo's own directory.
+pub(super) const ISSUERS: &str = "issuers";
 /// Tokens of the licenses that the license key expands to.
 const GRANTS: [u64; 3] = [15_000_000, 10_000_000, 5_000_000];
 
@@ -49,12 +56,24 @@ pub(super) fn granted() -> u64 {
     GRANTS.iter().sum()
 }
 
+/// Makes an issuer of license keys in the demo's own directory, and the list of issuers that trusts it.
+///
+/// # Errors
+/// When the files cannot be written.
+pub(super) fn make_issuer(own: &Path) -> Result<Issuer, Failure> {
+    let name = "demo".parse().expect("a valid name");
+    let issuer = Issuer::create(&own.join("issuer.jwk"), Some(name))?;
+    std::fs::write(own.join(ISSUERS), issuer.public_line())?;
+    Ok(issuer)
+}
+
 /// Makes everything.
 ///
 /// # Errors
 /// When the server refuses a step.
-pub(super) fn prepare(url: &str, key_file: &Path) -> Result<Scene, Failure> {
-    let operator_key = std::fs::read_to_string(key_file)?.trim().to_owned();
+pub(super) fn prepare(url: &str, own: &Path, issuer: &Issuer) -> Result<Scene, Failure> {
+    let key_file = own.join(OPERATOR_KEY);
+    let operator_key = std::fs::read_to_string(&key_file)?.trim().to_owned();
     std::fs::remove_file(key_file)?;
     let operator = Client::plain(url, Some(&operator_key))?;
     for (id, name) in [(NORTH, "North Retail Park"), (SOUTH, "South Logistics")] {
@@ -64,8 +83,8 @@ pub(super) fn prepare(url: &str, key_file: &Path) -> Result<Scene, Failure> {
     let gateway_key = make_key(&operator, "gateway", &[NORTH])?;
     let admin = Client::plain(url, Some(&admin_key))?;
     register_cameras(&admin)?;
-    let key = json!({ "key": "DEMO-2026-0001", "licenses": GRANTS });
-    admin.post(&format!("/v1/organizations/{NORTH}/licenses"), &key)?;
+    let key = issuer.issue("2026-0001", &GRANTS.map(|tokens| (1, Tokens(tokens))), Clock::System.now())?;
+    admin.post(&format!("/v1/organizations/{NORTH}/licenses"), &json!({ "key": key }))?;
     Ok(Scene { operator_key, admin_key, gateway_key })
 }
 

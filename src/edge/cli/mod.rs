@@ -22,6 +22,7 @@ mod fresh;
 mod inspect;
 mod inspect_frame;
 mod keys;
+mod license_keys;
 mod licenses;
 mod organizations;
 mod output;
@@ -66,7 +67,7 @@ pub enum Command {
     /// Register, show and remove cameras, and bind Unlimited AI Licenses to them.
     #[command(subcommand, visible_alias = "cameras")]
     Camera(cameras::CameraCommand),
-    /// Add and list Shared AI Token Licenses.
+    /// Add and list Shared AI Token Licenses; issue and show license keys.
     #[command(subcommand, visible_alias = "licenses")]
     License(licenses::LicenseCommand),
     /// Show the AI Token Summary of an organization.

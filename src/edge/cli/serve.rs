@@ -40,6 +40,9 @@ pub struct ServeArgs {
     /// Where the first operator key of a new data directory is written; it is printed otherwise.
     #[arg(long, value_name = "FILE")]
     pub operator_key_file: Option<String>,
+    /// Public keys of issuers whose license keys are believed, one a line; SIGHUP reads it again [default: nobody's are].
+    #[arg(long, value_name = "FILE")]
+    pub license_issuers: Option<String>,
     /// Certificate of the server in PEM, for TLS on HTTP and gRPC; SIGHUP reads it again.
     #[arg(long, value_name = "FILE")]
     pub tls_certificate: Option<String>,
@@ -142,6 +145,7 @@ impl ServeArgs {
             ("grpc_credit_debits", &self.grpc_credit_debits),
             ("grpc_streams_max", &self.grpc_streams_max),
             ("operator_key_file", &self.operator_key_file),
+            ("license_issuers", &self.license_issuers),
             ("tls_certificate", &self.tls_certificate),
             ("tls_key", &self.tls_key),
             ("tls_client_ca", &self.tls_client_ca),
@@ -189,6 +193,7 @@ mod tests {
             grpc_credit_debits: set(),
             grpc_streams_max: set(),
             operator_key_file: set(),
+            license_issuers: set(),
             tls_certificate: set(),
             tls_key: set(),
             tls_client_ca: set(),

@@ -22,7 +22,7 @@ use super::problem::Problem;
 use super::state::State;
 
 const JSON: &str = "application/json";
-/// Longest body of a single object, in bytes; the longest is a license key of 1,000 licenses.
+/// Longest body of a single object, in bytes; the longest holds a license key.
 const OBJECT_BYTES_MAX: u64 = 256 << 10;
 /// In what steps room is taken for a body that arrives.
 const STEP_BYTES: u64 = 16 << 10;

@@ -1,24 +1,29 @@
-//! Shared AI Token Licenses: added for good (R1 to R6).
+//! Shared AI Token Licenses: added for good, by a signed key (R1 to R6).
 
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
+use crate::edge::license_key::KeyError;
 use crate::meter::{
-    ActorId, KeyId, LicenseId, LicenseKey, LicenseStatus, LicenseStep, LicenseView, OrgId, Tokens, TransferId,
+    ActorId, Grant, KeyId, LicenseClaim, LicenseId, LicensePreview, LicenseStatus, LicenseStep, LicenseView,
+    OrgId, Tokens, TransferId,
 };
 
 use super::auth::{Caller, InOrganization, path_id};
 use super::body::{Asks, Json, administers, created, ok};
 use super::problem::Problem;
+use super::state::State;
 use super::time_text::TimeText;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ToAdd {
-    key: KeyId,
-    licenses: Vec<Tokens>,
+    key: String,
     #[serde(default)]
     dry_run: bool,
+    /// What an unsigned key would hold. Only a signed key says what it holds.
+    licenses: Option<IgnoredAny>,
 }
 
 impl Asks for ToAdd {
@@ -28,16 +33,18 @@ impl Asks for ToAdd {
 }
 
 #[derive(Serialize)]
-struct List {
+struct Claimed {
+    key: KeyId,
+    by: ActorId,
+    claimed_at: TimeText,
+    licenses: Vec<Grant>,
     available: Tokens,
-    licenses: Vec<LicenseBody>,
 }
 
 #[derive(Serialize)]
-struct Preview {
+struct List {
+    available: Tokens,
     licenses: Vec<LicenseBody>,
-    available_before: Tokens,
-    available_after: Tokens,
 }
 
 #[derive(Serialize)]
@@ -48,6 +55,8 @@ struct LicenseBody {
     remaining: Tokens,
     status: LicenseStatus,
     added_at: TimeText,
+    added_by: ActorId,
+    organizations: Vec<OrgId>,
     history: Vec<Step>,
 }
 
@@ -59,27 +68,33 @@ struct Step {
     transfer: Option<TransferId>,
 }
 
-pub(super) async fn add(organization: InOrganization, body: Json<ToAdd>) -> Result<HttpResponse, Problem> {
-    let ToAdd { key, licenses: grants, dry_run } = body.0;
-    if let Some(problem) = Problem::of_grants(&grants) {
-        return Err(problem);
+pub(super) async fn add(
+    state: web::Data<State>,
+    organization: InOrganization,
+    body: Json<ToAdd>,
+) -> Result<HttpResponse, Problem> {
+    let ToAdd { key, dry_run, licenses } = body.0;
+    if licenses.is_some() {
+        return Err(KeyError::Unsigned.into());
     }
-    let (organization, key) = (organization.0, LicenseKey { id: key, grants });
+    let (organization, key) = (organization.0, state.issuers.verify(&key)?.key);
     if dry_run {
-        let preview = organization.preview_licenses(key).await?;
-        return Ok(ok(Preview {
-            licenses: bodies(preview.licenses),
-            available_before: preview.available_before,
-            available_after: preview.available_after,
-        }));
+        let preview: LicensePreview = organization.preview_licenses(key).await?;
+        return Ok(ok(preview));
     }
-    let licenses = bodies(organization.add_licenses(key).await?);
-    Ok(created(List { available: organization.summary().await?.available, licenses }))
+    let LicenseClaim { key, by, claimed_at, licenses } = organization.add_licenses(key).await?;
+    let available = organization.summary().await?.available;
+    Ok(created(Claimed { key, by, claimed_at: claimed_at.into(), licenses, available }))
 }
 
 pub(super) async fn list(organization: InOrganization) -> Result<HttpResponse, Problem> {
-    let licenses = bodies(organization.0.licenses().await?);
+    let licenses = organization.0.licenses().await?.into_iter().map(LicenseBody::from).collect();
     Ok(ok(List { available: organization.0.summary().await?.available, licenses }))
+}
+
+pub(super) async fn get(request: HttpRequest, organization: InOrganization) -> Result<HttpResponse, Problem> {
+    let license = organization.0.license(path_id(&request, "license")?).await?;
+    Ok(ok(LicenseBody::from(license)))
 }
 
 /// Refuses, always: a Shared AI Token License is permanent (R4).
@@ -91,15 +106,12 @@ pub(super) async fn remove(
     Err(refusal.into())
 }
 
-fn bodies(licenses: Vec<LicenseView>) -> Vec<LicenseBody> {
-    licenses.into_iter().map(LicenseBody::from).collect()
-}
-
 impl From<LicenseView> for LicenseBody {
     fn from(license: LicenseView) -> Self {
-        let LicenseView { id, key, granted, remaining, status, added_at, history } = license;
-        let history = history.into_iter().map(Step::from).collect();
-        Self { id, key, granted, remaining, status, added_at: added_at.into(), history }
+        let LicenseView { id, key, granted, remaining, status, added_by, organizations, .. } = license;
+        let (added_at, history) =
+            (license.added_at.into(), license.history.into_iter().map(Step::from).collect());
+        Self { id, key, granted, remaining, status, added_at, added_by, organizations, history }
     }
 }
 

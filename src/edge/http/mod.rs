@@ -38,7 +38,7 @@ use problem::Problem;
 /// All routes. They expect `web::Data<State>` in the application's data.
 fn routes(config: &mut web::ServiceConfig) {
     let licenses = resource("/organizations/{org}/licenses", "GET, HEAD, POST");
-    let license = resource("/organizations/{org}/licenses/{license}", "DELETE");
+    let license = resource("/organizations/{org}/licenses/{license}", "GET, HEAD, DELETE");
     let transfer = resource("/transfers/{transfer}", "GET, HEAD");
     let v1 = web::scope("/v1")
         .wrap(from_fn(auth::guard))
@@ -53,7 +53,7 @@ fn routes(config: &mut web::ServiceConfig) {
         )
         .configure(camera_routes)
         .service(licenses.route(read().to(licenses::list)).route(web::post().to(licenses::add)))
-        .service(license.route(web::delete().to(licenses::remove)))
+        .service(license.route(read().to(licenses::get)).route(web::delete().to(licenses::remove)))
         .service(resource("/transfers", "POST").route(web::post().to(transfers::begin)))
         .service(transfer.route(read().to(transfers::get)))
         .service(

@@ -1,7 +1,8 @@
 //! What an answer that is no success looks like: a problem document (RFC 9457) with a stable code.
 //!
 //! Codes and statuses of the meter's answers come from [`crate::meter::status`]; only what the meter never sees
-//! (an unreadable body, an unknown route, a missing key) gets its code here.
+//! (an unreadable body, an unknown route, a missing key) gets its code here; what is wrong with a license key is told by
+//! [`crate::edge::license_key`].
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,7 +14,8 @@ use serde::Serialize;
 
 use crate::domain::limits;
 use crate::edge::budget::Full;
-use crate::meter::{Error, Invalid, Limit, Refusal, Tokens, status};
+use crate::edge::license_key::KeyError;
+use crate::meter::{Error, Invalid, Limit, Refusal, status};
 
 /// How long a caller waits before it repeats a request that may succeed later, in seconds.
 const RETRY_AFTER_SECONDS: &str = "1";
@@ -151,21 +153,6 @@ impl Problem {
         )
     }
 
-    /// A license key with more licenses, or more tokens in one or in all of them, than may be; none when it fits.
-    pub(super) fn of_grants(grants: &[Tokens]) -> Option<Self> {
-        let most = limits::POOL_TOKENS_MAX;
-        if grants.is_empty() || grants.len() > limits::KEY_LICENSES_MAX {
-            return Some(Self::from(Invalid::Grant).with_limit(count(limits::KEY_LICENSES_MAX)));
-        }
-        if grants.iter().any(|tokens| tokens.0 == 0 || tokens.0 > most) {
-            return Some(Self::from(Invalid::Grant).with_limit(most));
-        }
-        let sum = grants.iter().try_fold(0_u64, |sum, tokens| sum.checked_add(tokens.0));
-        let detail = format!("the licenses of a key hold at most {most} tokens together; nothing was added");
-        let is_over = sum.is_none_or(|sum| sum > most);
-        is_over.then(|| Self::invalid(detail).with_limit(most))
-    }
-
     /// The same problem, with the bound of the value that the text of a reader speaks of, if it has one.
     pub(super) fn with_limit_of(self, text: &str) -> Self {
         let told = BOUNDED.into_iter().find(|invalid| text.starts_with(&invalid.to_string()));
@@ -207,6 +194,16 @@ impl From<Error> for Problem {
             limit,
             header: error.is_retryable().then_some(Header::RetryLater),
         }
+    }
+}
+
+impl From<KeyError> for Problem {
+    fn from(error: KeyError) -> Self {
+        let status = match error {
+            KeyError::Unsigned | KeyError::Malformed(_) => StatusCode::BAD_REQUEST,
+            KeyError::UnknownIssuer(_) | KeyError::BadSignature => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        Self::of_edge(status, error.code(), format!("{error}; nothing was added"))
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use crate::config::Config;
 use crate::edge::budget::{Budget, Room};
 use crate::edge::guesses::Guesses;
+use crate::edge::license_key::Trusted;
 use crate::meter::{ActorId, Meter};
 use crate::telemetry::clock;
 
@@ -46,6 +47,7 @@ pub struct State {
     pub(super) limits: Limits,
     pub(super) render_metrics: RenderMetrics,
     pub(super) connections: AtomicUsize,
+    pub(super) issuers: Arc<Trusted>,
     meter: OnceLock<Meter>,
     budget: Arc<Budget>,
     guesses: Arc<Guesses>,
@@ -56,11 +58,12 @@ impl State {
     #[must_use]
     pub fn new(
         limits: Limits,
+        issuers: Arc<Trusted>,
         (budget, guesses): (Arc<Budget>, Arc<Guesses>),
         render_metrics: RenderMetrics,
     ) -> Self {
         let (connections, meter) = (AtomicUsize::new(0), OnceLock::new());
-        Self { limits, render_metrics, connections, meter, budget, guesses }
+        Self { limits, render_metrics, connections, issuers, meter, budget, guesses }
     }
 
     /// Serves this meter from now on.

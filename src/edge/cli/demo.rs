@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::demo_count::Gate;
 use super::demo_report::{self, Outcome};
-use super::demo_server::ChildServer;
+use super::demo_server::{self, ChildServer};
 use super::demo_setup::{self, CAMERAS, NORTH, SOUTH, Scene};
 use super::demo_signals::StopSignals;
 use super::failure::Failure;
@@ -119,7 +119,10 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
     let mut place = Place::new(args.data.as_deref())?;
     let signals = StopSignals::watch(place.own.clone())?;
     let shown = show(args, &place, &signals);
-    shown.map_err(|failure| Failure::new(format!("{failure}; {}", place.keep_what_was_written())))
+    shown.map_err(|failure| {
+        demo_server::stay_if_ending();
+        Failure::new(format!("{failure}; {}", place.keep_what_was_written()))
+    })
 }
 
 fn show(args: &DemoArgs, place: &Place, signals: &StopSignals) -> Result<(), Failure> {

@@ -156,6 +156,11 @@ pub(super) fn end_child() -> MutexGuard<'static, Option<Pid>> {
     running_server
 }
 
+/// Returns, unless another thread is [ending](end_child) this process: what failed then failed because of that.
+pub(super) fn stay_if_ending() {
+    drop(running());
+}
+
 fn running() -> MutexGuard<'static, Option<Pid>> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }

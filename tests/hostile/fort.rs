@@ -9,7 +9,7 @@ use rustix::process::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::process::{operator_key, text};
+use crate::process::{license_key, operator_key, text, trusted_issuers};
 use crate::server::Server;
 
 pub(crate) const DEBITS: &str = "/v1/organizations/acme/debits";
@@ -33,7 +33,9 @@ impl Fort {
     pub(crate) fn start(settings: &[&str]) -> Self {
         let root = tempfile::tempdir().expect("a temporary directory");
         let (data, key_file) = (root.path().join("data"), root.path().join("operator.key"));
+        let issuers = trusted_issuers(root.path());
         let mut args = vec!["serve", "--data", text(&data), "--operator-key-file", text(&key_file)];
+        args.extend(["--license-issuers", text(&issuers)]);
         args.extend(["--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0", "--log", "error"]);
         args.extend(["--request-timeout-ms", SHORT_MS, "--keep-alive-ms", SHORT_MS]);
         args.extend(settings);
@@ -53,7 +55,7 @@ impl Fort {
             let path = format!("/v1/organizations/acme/cameras/{camera}");
             fort.call("PUT", &path, &fort.admin, &json!({ "network": "n", "cloud_ai": true }));
         }
-        let license = json!({ "key": "K", "licenses": [1_000_000_000_u64] });
+        let license = json!({ "key": license_key(fort.root.path(), "K", &[1_000_000_000]) });
         fort.call("POST", "/v1/organizations/acme/licenses", &fort.admin, &license);
         fort
     }

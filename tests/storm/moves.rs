@@ -1,11 +1,13 @@
 //! License keys and whole pools, added and moved under load: each acknowledged one must be there afterwards.
 
+use std::path::Path;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::client::{Client, Over};
+use crate::process::license_key;
 
 /// Acts of one administrator: they are numbered, and asked for again under their ids until they are acknowledged.
 #[derive(Debug, Default)]
@@ -22,9 +24,14 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// How many of the last transfers are looked at again.
 const LOOKED_AT: usize = 3;
 
-/// Adds license key after license key to `keys`, and tells of every answer.
-pub(crate) fn add_licenses(client: &Client, acts: &mut Acts, over: &Over, answered: &Sender<()>) {
-    acts.go_on(over, answered, |number| add_license(client, number));
+/// Adds license key after license key of the issuer of `folder` to `keys`, and tells of every answer.
+pub(crate) fn add_licenses(
+    client: &Client,
+    folder: &Path,
+    acts: &mut Acts,
+    (over, answered): (&Over, &Sender<()>),
+) {
+    acts.go_on(over, answered, |number| add_license(client, folder, number));
 }
 
 /// Moves a pool to and fro between `left` and `right`, and tells of every answer.
@@ -33,10 +40,10 @@ pub(crate) fn transfer_pools(client: &Client, acts: &mut Acts, over: &Over, answ
 }
 
 /// Afterwards: the lost act is asked for again under its id, and then everything is there exactly once.
-pub(crate) fn expect_licenses(client: &Client, acts: &mut Acts) {
+pub(crate) fn expect_licenses(client: &Client, folder: &Path, acts: &mut Acts) {
     let (held, acknowledged) = (available(client, "keys"), acts.next());
     assert!(held == acknowledged * GRANT || held == (acknowledged + 1) * GRANT, "{held}, {acknowledged}");
-    acts.answers.push(add_license(client, acknowledged).expect("an answer"));
+    acts.answers.push(add_license(client, folder, acknowledged).expect("an answer"));
     assert_eq!(available(client, "keys"), acts.next() * GRANT);
 }
 
@@ -82,8 +89,8 @@ impl Acts {
     }
 }
 
-fn add_license(client: &Client, number: u64) -> Option<Value> {
-    let body = json!({ "key": format!("K-{number}"), "licenses": [GRANT] });
+fn add_license(client: &Client, folder: &Path, number: u64) -> Option<Value> {
+    let body = json!({ "key": license_key(folder, &format!("K-{number}"), &[GRANT]) });
     client.call("POST", "/v1/organizations/keys/licenses", &body)
 }
 

@@ -15,7 +15,7 @@ use crate::debits::{self, CAMERAS_EACH, SENDERS, Sent};
 use crate::faults::{Fault, Load};
 use crate::journal;
 use crate::moves::{self, Acts, MOVED};
-use crate::process::{PATIENCE, operator_key, text, weir};
+use crate::process::{PATIENCE, license_key, operator_key, text, trusted_issuers, weir};
 use crate::server::Server;
 
 const ORGANIZATIONS: [&str; 4] = ["acme", "keys", "left", "right"];
@@ -127,7 +127,8 @@ impl World {
         let (data, key_file) = (self.data(), self.path("operator.key"));
         let mut args = vec!["serve", "--data", text(&data), "--operator-key-file", text(&key_file)];
         args.extend(["--partitions", "2", "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0"]);
-        args.extend(["--log", "warn"]);
+        let issuers = trusted_issuers(self.root.path());
+        args.extend(["--log", "warn", "--license-issuers", text(&issuers)]);
         args.extend(SMALL);
         Server::spawn(within, &args, &self.path("log"))
     }
@@ -184,11 +185,11 @@ impl World {
         let (sender, answered) = channel();
         let (mut licenses, mut transfers) =
             (std::mem::take(&mut self.licenses), std::mem::take(&mut self.transfers));
-        let [[gateway, _], [_, admin]] = clients;
+        let ([[gateway, _], [_, admin]], folder) = (clients, self.root.path());
         let (sent, was_seen) = std::thread::scope(|scope| {
             let _rings = Rings(&over);
             let (over, sender) = (&over, &sender);
-            scope.spawn(|| moves::add_licenses(admin, &mut licenses, over, sender));
+            scope.spawn(|| moves::add_licenses(admin, folder, &mut licenses, (over, sender)));
             scope.spawn(|| moves::transfer_pools(admin, &mut transfers, over, sender));
             let start = |number| scope.spawn(move || debits::send(gateway, number, round, over, sender));
             let senders: Vec<_> = (0..senders).map(start).collect();
@@ -230,7 +231,7 @@ impl World {
         self.tokens += debits::tokens(&acknowledged);
         self.debits += acknowledged.len();
         self.expect_charged(&gateway);
-        moves::expect_licenses(&admin, &mut self.licenses);
+        moves::expect_licenses(&admin, self.root.path(), &mut self.licenses);
         moves::expect_transfers(&admin, &mut self.transfers);
         self.stop(server);
     }
@@ -267,7 +268,8 @@ impl World {
             admin.must("PUT", &path, &json!({ "network": "gate", "cloud_ai": true }));
         }
         for (organization, tokens) in [("acme", 1_000_000_000_000), ("left", MOVED)] {
-            let grant = json!({ "key": format!("first-{organization}"), "licenses": [tokens] });
+            let grant =
+                json!({ "key": license_key(self.root.path(), &format!("first-{organization}"), &[tokens]) });
             admin.must("POST", &format!("/v1/organizations/{organization}/licenses"), &grant);
         }
     }

@@ -18,7 +18,7 @@ use crate::drive::{Loop, Progress, Tally, drive};
 use crate::failure::{Outcome, tell};
 use crate::load::{Above, Choice, Source, Synthetic};
 use crate::number::{fraction, usize_of};
-use crate::target::{Grpc, Http, HttpPlan, Scene, Target, start_server_with};
+use crate::target::{Grpc, Http, Scene, Target, start_server_with};
 
 use sample::{Sample, verdict};
 use transfers::Transfers;
@@ -60,7 +60,7 @@ pub(crate) fn run(args: &SoakArgs) -> Outcome {
         cameras: CAMERAS,
         durability: Durability::Durable,
     };
-    let plan = HttpPlan::Running { address: server.address.clone(), key: server.key.clone() };
+    let plan = server.plan();
     let (http, grpc) = (scene("http"), scene("grpc"));
     let targets: [Box<dyn Target>; 2] =
         [Box::new(Http::new(&plan, &http)?), Box::new(Grpc::new(&plan, Some(&server.grpc_url), &grpc)?)];

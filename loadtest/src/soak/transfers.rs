@@ -32,7 +32,7 @@ impl Transfers {
         let new = json!({ "label": "soak", "role": "admin", "organizations": SIDES });
         let made = wire.call("POST", "/v1/keys", &server.key, &new)?;
         let key = made["key"].as_str().ok_or("a key without its text")?.to_owned();
-        let grant = json!({ "key": "soak", "licenses": [TOKENS] });
+        let grant = json!({ "key": server.license_key("soak", TOKENS)? });
         wire.call("POST", &format!("/v1/organizations/{}/licenses", SIDES[0]), &key, &grant)?;
         let is_over = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&is_over);

@@ -111,6 +111,17 @@ impl Server {
         self.directory.path().join("data")
     }
 
+    /// It, as one that runs already.
+    pub(crate) fn plan(&self) -> HttpPlan {
+        let (address, key, issuer) = (self.address.clone(), self.key.clone(), self.issuer.clone());
+        HttpPlan::Running { address, key, issuer }
+    }
+
+    /// A license key of one license of so many tokens.
+    pub(crate) fn license_key(&self, id: &str, tokens: u64) -> Outcome<String> {
+        Ok(Issuer::open(&self.issuer)?.issue(id, &[(1, Tokens(tokens))], Clock::System.now())?)
+    }
+
     /// Stops it in order; the folder of its data directory.
     pub(crate) fn stop(self) -> Outcome<TempDir> {
         self.service.stop()?;

@@ -23,11 +23,15 @@ pub enum Bug {
     AcceptSecondWriter,
     /// A pool that was moved away keeps its licenses and their tokens.
     RestoreTransferred,
+    /// A reservation that ended gives its tokens back again.
+    FreeReservationTwice,
+    /// A reservation that is asked for again holds its tokens again.
+    CountLeaseTwice,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::AcknowledgeBeforeSync,
         Self::ForgetDedup,
         Self::CreditTwice,
@@ -36,6 +40,8 @@ impl Bug {
         Self::DropDirectorySync,
         Self::AcceptSecondWriter,
         Self::RestoreTransferred,
+        Self::FreeReservationTwice,
+        Self::CountLeaseTwice,
     ];
 }
 

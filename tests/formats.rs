@@ -199,7 +199,7 @@ fn id_charge(slot: u32, tokens: u32, text: &mut Vec<u8>, id: &[u8], time: Timest
 
 fn check_debits(name: &str, charges: &[Charge], text: &[u8]) {
     let mut out = Vec::new();
-    event_codec::encode_debits(&mut out, NUMBER, &Charges { at: at(500), charges, text });
+    event_codec::encode_debits(&mut out, NUMBER, &Charges { at: at(500), charges, text, reservation: None });
     let mut decoded = DecodedDebits::new();
     event_codec::decode_debits(&check(name, &out), &mut decoded).expect("golden bytes are read");
     decoded.resolve(SECRET);
@@ -271,7 +271,7 @@ fn pool() -> Pool {
     let by_id = id_charge(2, 20, &mut text, b"event-1", at(1));
     let exempt = Charge { exempt: true, ..seq_charge(1, 500, 8) };
     let charges = [seq_charge(0, 418, 70), seq_charge(0, 30, 71), seq_charge(0, 7, 60), exempt, by_id];
-    pool.apply_charges(Charges { at: at(500), charges: &charges, text: &text });
+    pool.apply_charges(Charges { at: at(500), charges: &charges, text: &text, reservation: None });
     pool.lsn = Lsn(1_234);
     pool
 }

@@ -40,6 +40,9 @@ use super::supervisor::{self, Rebuilt};
 /// What the requests of one look at the queue weigh at most, in debits: some hundred microseconds of work.
 const LOOK_WEIGHT_MAX: u64 = 8_192;
 
+/// At least how often an organization with open reservations looks whether one expired: the clock may be set meanwhile.
+const SWEEP: Duration = Duration::from_secs(1);
+
 /// How long an arbiter stays awake after a lone request.
 const AWAKE: Duration = Duration::from_micros(100);
 
@@ -62,6 +65,11 @@ pub(crate) struct Local {
 #[rtype(result = "()")]
 pub(crate) struct Drain;
 
+/// A reservation may have expired.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+struct Sweep;
+
 /// The actor.
 pub(crate) struct OrgActor {
     org: Arc<Org>,
@@ -72,6 +80,8 @@ pub(crate) struct OrgActor {
     rebuilds: u64,
     singles: DebitBatch,
     single_replies: Vec<Single>,
+    /// Whether it will be told to look for expired reservations.
+    sweeps: bool,
 }
 
 struct Single {
@@ -91,6 +101,7 @@ impl Handler<Drain> for OrgActor {
             self.discard();
             supervisor::rebuild(&self.org, &self.local.home, self.rebuilds, ctx.address());
         }
+        self.sweep_later(ctx);
         let rests = self.org.rests();
         if !rests {
             look_again(ctx.address());
@@ -108,6 +119,16 @@ impl Handler<Rebuilt> for OrgActor {
         }
         tracing::info!(organization = %self.org.id, "rebuilt the organization from storage; it serves again");
         self.process = Some(OrgProcess::new(*pool));
+        self.org.wake();
+    }
+}
+
+impl Handler<Sweep> for OrgActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Sweep, _: &mut Context<Self>) {
+        self.sweeps = false;
+        self.org.wake();
     }
 }
 
@@ -152,6 +173,7 @@ impl OrgActor {
             rebuilds: 0,
             singles: DebitBatch::default(),
             single_replies: Vec::new(),
+            sweeps: false,
         };
         org.set_actor(actor.start());
         org.wake();
@@ -159,6 +181,7 @@ impl OrgActor {
 
     fn drain(&mut self) {
         let now = self.local.clock.now();
+        self.expire(now);
         let mut budget = LOOK_WEIGHT_MAX;
         while budget > 0
             && let Some(request) = self.org.ingress.pop()
@@ -174,6 +197,24 @@ impl OrgActor {
             }
         }
         self.judge_singles(now);
+    }
+
+    fn expire(&mut self, now: Timestamp) {
+        let Some(process) = &mut self.process else { return };
+        if let Some(event) = process.expire(now) {
+            let mut staged = self.org.partition.staging.lock();
+            stage_event(&mut staged, process, &self.org, &event);
+        }
+    }
+
+    /// Comes back when the next reservation expires, or earlier.
+    fn sweep_later(&mut self, ctx: &mut Context<Self>) {
+        let next = self.process.as_ref().and_then(|process| process.pool().reservations.next_expiry());
+        if let (Some(next), false) = (next, self.sweeps) {
+            let left = next.ms().saturating_sub(self.local.clock.now().ms());
+            ctx.notify_later(Sweep, Duration::from_millis(left).min(SWEEP));
+            self.sweeps = true;
+        }
     }
 
     fn serve(&mut self, request: Request, now: Timestamp) {
@@ -263,7 +304,7 @@ impl OrgActor {
 
     fn message(&mut self, message: ToOrg, now: Timestamp) {
         let Some(process) = &mut self.process else { return };
-        let (event, answer) = process.message(message, now);
+        let Some((event, answer)) = process.message(message, now) else { return };
         let mut staged = self.org.partition.staging.lock();
         if let Some(event) = event {
             stage_event(&mut staged, process, &self.org, &event);

@@ -1,8 +1,9 @@
 //! What may be asked of a pool besides debits.
 
 use super::bindings::UnlimitedLicense;
-use super::ids::{ActorId, CameraId, LicenseId, Name};
+use super::ids::{ActorId, CameraId, LicenseId, Name, ReservationId};
 use super::license::LicenseKey;
+use super::tokens::Tokens;
 
 /// A change that somebody asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +33,22 @@ pub enum Command {
         key: LicenseKey,
         /// Who adds them.
         by: ActorId,
+    },
+    /// Hold tokens back (R12).
+    Reserve {
+        /// Names the reservation, also when it is asked for again.
+        reservation: ReservationId,
+        /// How many.
+        tokens: Tokens,
+        /// After how many milliseconds it expires.
+        ttl_ms: u64,
+        /// Who reserves.
+        by: ActorId,
+    },
+    /// Give back what a reservation still holds.
+    ReleaseReservation {
+        /// The reservation.
+        reservation: ReservationId,
     },
 }
 

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::Slot;
+use super::ids::{ReservationId, Slot};
 use super::limits::{BATCH_DEBITS_MAX, DEBIT_TOKENS_MAX, EVENT_ID_BYTES_MAX, ID_BYTES_MAX};
 use super::refusal::{Invalid, Refusal};
 use super::time::Timestamp;
@@ -137,6 +137,7 @@ pub struct DebitBatch {
     rows: Vec<DebitRow>,
     text: Vec<u8>,
     outcomes: Vec<Outcome>,
+    reservation: Option<ReservationId>,
 }
 
 /// A place in the text of a batch.
@@ -232,13 +233,21 @@ pub struct Charges<'a> {
     pub charges: &'a [Charge],
     /// The text that their event ids stand in.
     pub text: &'a [u8],
+    /// What pays them; the pool where there is none.
+    pub reservation: Option<&'a ReservationId>,
 }
 
 impl DebitBatch {
     /// An empty batch with room for `debits`.
     #[must_use]
     pub fn with_capacity(debits: usize) -> Self {
-        Self { rows: Vec::with_capacity(debits), text: Vec::new(), outcomes: Vec::with_capacity(debits) }
+        let (rows, outcomes) = (Vec::with_capacity(debits), Vec::with_capacity(debits));
+        Self { rows, outcomes, ..Self::default() }
+    }
+
+    /// Says what pays all its debits: a reservation, or the pool where there is none. [`Self::clear`] leaves it to the pool.
+    pub fn pay_by(&mut self, reservation: Option<ReservationId>) {
+        self.reservation = reservation;
     }
 
     /// Adds a debit. A value out of its bounds is judged with the batch: it gets `invalid`, its neighbours
@@ -290,6 +299,7 @@ impl DebitBatch {
         self.rows.clear();
         self.text.clear();
         self.outcomes.clear();
+        self.reservation = None;
     }
 
     /// How many debits it holds.
@@ -329,10 +339,16 @@ impl DebitBatch {
         &self.text
     }
 
+    /// The reservation that pays its debits; the pool does where there is none.
+    #[must_use]
+    pub fn reservation(&self) -> Option<&ReservationId> {
+        self.reservation.as_ref()
+    }
+
     /// The parts that judging needs: rows and text to read, outcomes to write.
-    pub(crate) fn parts(&mut self) -> (&[DebitRow], &[u8], &mut Vec<Outcome>) {
+    pub(crate) fn parts(&mut self) -> (&[DebitRow], (&[u8], Option<&ReservationId>), &mut Vec<Outcome>) {
         self.outcomes.clear();
-        (&self.rows, &self.text, &mut self.outcomes)
+        (&self.rows, (&self.text, self.reservation.as_ref()), &mut self.outcomes)
     }
 }
 

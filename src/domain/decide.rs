@@ -8,11 +8,11 @@ use super::command::{CameraSpec, Command};
 use super::debit::{Charge, ChargeIdentity, DebitRow, FirstOutcome, RowCamera, RowIdentity};
 use super::event::{Cargo, Change};
 use super::hash;
-use super::ids::{ActorId, CameraId, LicenseId, OrgId, Slot, TransferId};
+use super::ids::{ActorId, CameraId, LicenseId, OrgId, ReservationId, Slot, TransferId};
 use super::license::{License, LicenseKey, LicenseStep};
 use super::limits::{
     CAMERA_BINDINGS_MAX, CARGO_BYTES_MAX, EVENT_AHEAD_MS_MAX, POOL_CAMERAS_MAX, POOL_LICENSES_MAX,
-    POOL_NETWORKS_MAX, POOL_TOKENS_MAX,
+    POOL_NETWORKS_MAX, POOL_TOKENS_MAX, RESERVATION_MS_MAX, RESERVATION_MS_MIN, RESERVATIONS_OPEN_MAX,
 };
 use super::pool::Pool;
 use super::refusal::{Invalid, Limit, Refusal};
@@ -38,7 +38,7 @@ enum Known {
     OtherContent,
 }
 
-/// Judges one debit of a batch whose text is `text`.
+/// Judges one debit of a batch whose text is `text`, to be paid by `reservation`, or by the pool where there is none.
 ///
 /// A debit that was carried out before is told as such first of all, whatever the camera's state is now. The
 /// refusals follow in their order of precedence.
@@ -46,7 +46,12 @@ enum Known {
 /// # Errors
 /// The first refusal that applies.
 #[inline]
-pub fn debit(pool: &Pool, row: &DebitRow, text: &[u8], now: Timestamp) -> Result<Verdict, Refusal> {
+pub fn debit(
+    pool: &Pool,
+    row: &DebitRow,
+    (text, reservation): (&[u8], Option<&ReservationId>),
+    now: Timestamp,
+) -> Result<Verdict, Refusal> {
     if let Some(invalid) = row.invalid {
         return Err(Refusal::Invalid(invalid));
     }
@@ -81,7 +86,7 @@ pub fn debit(pool: &Pool, row: &DebitRow, text: &[u8], now: Timestamp) -> Result
     let exempt = camera.flags.has(CameraFlags::BOUND)
         && pool.bindings.exempts(slot, row.kind, row.time.unwrap_or(now));
     if !exempt {
-        check_funds(pool, row.tokens)?;
+        check_funds(pool, reservation, row.tokens.into())?;
     }
     let (time, tokens, kind) = (row.time, row.tokens, row.kind);
     Ok(Verdict::Charge(Charge { slot, identity, time, tokens, print, kind, exempt }))
@@ -98,6 +103,10 @@ pub fn command(pool: &Pool, command: Command, now: Timestamp) -> Result<Option<C
         Command::BindUnlimited { camera, license } => bind(pool, camera, license),
         Command::UnbindUnlimited { license } => unbind(pool, license),
         Command::AddLicenses { key, by } => add_licenses(pool, &key, &by, now),
+        Command::Reserve { reservation, tokens, ttl_ms, by } => {
+            reserve(pool, reservation, (tokens, ttl_ms), by, now)
+        }
+        Command::ReleaseReservation { reservation } => release(pool, reservation),
     }
 }
 
@@ -222,11 +231,46 @@ fn first_outcome(exempt: bool) -> FirstOutcome {
 }
 
 #[inline]
-fn check_funds(pool: &Pool, tokens: u32) -> Result<(), Refusal> {
+fn check_funds(pool: &Pool, reservation: Option<&ReservationId>, tokens: Tokens) -> Result<(), Refusal> {
+    if let Some(reservation) = reservation {
+        return pool.reservations.check(reservation, tokens);
+    }
     if pool.outgoing.is_some() {
         return Err(Refusal::InTransfer);
     }
-    if pool.available() < Tokens::from(tokens) { Err(Refusal::InsufficientTokens) } else { Ok(()) }
+    if pool.available() < tokens { Err(Refusal::InsufficientTokens) } else { Ok(()) }
+}
+
+fn reserve(
+    pool: &Pool,
+    reservation: ReservationId,
+    (tokens, ttl_ms): (Tokens, u64),
+    by: ActorId,
+    now: Timestamp,
+) -> Result<Option<Change>, Refusal> {
+    if !(1..=POOL_TOKENS_MAX).contains(&tokens.0) {
+        return Err(Invalid::Reserved.into());
+    }
+    if !(RESERVATION_MS_MIN..=RESERVATION_MS_MAX).contains(&ttl_ms) {
+        return Err(Invalid::TimeToLive.into());
+    }
+    if let Some(known) = pool.reservations.get(&reservation) {
+        let same = known.reserved == tokens && known.until == known.at.plus_ms(ttl_ms);
+        if !planted::is(Bug::CountLeaseTwice) {
+            return if same { Ok(None) } else { Err(Refusal::Conflict) };
+        }
+    }
+    check_funds(pool, None, tokens)?;
+    if pool.reservations.open() >= RESERVATIONS_OPEN_MAX {
+        return Err(Refusal::LimitReached(Limit::Reservations));
+    }
+    Ok(Some(Change::Reserved { reservation, tokens, until: now.plus_ms(ttl_ms), by }))
+}
+
+fn release(pool: &Pool, reservation: ReservationId) -> Result<Option<Change>, Refusal> {
+    let known = pool.reservations.get(&reservation).ok_or(Refusal::UnknownReservation)?;
+    let changes = known.ended.is_none() || planted::is(Bug::FreeReservationTwice);
+    Ok(changes.then_some(Change::ReservationReleased { reservation }))
 }
 
 fn register_camera(pool: &Pool, spec: CameraSpec) -> Result<Option<Change>, Refusal> {

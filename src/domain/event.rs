@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bindings::UnlimitedLicense;
 use super::hash::HashSecret;
-use super::ids::{ActorId, CameraId, KeyId, LicenseId, Name, OrgId, TransferId};
+use super::ids::{ActorId, CameraId, KeyId, LicenseId, Name, OrgId, ReservationId, TransferId};
 use super::license::License;
 use super::time::Timestamp;
 use super::tokens::Tokens;
@@ -61,6 +61,24 @@ pub enum Change {
         /// The licenses.
         licenses: Vec<License>,
     },
+    /// Tokens are held back until they are settled, released, or their time is over.
+    Reserved {
+        /// The reservation.
+        reservation: ReservationId,
+        /// How many.
+        tokens: Tokens,
+        /// When it expires.
+        until: Timestamp,
+        /// Who reserved.
+        by: ActorId,
+    },
+    /// A reservation was released: what it still held can be spent.
+    ReservationReleased {
+        /// The reservation.
+        reservation: ReservationId,
+    },
+    /// Every open reservation whose time is over at this event expired: what it still held can be spent.
+    ReservationsExpired,
     /// The pool was frozen; its tokens and licenses are in transit to another.
     TransferOutPrepared {
         /// The transfer.

@@ -81,6 +81,11 @@ text_id!(
     Invalid::TransferId
 );
 text_id!(
+    /// Names a reservation; chosen by its caller, who retries under the same name.
+    ReservationId,
+    Invalid::ReservationId
+);
+text_id!(
     /// Names who did an administrative act: an API key's id, or the embedding host.
     ActorId,
     Invalid::ActorId

@@ -6,6 +6,7 @@ use super::camera::CameraFlags;
 use super::ids::{OrgId, Slot};
 use super::pool::Pool;
 use super::registry::{Registry, TransferState};
+use super::reservation::Reservation;
 use super::tokens::Tokens;
 use super::transfer::TransferSide;
 
@@ -24,13 +25,18 @@ pub fn check_pool(pool: &Pool) -> Vec<Violation> {
     let mut found = Vec::new();
     let totals = &pool.totals;
     let came = totals.granted.0 + totals.transferred_in.0;
-    let went = pool.available().0 + pool.in_transit().0 + totals.used.0 + totals.transferred_out.0;
+    let went = pool.balance.0 + pool.in_transit().0 + totals.used.0 + totals.transferred_out.0;
     expect(&mut found, "I1", came == went, || {
         format!("{}: {came} tokens came, {went} are accounted for", pool.id)
     });
     let held = pool.licenses.remaining();
     expect(&mut found, "I1", held == pool.balance, || {
         format!("{}: the licenses hold {held} tokens, the pool {}", pool.id, pool.balance)
+    });
+    let reserved = pool.reservations.known().values().map(Reservation::held).sum::<Tokens>();
+    expect(&mut found, "I7", reserved == pool.reservations.held() && reserved <= pool.balance, || {
+        let held = pool.reservations.held();
+        format!("{}: open reservations hold {reserved} tokens, {held} are held of {}", pool.id, pool.balance)
     });
     let by_network: u64 = pool.networks.iter().map(|network| network.used.0).sum();
     let by_camera: u64 = pool.cameras.iter_from(Slot(0)).map(|(_, _, camera)| camera.used).sum();
@@ -60,7 +66,7 @@ pub fn check_directory<'a>(
     let granted: Tokens = pools.clone().map(|pool| pool.totals.granted).sum();
     let used: Tokens = pools.clone().map(|pool| pool.totals.used).sum();
     let held: Tokens =
-        pools.clone().map(|pool| pool.available().plus(transit_counted_once(registry, pool))).sum();
+        pools.clone().map(|pool| pool.balance.plus(transit_counted_once(registry, pool))).sum();
     expect(&mut found, "I1", granted == used.plus(held), || {
         format!("{granted} tokens were granted, {used} are used and {held} are held")
     });

@@ -58,5 +58,13 @@ pub const GUESSES_MAX: u32 = 100;
 pub const GUESSES_WINDOW_MS: u64 = 10_000;
 /// Most addresses whose calls without a known API key are counted.
 pub const GUESSING_ADDRESSES_MAX: usize = 4_096;
+/// Most reservations of one organization that are open at once.
+pub const RESERVATIONS_OPEN_MAX: usize = 10_000;
+/// How many ended reservations of one organization are remembered, the newest.
+pub const RESERVATIONS_ENDED_MAX: usize = 10_000;
+/// Shortest time to live of a reservation, in milliseconds (1 second).
+pub const RESERVATION_MS_MIN: u64 = 1_000;
+/// Longest time to live of a reservation, in milliseconds (24 hours).
+pub const RESERVATION_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
 /// Most rows one page of a listing holds.
 pub const PAGE_ROWS_MAX: usize = 1_000;

@@ -23,6 +23,7 @@ pub mod limits;
 pub mod pool;
 pub mod refusal;
 pub mod registry;
+pub mod reservation;
 pub mod seq_window;
 pub mod shared;
 pub mod summary;

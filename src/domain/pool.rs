@@ -16,9 +16,10 @@ use super::debit::{Charge, ChargeIdentity, Charges};
 use super::event::{Cargo, Change, Event, OrganizationCreated};
 use super::event_ids::EventIds;
 use super::hash::HashSecret;
-use super::ids::{ActorId, CameraId, KeyId, LicenseId, Lsn, Name, OrgId, TransferId};
+use super::ids::{ActorId, CameraId, KeyId, LicenseId, Lsn, Name, OrgId, ReservationId, TransferId};
 use super::license::{License, LicenseStep, Licenses};
 use super::limits::POOL_TOKENS_MAX;
+use super::reservation::{HowEnded, Reservation, Reservations};
 use super::time::Timestamp;
 use super::tokens::Tokens;
 use super::transfer::TransferSide;
@@ -40,7 +41,7 @@ pub struct Pool {
     pub last_at: Timestamp,
     /// The journal frame of the newest event.
     pub lsn: Lsn,
-    /// Tokens that can be spent.
+    /// Tokens that it has, those included that reservations hold.
     pub balance: Tokens,
     /// What came, went and was used.
     pub totals: Totals,
@@ -58,6 +59,8 @@ pub struct Pool {
     pub keys: BTreeSet<KeyId>,
     /// Event ids charged within the retention.
     pub event_ids: EventIds,
+    /// What holds tokens back.
+    pub reservations: Reservations,
     /// Transfers from and to this pool.
     pub transfers: BTreeMap<TransferId, TransferSide>,
     /// The transfer that freezes the pool, if any.
@@ -68,7 +71,7 @@ pub struct Pool {
 
 /// What came, went and was used, ever.
 ///
-/// I1: granted + transferred in = available + in transit + used + transferred out.
+/// I1: granted + transferred in = available + held + in transit + used + transferred out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// Tokens of licenses added here.
@@ -119,6 +122,7 @@ impl Pool {
             licenses: Licenses::default(),
             keys: BTreeSet::new(),
             event_ids: EventIds::new(),
+            reservations: Reservations::default(),
             transfers: BTreeMap::new(),
             outgoing: None,
             burn: Burn::default(),
@@ -129,7 +133,7 @@ impl Pool {
     #[inline]
     #[must_use]
     pub fn available(&self) -> Tokens {
-        self.balance
+        self.balance.minus(self.reservations.held())
     }
 
     /// Tokens on their way to another organization.
@@ -178,6 +182,13 @@ impl Pool {
         }
     }
 
+    /// Takes what one admitted debit was charged off the reservation that pays it.
+    pub fn settle(&mut self, reservation: &ReservationId, charge: &Charge, at: Timestamp) {
+        if !charge.exempt {
+            self.reservations.settle(reservation, charge.tokens.into(), at);
+        }
+    }
+
     /// Ends a batch of debits that was admitted at `at` and charged `burned` tokens.
     pub fn close_batch(&mut self, at: Timestamp, burned: u64) {
         self.advance(at);
@@ -190,6 +201,9 @@ impl Pool {
     pub fn apply_charges(&mut self, batch: Charges<'_>) {
         for charge in batch.charges {
             self.apply_charge(charge);
+            if let Some(reservation) = batch.reservation {
+                self.settle(reservation, charge, batch.at);
+            }
         }
         let charged = batch.charges.iter().filter(|charge| !charge.exempt);
         self.close_batch(batch.at, charged.map(|charge| u64::from(charge.tokens)).sum());
@@ -212,6 +226,16 @@ impl Pool {
             }
             Change::UnlimitedUnbound { license } => self.unbind(license),
             Change::LicensesAdded { key, licenses } => self.add_licenses(key, licenses),
+            Change::Reserved { reservation, tokens, until, by } => {
+                let (reserved, by) = (*tokens, by.clone());
+                let (settled, at, until, ended) = (Tokens::ZERO, event.at, *until, None);
+                let opened = Reservation { reserved, settled, at, until, by, ended };
+                self.reservations.open_one(reservation, opened);
+            }
+            Change::ReservationReleased { reservation } => {
+                self.reservations.end(reservation, HowEnded::Released, event.at);
+            }
+            Change::ReservationsExpired => self.reservations.expire(event.at),
             Change::TransferOutPrepared { transfer, target, by } => self.prepare_out(transfer, target, by),
             Change::TransferInPrepared { transfer, cargo } => {
                 self.transfers.insert(transfer.clone(), TransferSide::InPrepared { cargo: cargo.clone() });

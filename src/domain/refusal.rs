@@ -22,6 +22,12 @@ pub enum Refusal {
     TooOld,
     /// The id was charged with other content, or the name is taken by something else.
     Conflict,
+    /// The organization has no such reservation, or forgot that it had.
+    UnknownReservation,
+    /// The reservation was settled to its last token, released, or its time is over.
+    ReservationEnded,
+    /// The reservation does not hold as much as the whole debit.
+    ReservationExceeded,
     /// The pool is being moved to another organization; retry.
     InTransfer,
     /// The pool cannot pay the whole debit (R12).
@@ -63,6 +69,12 @@ pub enum Invalid {
     KeyId,
     /// A transfer id.
     TransferId,
+    /// A reservation id.
+    ReservationId,
+    /// A reservation's tokens.
+    Reserved,
+    /// A reservation's time to live.
+    TimeToLive,
     /// The name of an actor.
     ActorId,
     /// A name for people.
@@ -114,6 +126,8 @@ pub enum Limit {
     Bindings,
     /// Organizations of one partition.
     Organizations,
+    /// Open reservations of one organization.
+    Reservations,
     /// API keys of the directory.
     ApiKeys,
 }
@@ -129,6 +143,9 @@ impl Refusal {
             Self::CloudAiDisabled => "cloud_ai_disabled",
             Self::TooOld => "too_old",
             Self::Conflict => "conflict",
+            Self::UnknownReservation => "unknown_reservation",
+            Self::ReservationEnded => "reservation_ended",
+            Self::ReservationExceeded => "reservation_exceeded",
             Self::InTransfer => "in_transfer",
             Self::InsufficientTokens => "insufficient_tokens",
             Self::Busy => "busy",
@@ -176,6 +193,13 @@ impl fmt::Display for Refusal {
             Self::CloudAiDisabled => "the camera's cloud ai is off; switch it on to analyze",
             Self::TooOld => "the id lies before what can be told from a charged one; nothing was charged",
             Self::Conflict => "the id is taken by a request with other content; use a new id for a new event",
+            Self::UnknownReservation => "there is no such reservation; reserve first",
+            Self::ReservationEnded => {
+                "the reservation was settled, released or expired; nothing was charged, reserve again"
+            }
+            Self::ReservationExceeded => {
+                "the reservation does not hold as much as the whole debit; nothing was charged, reserve more"
+            }
             Self::InTransfer => "the pool is being moved to another organization; retry shortly",
             Self::InsufficientTokens => {
                 "the pool cannot pay the whole debit; nothing was charged, add a license"
@@ -215,6 +239,16 @@ impl fmt::Display for Invalid {
             Self::LicenseId => write_id(f, "license id", id),
             Self::KeyId => write_id(f, "license key id", id),
             Self::TransferId => write_id(f, "transfer id", id),
+            Self::ReservationId => write_id(f, "reservation id", id),
+            Self::Reserved => {
+                write!(f, "tokens of a reservation are a whole number from 1 to {}", limits::POOL_TOKENS_MAX)
+            }
+            Self::TimeToLive => write!(
+                f,
+                "the time to live of a reservation is {} to {} ms",
+                limits::RESERVATION_MS_MIN,
+                limits::RESERVATION_MS_MAX
+            ),
             Self::ActorId => write_id(f, "actor id", id),
             Self::Name => {
                 let most = limits::NAME_BYTES_MAX;
@@ -282,6 +316,9 @@ impl fmt::Display for Limit {
             }
             Self::Organizations => {
                 write!(f, "a partition holds at most {} organizations", limits::PARTITION_ORGANIZATIONS_MAX)
+            }
+            Self::Reservations => {
+                write!(f, "an organization has at most {} open reservations", limits::RESERVATIONS_OPEN_MAX)
             }
             Self::ApiKeys => write!(f, "a data directory holds at most {} api keys", limits::API_KEYS_MAX),
         }

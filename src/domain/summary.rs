@@ -22,6 +22,10 @@ pub struct Summary {
     pub name: Name,
     /// Current Available: what the pool can pay now.
     pub available: Tokens,
+    /// Tokens that open reservations hold: neither used nor available.
+    pub held: Tokens,
+    /// Open reservations.
+    pub reservations: usize,
     /// Tokens on their way to another organization.
     pub in_transit: Tokens,
     /// What came, went and was used.
@@ -87,6 +91,8 @@ impl Pool {
             organization: self.id.clone(),
             name: self.name.clone(),
             available: self.available(),
+            held: self.reservations.held(),
+            reservations: self.reservations.open(),
             in_transit: self.in_transit(),
             totals: self.totals,
             licenses: self.licenses.len(),

@@ -11,6 +11,7 @@ pub mod error;
 pub mod licenses;
 pub mod organization;
 pub mod pending;
+pub mod reservations;
 pub mod status;
 pub mod transfers;
 
@@ -24,6 +25,7 @@ pub use licenses::{Grant, LicenseClaim, LicensePreview, LicenseView};
 pub use open::{Meter, NewOrganization, PartitionStatus};
 pub use organization::Organization;
 pub use pending::Pending;
+pub use reservations::{ReservationStatus, ReservationView};
 pub use transfers::TransferView;
 
 pub use crate::actors::engine::PartitionRecovery;
@@ -31,7 +33,9 @@ pub use crate::actors::messages::{BatchReply, DebitReply, Durability, Unavailabl
 pub use crate::domain::bindings::UnlimitedLicense;
 pub use crate::domain::command::CameraSpec;
 pub use crate::domain::debit::{CameraRef, Debit, DebitBatch, FirstOutcome, Identity, Outcome, UsageKind};
-pub use crate::domain::ids::{ActorId, CameraId, KeyId, LicenseId, Lsn, Name, OrgId, Slot, TransferId};
+pub use crate::domain::ids::{
+    ActorId, CameraId, KeyId, LicenseId, Lsn, Name, OrgId, ReservationId, Slot, TransferId,
+};
 pub use crate::domain::license::{LicenseKey, LicenseStatus, LicenseStep};
 pub use crate::domain::pool::NetworkUsage;
 pub use crate::domain::refusal::{Invalid, Limit, Refusal};

@@ -116,7 +116,7 @@ impl Organization {
     /// # Errors
     /// [`Refusal::Forbidden`] unless an administrator asks, or a bound is reached.
     pub async fn register_camera(&self, camera: CameraSpec) -> Result<Lsn, Error> {
-        self.command(Command::RegisterCamera(camera)).await
+        self.command(self.rights.administer, Command::RegisterCamera(camera)).await
     }
 
     /// Removes a camera: its debits are refused from then on. What was charged for it stays, and stays known.
@@ -124,7 +124,7 @@ impl Organization {
     /// # Errors
     /// [`Refusal::Forbidden`] unless an administrator asks, [`Refusal::UnknownCamera`].
     pub async fn remove_camera(&self, camera: CameraId) -> Result<Lsn, Error> {
-        self.command(Command::RemoveCamera { camera }).await
+        self.command(self.rights.administer, Command::RemoveCamera { camera }).await
     }
 
     /// Binds an Unlimited AI License to a camera, or changes its terms (R9).
@@ -133,7 +133,7 @@ impl Organization {
     /// [`Refusal::Forbidden`] unless an administrator asks, [`Refusal::UnknownCamera`], [`Refusal::LicenseInUse`], an empty
     /// validity, or a bound is reached.
     pub async fn bind_unlimited(&self, camera: CameraId, license: UnlimitedLicense) -> Result<Lsn, Error> {
-        self.command(Command::BindUnlimited { camera, license }).await
+        self.command(self.rights.administer, Command::BindUnlimited { camera, license }).await
     }
 
     /// Unbinds an Unlimited AI License; the camera falls back to the pool.
@@ -141,7 +141,7 @@ impl Organization {
     /// # Errors
     /// [`Refusal::Forbidden`] unless an administrator asks, [`Refusal::UnknownLicense`].
     pub async fn unbind_unlimited(&self, license: LicenseId) -> Result<Lsn, Error> {
-        self.command(Command::UnbindUnlimited { license }).await
+        self.command(self.rights.administer, Command::UnbindUnlimited { license }).await
     }
 
     /// The AI Token Summary.
@@ -200,8 +200,25 @@ impl Organization {
         self.org.queue(Request::Panic);
     }
 
-    async fn command(&self, command: Command) -> Result<Lsn, Error> {
-        allow(self.rights.administer)?;
+    pub(super) fn by(&self) -> ActorId {
+        self.rights.by.clone()
+    }
+
+    pub(super) fn may_debit(&self) -> bool {
+        self.rights.debit
+    }
+
+    pub(super) fn may_read(&self) -> bool {
+        self.rights.read
+    }
+
+    pub(super) fn may_administer(&self) -> bool {
+        self.rights.administer
+    }
+
+    /// Carries out a command, if there is the `right` to it.
+    pub(super) async fn command(&self, right: bool, command: Command) -> Result<Lsn, Error> {
+        allow(right)?;
         let permit = self.org.admit(1)?;
         let (reply, pending) = oneshot::channel();
         self.org.submit(Request::Command { command, permit, reply })?;

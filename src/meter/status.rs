@@ -22,16 +22,18 @@ pub fn http(error: &Error) -> u16 {
 pub fn http_of_refusal(refusal: Refusal) -> u16 {
     match refusal {
         Refusal::Invalid(_) => 400,
-        Refusal::InsufficientTokens => 402,
+        Refusal::InsufficientTokens | Refusal::ReservationExceeded => 402,
         Refusal::Forbidden => 403,
         Refusal::UnknownOrganization
         | Refusal::UnknownCamera
         | Refusal::UnknownLicense
+        | Refusal::UnknownReservation
         | Refusal::UnknownTransfer
         | Refusal::UnknownKey => 404,
         Refusal::CloudAiDisabled
         | Refusal::TooOld
         | Refusal::Conflict
+        | Refusal::ReservationEnded
         | Refusal::LicenseIsPermanent
         | Refusal::OrganizationExists
         | Refusal::LicenseKeyClaimed
@@ -60,6 +62,8 @@ pub fn grpc_of_refusal(refusal: Refusal) -> i32 {
     match refusal {
         Refusal::Invalid(_) => grpc_codes::INVALID_ARGUMENT,
         Refusal::InsufficientTokens
+        | Refusal::ReservationEnded
+        | Refusal::ReservationExceeded
         | Refusal::CloudAiDisabled
         | Refusal::LicenseIsPermanent
         | Refusal::LicenseInUse
@@ -68,6 +72,7 @@ pub fn grpc_of_refusal(refusal: Refusal) -> i32 {
         Refusal::UnknownOrganization
         | Refusal::UnknownCamera
         | Refusal::UnknownLicense
+        | Refusal::UnknownReservation
         | Refusal::UnknownTransfer
         | Refusal::UnknownKey => grpc_codes::NOT_FOUND,
         Refusal::TooOld => grpc_codes::OUT_OF_RANGE,

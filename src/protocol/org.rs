@@ -4,6 +4,7 @@ use crate::domain::command::Command;
 use crate::domain::debit::{Charge, Charges, DebitBatch, Outcome};
 use crate::domain::decide::{self, Verdict};
 use crate::domain::event::{Change, Event};
+use crate::domain::ids::TransferId;
 use crate::domain::pool::Pool;
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
@@ -12,9 +13,14 @@ use crate::domain::transfer::TransferSide;
 use super::message::{ToCoordinator, ToOrg};
 
 /// Owns a pool. Every method changes the pool at once; its answer may leave when what it journals is durable.
+///
+/// [`Self::expire`] comes before whatever else is asked at a later time, reads included.
 #[derive(Debug)]
 pub struct OrgProcess {
     pool: Pool,
+    /// The transfer that waits until no reservation is open, and closes the pool to new ones. A restart forgets it: until the
+    /// transfer asks again, new reservations only make it wait longer.
+    waiting: Option<TransferId>,
     charges: Vec<Charge>,
 }
 
@@ -22,7 +28,7 @@ impl OrgProcess {
     /// The process of this pool.
     #[must_use]
     pub fn new(pool: Pool) -> Self {
-        Self { pool, charges: Vec::new() }
+        Self { pool, waiting: None, charges: Vec::new() }
     }
 
     /// The pool.
@@ -42,16 +48,26 @@ impl OrgProcess {
         clock.max(self.pool.last_at)
     }
 
+    /// Ends the reservations whose time is over; the event is to be journaled, none when there are none.
+    pub fn expire(&mut self, clock: Timestamp) -> Option<Event> {
+        let at = self.now(clock);
+        let is_due = self.pool.reservations.is_due(at);
+        is_due.then(|| self.carry_out(Change::ReservationsExpired, at))
+    }
+
     /// Judges and carries out a batch; its outcomes stand in it. The charges are to be journaled when there are any.
     pub fn debits<'a>(&'a mut self, batch: &'a mut DebitBatch, clock: Timestamp) -> Charges<'a> {
-        let at = self.now(clock);
+        let at = self.now_expired(clock);
         self.charges.clear();
         let mut burned = 0;
-        let (rows, text, outcomes) = batch.parts();
+        let (rows, (text, reservation), outcomes) = batch.parts();
         for row in rows {
-            outcomes.push(match decide::debit(&self.pool, row, text, at) {
+            outcomes.push(match decide::debit(&self.pool, row, (text, reservation), at) {
                 Ok(Verdict::Charge(charge)) => {
                     self.pool.apply_charge(&charge);
+                    if let Some(reservation) = reservation {
+                        self.pool.settle(reservation, &charge, at);
+                    }
                     self.charges.push(charge);
                     if charge.exempt {
                         Outcome::Exempt
@@ -67,7 +83,7 @@ impl OrgProcess {
         if !self.charges.is_empty() {
             self.pool.close_batch(at, burned);
         }
-        Charges { at, charges: &self.charges, text: batch.text() }
+        Charges { at, charges: &self.charges, text: batch.text(), reservation: batch.reservation() }
     }
 
     /// Judges and carries out a command; the event is to be journaled, none when nothing changes.
@@ -75,13 +91,40 @@ impl OrgProcess {
     /// # Errors
     /// Why it is refused.
     pub fn command(&mut self, command: Command, clock: Timestamp) -> Result<Option<Event>, Refusal> {
-        let at = self.now(clock);
+        let at = self.now_expired(clock);
+        if let (Some(_), Command::Reserve { reservation, .. }) = (&self.waiting, &command)
+            && self.pool.reservations.get(reservation).is_none()
+        {
+            return Err(Refusal::InTransfer);
+        }
         Ok(decide::command(&self.pool, command, at)?.map(|change| self.carry_out(change, at)))
     }
 
-    /// Answers a message of the coordinator; the event, if any, is to be journaled before the answer leaves.
-    pub fn message(&mut self, message: ToOrg, clock: Timestamp) -> (Option<Event>, ToCoordinator) {
-        let at = self.now(clock);
+    /// Answers a message of the coordinator; the event, if any, is to be journaled before the answer leaves. The order to
+    /// prepare the source is not answered while reservations are open: it comes again.
+    pub fn message(&mut self, message: ToOrg, clock: Timestamp) -> Option<(Option<Event>, ToCoordinator)> {
+        let at = self.now_expired(clock);
+        match &message {
+            ToOrg::PrepareOut { transfer, .. } if self.waits_for_reservations(transfer) => return None,
+            ToOrg::PrepareOut { transfer, .. } | ToOrg::Abort { transfer } => {
+                self.waiting.take_if(|waiting| waiting == transfer);
+            }
+            _ => {}
+        }
+        Some(self.answer(message, at))
+    }
+
+    /// Whether this transfer has to wait until no reservation is open; the pool is closed to new ones then.
+    fn waits_for_reservations(&mut self, transfer: &TransferId) -> bool {
+        let is_new = self.pool.outgoing.is_none() && !self.pool.transfers.contains_key(transfer);
+        let waits = is_new && self.pool.reservations.open() > 0;
+        if waits {
+            self.waiting.get_or_insert_with(|| transfer.clone());
+        }
+        waits
+    }
+
+    fn answer(&mut self, message: ToOrg, at: Timestamp) -> (Option<Event>, ToCoordinator) {
         match message {
             ToOrg::ApplyKey { key, by } => {
                 let id = key.id.clone();
@@ -121,6 +164,13 @@ impl OrgProcess {
                 (event, ToCoordinator::SideEnded { transfer, organization: self.pool.id.clone() })
             }
         }
+    }
+
+    /// The time that a request at `clock` is judged at; no reservation is open beyond its time then.
+    fn now_expired(&self, clock: Timestamp) -> Timestamp {
+        let at = self.now(clock);
+        assert!(!self.pool.reservations.is_due(at), "I7: a reservation is open beyond its time");
+        at
     }
 
     fn carry_out(&mut self, change: Change, at: Timestamp) -> Event {

@@ -5,14 +5,15 @@
 //! - otherwise (`EVENT_IDS`): rows of slot, tokens, kind; a bitmap of the rows that bear event ids; rows of epoch and seq
 //!   for those that do not; the lengths of the event ids; their bytes end to end;
 //! - `TIMES`: a column of 0 for a row without a time, else one more than the zigzag of admission minus event time;
-//! - `EXEMPT`: a bitmap of the exempt rows.
+//! - `EXEMPT`: a bitmap of the exempt rows;
+//! - `RESERVATION`: the length (`u8`) and the text of the id of the reservation that paid them.
 //!
 //! Neither content prints nor hashes of event ids are stored: the first follow from the content, the second from the id under
 //! the secret of the pool ([`DecodedDebits::resolve`]).
 
 use crate::domain::debit::{Charge, ChargeIdentity, Charges, Span, UsageKind};
 use crate::domain::hash::{self, HashSecret};
-use crate::domain::ids::{OrgNumber, Slot};
+use crate::domain::ids::{OrgNumber, ReservationId, Slot};
 use crate::domain::limits::{
     BATCH_DEBITS_MAX, DEBIT_TOKENS_MAX, EVENT_ID_BYTES_MAX, PARTITION_ORGANIZATIONS_MAX, POOL_CAMERAS_MAX,
 };
@@ -31,6 +32,8 @@ const EVENT_IDS: u8 = 1;
 const TIMES: u8 = 2;
 /// Flag: some rows are exempt.
 const EXEMPT: u8 = 4;
+/// Flag: a reservation paid.
+const RESERVATION: u8 = 8;
 
 /// Appends the body of a debit frame.
 ///
@@ -39,7 +42,7 @@ const EXEMPT: u8 = 4;
 pub fn encode_debits(out: &mut Vec<u8>, org: OrgNumber, batch: &Charges<'_>) {
     let charges = batch.charges;
     assert!((1..=FRAME_DEBITS_MAX).contains(&charges.len()), "a frame holds 1 to {FRAME_DEBITS_MAX} debits");
-    let flags = flags_of(charges);
+    let flags = flags_of(charges) | batch.reservation.map_or(0, |_| RESERVATION);
     wire::put_varint(out, u64::from(org.0));
     wire::put_varint(out, batch.at.ms());
     wire::put_varint(out, u64::try_from(charges.len()).expect("bounded above"));
@@ -55,6 +58,10 @@ pub fn encode_debits(out: &mut Vec<u8>, org: OrgNumber, batch: &Charges<'_>) {
     if flags & EXEMPT != 0 {
         wire::put_bitmap(out, charges.iter().map(|charge| charge.exempt));
     }
+    if let Some(id) = batch.reservation {
+        out.push(u8::try_from(id.as_str().len()).expect("an id is short"));
+        out.extend_from_slice(id.as_str().as_bytes());
+    }
 }
 
 /// A debit frame as read; its buffers are reused.
@@ -66,13 +73,15 @@ pub struct DecodedDebits {
     pub at: Timestamp,
     charges: Vec<Charge>,
     text: Vec<u8>,
+    reservation: Option<ReservationId>,
 }
 
 impl DecodedDebits {
     /// Empty buffers.
     #[must_use]
     pub fn new() -> Self {
-        Self { org: OrgNumber(0), at: Timestamp::FIRST, charges: Vec::new(), text: Vec::new() }
+        let (charges, text) = (Vec::new(), Vec::new());
+        Self { org: OrgNumber(0), at: Timestamp::FIRST, charges, text, reservation: None }
     }
 
     /// Fills in the hashes of event ids, which follow from the secret of the organization's pool. Until then
@@ -91,7 +100,8 @@ impl DecodedDebits {
     /// The debits, to be carried out.
     #[must_use]
     pub fn charges(&self) -> Charges<'_> {
-        Charges { at: self.at, charges: &self.charges, text: &self.text }
+        let reservation = self.reservation.as_ref();
+        Charges { at: self.at, charges: &self.charges, text: &self.text, reservation }
     }
 }
 
@@ -117,7 +127,7 @@ pub fn decode_debits(body: &[u8], into: &mut DecodedDebits) -> Result<(), Decode
         return Err(DecodeError("a debit frame's count"));
     }
     let flags = wire::take_u8(from)?;
-    if flags & !(EVENT_IDS | TIMES | EXEMPT) != 0 {
+    if flags & !(EVENT_IDS | TIMES | EXEMPT | RESERVATION) != 0 {
         return Err(DecodeError("a debit frame's flags"));
     }
     if flags & EVENT_IDS == 0 {
@@ -131,6 +141,7 @@ pub fn decode_debits(body: &[u8], into: &mut DecodedDebits) -> Result<(), Decode
     if flags & EXEMPT != 0 {
         take_exempt(from, &mut into.charges)?;
     }
+    into.reservation = if flags & RESERVATION == 0 { None } else { Some(take_reservation(from)?) };
     wire::end(from)?;
     into.charges.iter_mut().try_for_each(finish)
 }
@@ -146,6 +157,12 @@ pub(super) fn take_org(from: &mut &[u8]) -> Result<OrgNumber, DecodeError> {
     } else {
         Err(DecodeError("an organization's number"))
     }
+}
+
+fn take_reservation(from: &mut &[u8]) -> Result<ReservationId, DecodeError> {
+    let len = usize::from(wire::take_u8(from)?);
+    let id = std::str::from_utf8(wire::take(from, len)?).ok().and_then(|id| ReservationId::new(id).ok());
+    id.ok_or(DecodeError("a debit frame's reservation"))
 }
 
 /// Three plain accumulators, put together once: this runs over every debit.

@@ -19,7 +19,7 @@ fn seq_charge(slot: u32, tokens: u32, seq: u64) -> Charge {
 }
 
 fn batch<'a>(charges: &'a [Charge], text: &'a [u8]) -> Charges<'a> {
-    Charges { at: at(AT_MS), charges, text }
+    Charges { at: at(AT_MS), charges, text, reservation: None }
 }
 
 fn encoded(charges: &[Charge], text: &[u8]) -> Vec<u8> {

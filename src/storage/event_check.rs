@@ -7,10 +7,11 @@ use crate::domain::event::{Cargo, Change, Event};
 use crate::domain::ids::KeyId;
 use crate::domain::license::{License, LicenseKey};
 use crate::domain::limits::{
-    API_KEY_ORGANIZATIONS_MAX, KEY_LICENSES_MAX, POOL_LICENSES_MAX, POOL_TOKENS_MAX, RETENTION_MS_MAX,
-    RETENTION_MS_MIN,
+    API_KEY_ORGANIZATIONS_MAX, KEY_LICENSES_MAX, POOL_LICENSES_MAX, POOL_TOKENS_MAX, RESERVATION_MS_MAX,
+    RESERVATION_MS_MIN, RETENTION_MS_MAX, RETENTION_MS_MIN,
 };
 use crate::domain::registry::{RegistryChange, RegistryEvent};
+use crate::domain::time::Timestamp;
 use crate::domain::tokens::Tokens;
 
 use super::decode_error::DecodeError;
@@ -30,9 +31,12 @@ pub fn event(event: &Event) -> Result<(), DecodeError> {
         }
         Change::LicensesAdded { key, licenses } => added(key, licenses),
         Change::TransferInPrepared { cargo: coming, .. } => cargo(coming),
+        Change::Reserved { tokens, until, .. } => reserved(*tokens, event.at, *until),
         Change::CameraRegistered { .. }
         | Change::CameraRemoved { .. }
         | Change::UnlimitedUnbound { .. }
+        | Change::ReservationReleased { .. }
+        | Change::ReservationsExpired
         | Change::TransferOutPrepared { .. }
         | Change::TransferOutClosed { .. }
         | Change::TransferInCredited { .. }
@@ -73,6 +77,13 @@ pub(super) fn licenses(licenses: &[License]) -> Result<Tokens, DecodeError> {
 /// Checks what is in transit.
 pub(super) fn cargo(cargo: &Cargo) -> Result<(), DecodeError> {
     ensure(licenses(&cargo.licenses)? == cargo.tokens, "tokens in transit that its licenses do not hold")
+}
+
+/// Checks a reservation: how much, from when, until when.
+pub(super) fn reserved(tokens: Tokens, at: Timestamp, until: Timestamp) -> Result<(), DecodeError> {
+    ensure((1..=POOL_TOKENS_MAX).contains(&tokens.0), "the tokens of a reservation")?;
+    let fits = at.plus_ms(RESERVATION_MS_MIN) <= until && until <= at.plus_ms(RESERVATION_MS_MAX);
+    ensure(fits, "the time of a reservation")
 }
 
 /// Checks what a license key grants.

@@ -9,6 +9,7 @@ use crate::domain::event::{Change, Event};
 use crate::domain::ids::{CameraId, LicenseId, Lsn, Slot};
 use crate::domain::limits::{
     API_KEYS_MAX, CAMERA_BINDINGS_MAX, POOL_CAMERAS_MAX, POOL_LICENSES_MAX, POOL_NETWORKS_MAX,
+    RESERVATIONS_OPEN_MAX,
 };
 use crate::domain::pool::Pool;
 use crate::domain::registry::{Registry, RegistryChange, RegistryEvent, TransferState};
@@ -36,8 +37,17 @@ pub(super) fn pool(pool: &Pool, event: &Event) -> bool {
             let tokens = licenses.iter().map(|license| license.granted);
             !pool.keys.contains(key) && has_room(pool, tokens, licenses.len())
         }
+        Change::Reserved { reservation, tokens, .. } => {
+            let has_place = pool.reservations.open() < RESERVATIONS_OPEN_MAX;
+            has_place && pool.reservations.get(reservation).is_none() && *tokens <= pool.available()
+        }
+        Change::ReservationReleased { reservation } => {
+            pool.reservations.get(reservation).is_some_and(|known| known.ended.is_none())
+        }
+        Change::ReservationsExpired => pool.reservations.is_due(event.at),
         Change::TransferOutPrepared { transfer, .. } => {
-            pool.outgoing.is_none() && !pool.transfers.contains_key(transfer)
+            let is_new = pool.outgoing.is_none() && !pool.transfers.contains_key(transfer);
+            is_new && pool.reservations.open() == 0
         }
         Change::TransferInPrepared { transfer, cargo } => {
             !pool.transfers.contains_key(transfer) && has_room(pool, [cargo.tokens], cargo.licenses.len())
@@ -106,7 +116,7 @@ mod tests {
     use crate::domain::bindings::UnlimitedLicense;
     use crate::domain::debit::UsageKind;
     use crate::domain::event::{Cargo, OrganizationCreated};
-    use crate::domain::ids::{ActorId, KeyId, Name, OrgId, TransferId};
+    use crate::domain::ids::{ActorId, KeyId, Name, OrgId, ReservationId, TransferId};
     use crate::domain::license::License;
     use crate::domain::limits::{POOL_TOKENS_MAX, RETENTION_MS_DEFAULT};
     use crate::domain::time::Timestamp;
@@ -189,6 +199,21 @@ mod tests {
         check(&[], &[removed.clone(), bound()]);
         check(&[registered(), bound(), bound(), removed.clone()], &[removed, bound()]);
         check(&[added("k", 5)], &[added("k", 5), added("other", POOL_TOKENS_MAX)]);
+    }
+
+    #[test]
+    fn i7_a_reservation_that_holds_what_is_not_there_or_ends_twice_does_not_fit() {
+        let reservation = || ReservationId::new("r").expect("valid");
+        let reserved = |tokens| {
+            let (tokens, until) = (Tokens(tokens), at().plus_ms(1_000));
+            Change::Reserved { reservation: reservation(), tokens, until, by: by() }
+        };
+        let released = Change::ReservationReleased { reservation: reservation() };
+        let out = Change::TransferOutPrepared { transfer: id("t"), target: org(), by: by() };
+        let expired = Change::ReservationsExpired;
+        check(&[added("k", 5)], &[reserved(6), released.clone(), expired.clone()]);
+        check(&[added("k", 5), reserved(5)], &[reserved(1), out.clone(), expired]);
+        check(&[added("k", 5), reserved(5), released.clone()], &[released, reserved(1)]);
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use crate::domain::burn::Burn;
 use crate::domain::ids::Slot;
-use crate::domain::limits::{POOL_TOKENS_MAX, TIMESTAMP_MS_MAX};
+use crate::domain::limits::{
+    POOL_TOKENS_MAX, RESERVATIONS_ENDED_MAX, RESERVATIONS_OPEN_MAX, TIMESTAMP_MS_MAX,
+};
 use crate::domain::pool::{Pool, Totals};
 use crate::domain::tokens::Tokens;
 use crate::domain::transfer::TransferSide;
@@ -20,6 +22,7 @@ pub(super) fn bounds(pool: &Pool) -> Result<(), DecodeError> {
     let ordered = pool.created_at <= pool.last_at && pool.event_ids.horizon() <= pool.last_at;
     ensure(ordered, "a pool older than its creation")?;
     totals(&pool.totals, pool.balance)?;
+    reservations(pool)?;
     let (held, drawn) = pool.licenses.parts();
     ensure(drawn <= event_check::licenses(held)?, "more drawn from licenses than they hold")?;
     let by_camera = pool.cameras.iter_from(Slot(0)).map(|(_, _, camera)| Tokens(camera.used));
@@ -40,6 +43,15 @@ fn totals(totals: &Totals, balance: Tokens) -> Result<(), DecodeError> {
         .iter()
         .all(|count| *count <= COUNT_MAX);
     ensure(counted, "a count that is too high to go on")
+}
+
+fn reservations(pool: &Pool) -> Result<(), DecodeError> {
+    let known = pool.reservations.known();
+    let few = pool.reservations.open() <= RESERVATIONS_OPEN_MAX
+        && known.len() - pool.reservations.open() <= RESERVATIONS_ENDED_MAX;
+    ensure(few, "more reservations than an organization may have")?;
+    ensure(pool.reservations.held() <= pool.balance, "reservations of more tokens than the pool has")?;
+    known.values().try_for_each(|one| event_check::reserved(one.reserved, one.at, one.until))
 }
 
 fn transfers(pool: &Pool) -> Result<(), DecodeError> {

@@ -15,11 +15,12 @@ use crate::domain::camera::CamerasImage;
 use crate::domain::event::OrganizationCreated;
 use crate::domain::event_ids::{self, EventIds, Leaf};
 use crate::domain::hash::HashSecret;
-use crate::domain::ids::{KeyId, Lsn, Name, OrgId, OrgNumber, Slot, TransferId};
+use crate::domain::ids::{KeyId, Lsn, Name, OrgId, OrgNumber, ReservationId, Slot, TransferId};
 use crate::domain::invariants;
 use crate::domain::license::{License, Licenses};
 use crate::domain::limits::{CAMERA_BINDINGS_MAX, POOL_NETWORKS_MAX};
 use crate::domain::pool::{NetworkUsage, Pool, Totals};
+use crate::domain::reservation::{Reservation, Reservations};
 use crate::domain::time::Timestamp;
 use crate::domain::tokens::Tokens;
 use crate::domain::transfer::TransferSide;
@@ -48,7 +49,7 @@ pub struct PoolImage {
     pub last_at: Timestamp,
     /// The journal frame of the newest event.
     pub lsn: Lsn,
-    /// Tokens that can be spent.
+    /// Tokens that it has.
     pub balance: Tokens,
     /// What came, went and was used.
     pub totals: Totals,
@@ -66,6 +67,8 @@ pub struct PoolImage {
     pub event_ids: Vec<Arc<Leaf>>,
     /// The time before which event ids are too old.
     pub horizon: Timestamp,
+    /// What holds tokens back, and what did.
+    pub reservations: Reservations,
     /// Transfers from and to this pool.
     pub transfers: BTreeMap<TransferId, TransferSide>,
     /// The transfer that freezes the pool, if any.
@@ -97,6 +100,7 @@ impl PoolImage {
             keys: pool.keys.clone(),
             event_ids: pool.event_ids.freeze(),
             horizon: pool.event_ids.horizon(),
+            reservations: pool.reservations.clone(),
             transfers: pool.transfers.clone(),
             outgoing: pool.outgoing.clone(),
             burn: pool.burn.clone(),
@@ -127,6 +131,8 @@ pub(super) struct StoredPool<'a> {
     #[serde(borrow, with = "serde_bytes")]
     event_ids: Cow<'a, [u8]>,
     horizon: Timestamp,
+    #[serde(default, skip_serializing_if = "no_reservations")]
+    reservations: Cow<'a, BTreeMap<ReservationId, Reservation>>,
     transfers: Cow<'a, BTreeMap<TransferId, TransferSide>>,
     outgoing: Option<TransferId>,
     burn: Burn,
@@ -166,6 +172,7 @@ impl<'a> StoredPool<'a> {
             keys: Cow::Borrowed(&image.keys),
             event_ids: event_ids::pack(&image.event_ids, image.horizon).into(),
             horizon: image.horizon,
+            reservations: Cow::Borrowed(image.reservations.known()),
             transfers: Cow::Borrowed(&image.transfers),
             outgoing: image.outgoing.clone(),
             burn: image.burn.clone(),
@@ -182,6 +189,8 @@ impl<'a> StoredPool<'a> {
         let bindings = restore_bindings(self.bindings, cameras.slots())?;
         let event_ids =
             EventIds::unpack(&self.event_ids, self.horizon).ok_or(DecodeError("event ids out of order"))?;
+        let reservations = Reservations::from_known(self.reservations.into_owned())
+            .ok_or(DecodeError("reservations that hold more than they may"))?;
         let (organization, name, secret, retention_ms) = (self.id, self.name, self.secret, self.retention_ms);
         let created = OrganizationCreated { organization, name, secret, retention_ms };
         let pool = Pool {
@@ -196,6 +205,7 @@ impl<'a> StoredPool<'a> {
             licenses: Licenses::from_parts(self.licenses.into_owned(), self.drawn),
             keys: self.keys.into_owned(),
             event_ids,
+            reservations,
             transfers: self.transfers.into_owned(),
             outgoing: self.outgoing,
             burn: self.burn,
@@ -205,6 +215,10 @@ impl<'a> StoredPool<'a> {
         ensure(invariants::check_pool(&pool).is_empty(), "a pool whose invariants do not hold")?;
         Ok(pool)
     }
+}
+
+fn no_reservations(reservations: &BTreeMap<ReservationId, Reservation>) -> bool {
+    reservations.is_empty()
 }
 
 fn places(networks: &[NetworkUsage]) -> Result<BTreeMap<Name, u32>, DecodeError> {

@@ -97,7 +97,7 @@ fn apply_debits(pool: &mut Pool, cameras: usize, first: u64, debits: &[(usize, u
             Charge { slot, identity, time, tokens: *tokens, print, kind, exempt }
         })
         .collect();
-    pool.apply_charges(Charges { at: at(200), charges: &charges, text: &text });
+    pool.apply_charges(Charges { at: at(200), charges: &charges, text: &text, reservation: None });
 }
 
 /// A pool whose tokens are on their way to another, and to which others come.

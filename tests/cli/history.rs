@@ -88,10 +88,14 @@ fn i8_a_history_that_was_changed_with_its_checksums_differs_from_the_snapshots_a
     forge(&segment, offset, |body| {
         let (mut decoded, mut forged) = (DecodedDebits::new(), Vec::new());
         event_codec::decode_debits(body, &mut decoded).expect("whole");
-        let Charges { at, charges, text } = decoded.charges();
+        let Charges { at, charges, text, reservation: None } = decoded.charges();
         let mut charges = charges.to_vec();
         charges.iter_mut().for_each(|charge| charge.tokens += 1);
-        event_codec::encode_debits(&mut forged, decoded.org, &Charges { at, charges: &charges, text });
+        event_codec::encode_debits(
+            &mut forged,
+            decoded.org,
+            &Charges { at, charges: &charges, text, reservation: None },
+        );
         forged
     });
     let ended = weir(&["verify", text(&scene.data()), "--json"]);

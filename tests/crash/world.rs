@@ -248,7 +248,7 @@ impl<'a> World<'a> {
             return;
         };
         let (now, part) = (self.ledger.now, &mut self.parts[partition]);
-        let (event, answer) = part.orgs[at].message(message, now);
+        let Some((event, answer)) = part.orgs[at].message(message, now) else { return };
         if let Some(event) = &event {
             part.append_event(at, event);
         }

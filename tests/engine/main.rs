@@ -12,6 +12,7 @@ mod identity;
 mod lifecycle;
 mod load;
 mod missing;
+mod reservations;
 mod rules;
 mod supervision;
 mod support;

@@ -1,25 +1,13 @@
 //! R1 to R6 and R11: licenses, who may do what with them, and moving all of them.
 
 use tokenweir::domain::limits::POOL_TOKENS_MAX;
-use tokenweir::meter::{
-    Config, LicenseStatus, Meter, Name, NewApiKey, Principal, Role, Tokens, TransferState, Until,
-};
+use tokenweir::meter::{Config, LicenseStatus, Meter, Name, NewApiKey, Role, Tokens, TransferState, Until};
 use tokenweir::storage::SimDisk;
 
 use crate::support::{
-    HOST, START_MS, at, available, code, code_of, config, debit, debit_of, empty_organization, handle, key,
-    open_on, organization, summary, transfer_id,
+    HOST, START_MS, at, available, bearer, code, code_of, config, debit, debit_of, empty_organization,
+    handle, key, open_on, organization, summary, transfer_id,
 };
-
-/// The bearer of a new API key, as the edge would know it.
-async fn bearer(meter: &Meter, role: Role, organizations: &[&str]) -> Principal {
-    let organizations = organizations.iter().map(|id| id.parse().expect("valid")).collect();
-    let new = NewApiKey { label: Name::new("a key").expect("valid"), role, organizations };
-    let (id, secret) = meter.create_api_key(HOST, new).await.expect("allowed");
-    let who = meter.authenticate(&secret).expect("just made");
-    assert_eq!(who.actor(), id);
-    who
-}
 
 #[tokio::test]
 async fn r1_only_an_administrator_of_the_organization_adds_a_license_to_it() {

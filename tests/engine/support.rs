@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokenweir::domain::hash;
 use tokenweir::meter::{
     CameraId, CameraRef, CameraSpec, Config, Debit, Error, Identity, KeyId, LicenseKey, Meter, Name,
-    NewOrganization, OrgId, Organization, Outcome, Principal, Summary, Timestamp, Tokens, TransferId,
-    UsageKind, status,
+    NewApiKey, NewOrganization, OrgId, Organization, Outcome, Principal, Role, Summary, Timestamp, Tokens,
+    TransferId, UsageKind, status,
 };
 use tokenweir::storage::{Disk, SimDisk};
 
@@ -136,4 +136,14 @@ pub(crate) fn aftermaths(disk: &SimDisk) -> Vec<SimDisk> {
     let plans =
         [CrashPlan::LoseUnsynced, CrashPlan::KeepUnsynced, CrashPlan::Seeded(1), CrashPlan::Seeded(2)];
     plans.into_iter().map(|plan| disk.crash(plan)).chain([disk.restart()]).collect()
+}
+
+/// The bearer of a new API key, as the edge would know it.
+pub(crate) async fn bearer(meter: &Meter, role: Role, organizations: &[&str]) -> Principal {
+    let organizations = organizations.iter().map(|id| id.parse().expect("valid")).collect();
+    let new = NewApiKey { label: Name::new("a key").expect("valid"), role, organizations };
+    let (id, secret) = meter.create_api_key(HOST, new).await.expect("allowed");
+    let who = meter.authenticate(&secret).expect("just made");
+    assert_eq!(who.actor(), id);
+    who
 }

@@ -30,7 +30,17 @@ fn table() -> Vec<Row> {
         ("GET", "/v1/organizations/north/licenses", none(), [403, 200, 200, 200]),
         ("GET", "/v1/organizations/north/licenses/sales:KEY-1.1", none(), [403, 200, 200, 200]),
         ("DELETE", "/v1/organizations/north/licenses/sales:KEY-1.1", none(), [403, 409, 403, 403]),
-        ("POST", "/v1/organizations/north/debits", debit, [403, 403, 403, 200]),
+        ("POST", "/v1/organizations/north/debits", debit.clone(), [403, 403, 403, 200]),
+        (
+            "POST",
+            "/v1/organizations/north/reservations",
+            json!({"id": "r", "tokens": 1, "ttl_ms": 60_000}),
+            [403, 403, 403, 200],
+        ),
+        ("GET", "/v1/organizations/north/reservations", none(), [403, 200, 200, 200]),
+        ("GET", "/v1/organizations/north/reservations/r", none(), [403, 200, 200, 200]),
+        ("POST", "/v1/organizations/north/reservations/r/debits", debit, [403, 403, 403, 200]),
+        ("DELETE", "/v1/organizations/north/reservations/r", none(), [403, 200, 403, 200]),
         (
             "POST",
             "/v1/transfers?wait=true",

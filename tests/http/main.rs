@@ -8,5 +8,6 @@ mod license_keys;
 mod lifecycle;
 mod limits;
 mod problems;
+mod reservations;
 mod routes;
 mod transfers;

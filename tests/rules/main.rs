@@ -12,6 +12,7 @@ mod model;
 mod naive;
 mod precedence;
 mod replay;
+mod reservations;
 mod schedules;
 mod support;
 mod transfers;

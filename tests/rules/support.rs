@@ -6,7 +6,7 @@ use tokenweir::domain::bindings::UnlimitedLicense;
 use tokenweir::domain::command::{CameraSpec, Command};
 use tokenweir::domain::debit::{CameraRef, Charge, Charges, Debit, DebitBatch, Identity, Outcome, UsageKind};
 use tokenweir::domain::event::{Event, OrganizationCreated};
-use tokenweir::domain::ids::{ActorId, CameraId, KeyId, LicenseId, Name, OrgId, TransferId};
+use tokenweir::domain::ids::{ActorId, CameraId, KeyId, LicenseId, Name, OrgId, ReservationId, TransferId};
 use tokenweir::domain::invariants;
 use tokenweir::domain::license::LicenseKey;
 use tokenweir::domain::limits::RETENTION_MS_DEFAULT;
@@ -43,6 +43,10 @@ pub(crate) fn license_id(text: &str) -> LicenseId {
 
 pub(crate) fn transfer_id(text: &str) -> TransferId {
     TransferId::new(text).expect("a good transfer id")
+}
+
+pub(crate) fn reservation_id(text: &str) -> ReservationId {
+    ReservationId::new(text).expect("a good reservation id")
 }
 
 pub(crate) fn actor() -> ActorId {
@@ -84,7 +88,7 @@ pub(crate) enum Entry {
     /// Something other than debits.
     Event(Event),
     /// The admitted debits of a batch.
-    Charges { at: Timestamp, charges: Vec<Charge>, text: Vec<u8> },
+    Charges { at: Timestamp, charges: Vec<Charge>, text: Vec<u8>, reservation: Option<ReservationId> },
 }
 
 /// An organization, what it journaled, and its clock.
@@ -126,6 +130,7 @@ impl Org {
 
     /// Carries out a command; whether it changed anything.
     pub(crate) fn command(&mut self, command: Command) -> Result<bool, Refusal> {
+        self.expire();
         let event = self.process.command(command, self.clock)?;
         let changed = event.is_some();
         self.journal.extend(event.map(Entry::Event));
@@ -158,16 +163,42 @@ impl Org {
         self.debits(&[debit])[0]
     }
 
+    /// Holds so many tokens for so many ms; whether that changed anything.
+    pub(crate) fn reserve(&mut self, id: &str, tokens: u64, ttl_ms: u64) -> Result<bool, Refusal> {
+        let (reservation, tokens) = (reservation_id(id), Tokens(tokens));
+        self.command(Command::Reserve { reservation, tokens, ttl_ms, by: actor() })
+    }
+
+    pub(crate) fn release(&mut self, id: &str) -> Result<bool, Refusal> {
+        self.command(Command::ReleaseReservation { reservation: reservation_id(id) })
+    }
+
+    /// Ends the reservations whose time is over, as an actor does before it judges.
+    pub(crate) fn expire(&mut self) {
+        self.journal.extend(self.process.expire(self.clock).map(Entry::Event));
+    }
+
     /// Judges and carries out one batch.
     pub(crate) fn debits(&mut self, debits: &[Debit<'_>]) -> Vec<Outcome> {
+        self.pay(None, debits)
+    }
+
+    /// As [`Self::debits`], to be paid by a reservation.
+    pub(crate) fn settle(&mut self, reservation: &str, debits: &[Debit<'_>]) -> Vec<Outcome> {
+        self.pay(Some(reservation_id(reservation)), debits)
+    }
+
+    fn pay(&mut self, reservation: Option<ReservationId>, debits: &[Debit<'_>]) -> Vec<Outcome> {
+        self.expire();
         let mut batch = DebitBatch::with_capacity(debits.len());
+        batch.pay_by(reservation.clone());
         for debit in debits {
             batch.push(*debit);
         }
-        let Charges { at, charges, text } = self.process.debits(&mut batch, self.clock);
+        let Charges { at, charges, text, .. } = self.process.debits(&mut batch, self.clock);
         if !charges.is_empty() {
             let (charges, text) = (charges.to_vec(), text.to_vec());
-            self.journal.push(Entry::Charges { at, charges, text });
+            self.journal.push(Entry::Charges { at, charges, text, reservation });
         }
         self.check();
         batch.outcomes().to_vec()
@@ -175,10 +206,16 @@ impl Org {
 
     /// Takes a message of the coordinator and answers it.
     pub(crate) fn message(&mut self, message: ToOrg) -> ToCoordinator {
-        let (event, answer) = self.process.message(message, self.clock);
+        self.answer(message).expect("no reservation is open")
+    }
+
+    /// As [`Self::message`]; none when it waits.
+    pub(crate) fn answer(&mut self, message: ToOrg) -> Option<ToCoordinator> {
+        self.expire();
+        let (event, answer) = self.process.message(message, self.clock)?;
         self.journal.extend(event.map(Entry::Event));
         self.check();
-        answer
+        Some(answer)
     }
 
     /// Freezes the pool for `transfer`, as the coordinator asks for it.
@@ -201,8 +238,9 @@ impl Org {
         for entry in &self.journal {
             match entry {
                 Entry::Event(event) => pool.apply(event),
-                Entry::Charges { at, charges, text } => {
-                    pool.apply_charges(Charges { at: *at, charges, text });
+                Entry::Charges { at, charges, text, reservation } => {
+                    let reservation = reservation.as_ref();
+                    pool.apply_charges(Charges { at: *at, charges, text, reservation });
                 }
             }
         }

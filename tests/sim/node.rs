@@ -332,7 +332,7 @@ impl Node {
         };
         let part = &mut self.parts[partition];
         let Some(process) = &mut part.orgs[at] else { return };
-        let (event, answer) = process.message(message, now);
+        let Some((event, answer)) = process.message(message, now) else { return };
         if let Some(event) = event {
             part.append(at, &event);
         }

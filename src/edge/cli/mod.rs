@@ -31,6 +31,7 @@ mod replay_pace;
 mod replay_pump;
 mod replay_tally;
 mod replay_target;
+mod reservations;
 mod restore;
 pub mod serve;
 mod summary;
@@ -72,6 +73,9 @@ pub enum Command {
     License(licenses::LicenseCommand),
     /// Show the AI Token Summary of an organization.
     Summary(summary::SummaryArgs),
+    /// Hold tokens for work whose cost is known only afterwards, list and release what is held.
+    #[command(subcommand, visible_alias = "reservations")]
+    Reservation(reservations::ReservationCommand),
     /// Move a whole pool to another organization, or ask where such a transfer stands.
     #[command(subcommand, visible_alias = "transfers")]
     Transfer(transfers::TransferCommand),
@@ -132,6 +136,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Camera(command) => cameras::run(&command),
         Command::License(command) => licenses::run(&command),
         Command::Summary(args) => summary::run(&args),
+        Command::Reservation(command) => reservations::run(&command),
         Command::Transfer(command) => transfers::run(&command),
         Command::Key(command) => keys::run(&command),
         Command::Verify(args) => verify::run(&args),

@@ -37,6 +37,7 @@ fn text(summary: &Value) -> String {
         line("used", number_field(summary, "used")),
         line("exempt", number_field(summary, "exempt")),
         line("granted", number_field(summary, "granted")),
+        line("held by reservations", number_field(summary, "held")),
         line("in transit", number_field(summary, "in_transit")),
         line("transferred in", number_field(summary, "transferred_in")),
         line("transferred out", number_field(summary, "transferred_out")),

@@ -99,6 +99,7 @@ struct TotalsReport {
     used: u64,
     exempt: u64,
     available: u64,
+    held: u64,
     in_transit: u64,
     debits_charged: u64,
     debits_exempt: u64,
@@ -386,11 +387,13 @@ fn totals_of(pools: &[Pool]) -> TotalsReport {
         totals.used += pool.totals.used.0;
         totals.exempt += pool.totals.exempt.0;
         totals.available += pool.available().0;
+        totals.held += pool.reservations.held().0;
         totals.debits_charged += pool.totals.debits_charged;
         totals.debits_exempt += pool.totals.debits_exempt;
     }
-    // I1 says that what is neither used nor held is in transit; whether it holds is checked apart from this.
-    totals.in_transit = totals.granted.saturating_sub(totals.used).saturating_sub(totals.available);
+    // I1 says that what is neither used nor in a pool is in transit; whether it holds is checked apart from this.
+    let in_pools = totals.available.saturating_add(totals.held);
+    totals.in_transit = totals.granted.saturating_sub(totals.used).saturating_sub(in_pools);
     totals
 }
 
@@ -450,10 +453,11 @@ fn text(report: &Report) -> String {
     }
     let totals = &report.totals;
     lines.push(format!(
-        "granted {} = used {} + available {} + in transit {} (exempt {}), {} debits charged, {} exempt",
+        "granted {} = used {} + available {} + held {} + in transit {} (exempt {}), {} debits charged, {} exempt",
         number(totals.granted),
         number(totals.used),
         number(totals.available),
+        number(totals.held),
         number(totals.in_transit),
         number(totals.exempt),
         number(totals.debits_charged),

@@ -11,9 +11,9 @@ use actix_web::http::header::ContentType;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 
-use crate::meter::{BatchReply, Durability, FirstOutcome, Outcome, Refusal};
+use crate::meter::{BatchReply, Durability, FirstOutcome, Organization, Outcome, Refusal, ReservationId};
 
-use super::auth::{InOrganization, bearer_id};
+use super::auth::{InOrganization, bearer_id, path_id};
 use super::body::{Query, is_encoded, is_other_charset, media_type, with_body};
 use super::debit_rows::{Format, Rows};
 use super::problem::Problem;
@@ -44,6 +44,7 @@ thread_local! {
     static KEPT: RefCell<Vec<Rows>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Debits that the pool pays.
 pub(super) async fn debit(
     request: HttpRequest,
     state: web::Data<State>,
@@ -51,21 +52,44 @@ pub(super) async fn debit(
     options: Query<Options>,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let organization = organization.0;
+    judge_body(request, state, organization.0, (options.0, None), payload).await
+}
+
+/// Debits that the reservation in the path pays.
+pub(super) async fn settle(
+    request: HttpRequest,
+    state: web::Data<State>,
+    organization: InOrganization,
+    options: Query<Options>,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let reservation: ReservationId = path_id(&request, "reservation")?;
+    judge_body(request, state, organization.0, (options.0, Some(reservation)), payload).await
+}
+
+async fn judge_body(
+    request: HttpRequest,
+    state: web::Data<State>,
+    organization: Organization,
+    (options, reservation): (Options, Option<ReservationId>),
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
     organization.check_debit()?;
     let unsupported = || Problem::unsupported_media_type(MEDIA_TYPES);
     let format = Format::of(&media_type(request.headers())).ok_or_else(unsupported)?;
     if is_encoded(request.headers()) || is_other_charset(request.headers()) {
         return Err(unsupported());
     }
-    let durability = match options.0.durability {
+    let durability = match options.durability {
         DurabilityName::Durable => Durability::Durable,
         DurabilityName::Applied => Durability::Applied,
     };
     let most = state.limits.batch_debits_max;
     let judge = |body: web::Bytes| async move {
         let mut rows = take_rows();
-        let judged = match rows.read(format, &body, most) {
+        let read = rows.read(format, &body, most);
+        rows.batch.pay_by(reservation);
+        let judged = match read {
             Ok(()) => organization.send_batch(&mut rows.batch, durability).map_err(Problem::from),
             Err(problem) => Err(problem),
         };

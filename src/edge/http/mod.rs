@@ -19,6 +19,7 @@ mod licenses;
 mod listener;
 mod organizations;
 mod problem;
+mod reservations;
 mod scalar;
 mod seat;
 mod state;
@@ -52,6 +53,7 @@ fn routes(config: &mut web::ServiceConfig) {
             resource("/organizations/{org}/summary", "GET, HEAD").route(read().to(organizations::summary)),
         )
         .configure(camera_routes)
+        .configure(reservation_routes)
         .service(licenses.route(read().to(licenses::list)).route(web::post().to(licenses::add)))
         .service(license.route(read().to(licenses::get)).route(web::delete().to(licenses::remove)))
         .service(resource("/transfers", "POST").route(web::post().to(transfers::begin)))
@@ -85,6 +87,22 @@ fn camera_routes(config: &mut web::ServiceConfig) {
                 .route(web::put().to(cameras::bind))
                 .route(web::delete().to(cameras::unbind)),
         );
+}
+
+fn reservation_routes(config: &mut web::ServiceConfig) {
+    let debits = resource("/organizations/{org}/reservations/{reservation}/debits", "POST");
+    config
+        .service(
+            resource("/organizations/{org}/reservations", "GET, HEAD, POST")
+                .route(read().to(reservations::list))
+                .route(web::post().to(reservations::reserve)),
+        )
+        .service(
+            resource("/organizations/{org}/reservations/{reservation}", "GET, HEAD, DELETE")
+                .route(read().to(reservations::get))
+                .route(web::delete().to(reservations::release)),
+        )
+        .service(debits.route(web::post().to(debits::settle)));
 }
 
 /// A path, and the methods that it answers with when another one is used.

@@ -268,8 +268,10 @@ fn limit_of_value(invalid: Invalid) -> Option<u64> {
         | Invalid::LicenseId
         | Invalid::KeyId
         | Invalid::TransferId
+        | Invalid::ReservationId
         | Invalid::ActorId => count(limits::ID_BYTES_MAX),
-        Invalid::Grant => limits::POOL_TOKENS_MAX,
+        Invalid::Grant | Invalid::Reserved => limits::POOL_TOKENS_MAX,
+        Invalid::TimeToLive => limits::RESERVATION_MS_MAX,
         Invalid::Name => count(limits::NAME_BYTES_MAX),
         Invalid::Tokens => u64::from(limits::DEBIT_TOKENS_MAX),
         Invalid::EventId => count(limits::EVENT_ID_BYTES_MAX),
@@ -290,6 +292,7 @@ fn limit_of_total(limit: Limit) -> u64 {
         Limit::Networks => count(limits::POOL_NETWORKS_MAX),
         Limit::Bindings => count(limits::CAMERA_BINDINGS_MAX),
         Limit::Organizations => u64::from(limits::PARTITION_ORGANIZATIONS_MAX),
+        Limit::Reservations => count(limits::RESERVATIONS_OPEN_MAX),
         Limit::ApiKeys => count(limits::API_KEYS_MAX),
     }
 }

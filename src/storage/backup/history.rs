@@ -237,7 +237,10 @@ fn org_step(place: Place, change: Change) -> Option<Spoken> {
         Change::CameraRegistered { .. }
         | Change::CameraRemoved { .. }
         | Change::UnlimitedBound { .. }
-        | Change::UnlimitedUnbound { .. } => None,
+        | Change::UnlimitedUnbound { .. }
+        | Change::Reserved { .. }
+        | Change::ReservationReleased { .. }
+        | Change::ReservationsExpired => None,
     }
 }
 

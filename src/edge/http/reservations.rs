@@ -1,0 +1,88 @@
+//! Reservations (R12): made, listed and released here; what they pay is sent to `debits` below them.
+
+use actix_web::{HttpRequest, HttpResponse};
+use serde::{Deserialize, Serialize};
+
+use crate::meter::{Action, ActorId, OrgId, ReservationId, ReservationStatus, ReservationView, Tokens};
+
+use super::auth::{Caller, InOrganization, path_id};
+use super::body::{Asks, Json, ok};
+use super::problem::Problem;
+use super::time_text::TimeText;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ToReserve {
+    id: ReservationId,
+    tokens: Tokens,
+    ttl_ms: u64,
+}
+
+impl Asks for ToReserve {
+    fn allow(caller: &Caller, request: &HttpRequest) -> Result<(), Problem> {
+        let organization: OrgId = path_id(request, "org")?;
+        Ok(caller.principal.authorize(Action::Debit(&organization))?)
+    }
+}
+
+#[derive(Serialize)]
+struct ReservationBody {
+    id: ReservationId,
+    status: ReservationStatus,
+    reserved: Tokens,
+    settled: Tokens,
+    held: Tokens,
+    made_at: TimeText,
+    expires_at: TimeText,
+    ended_at: Option<TimeText>,
+    by: ActorId,
+}
+
+#[derive(Serialize)]
+struct List {
+    reservations: Vec<ReservationBody>,
+}
+
+pub(super) async fn reserve(
+    organization: InOrganization,
+    body: Json<ToReserve>,
+) -> Result<HttpResponse, Problem> {
+    let ToReserve { id, tokens, ttl_ms } = body.0;
+    Ok(show(organization.0.reserve(id, tokens, ttl_ms).await?))
+}
+
+pub(super) async fn list(organization: InOrganization) -> Result<HttpResponse, Problem> {
+    let reservations = organization.0.reservations().await?;
+    Ok(ok(List { reservations: reservations.into_iter().map(ReservationBody::from).collect() }))
+}
+
+pub(super) async fn get(request: HttpRequest, organization: InOrganization) -> Result<HttpResponse, Problem> {
+    Ok(show(organization.0.reservation(path_id(&request, "reservation")?).await?))
+}
+
+pub(super) async fn release(
+    request: HttpRequest,
+    organization: InOrganization,
+) -> Result<HttpResponse, Problem> {
+    Ok(show(organization.0.release_reservation(path_id(&request, "reservation")?).await?))
+}
+
+fn show(reservation: ReservationView) -> HttpResponse {
+    ok(ReservationBody::from(reservation))
+}
+
+impl From<ReservationView> for ReservationBody {
+    fn from(reservation: ReservationView) -> Self {
+        Self {
+            id: reservation.id,
+            status: reservation.status,
+            reserved: reservation.reserved,
+            settled: reservation.settled,
+            held: reservation.held,
+            made_at: reservation.made_at.into(),
+            expires_at: reservation.expires_at.into(),
+            ended_at: reservation.ended_at.map(TimeText::from),
+            by: reservation.by,
+        }
+    }
+}

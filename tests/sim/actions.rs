@@ -4,6 +4,9 @@ use tokenweir::storage::sim_disk::SplitMix;
 
 use crate::swarm::{below, below_usize};
 
+/// Longest time to live of a reservation, in milliseconds.
+pub(crate) const RESERVED_MS_MAX: u64 = 120_000;
+
 /// One step of a run. `pick` chooses among what is there, whatever that is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
@@ -47,6 +50,10 @@ pub(crate) enum Action {
     Rebuild { pick: u64 },
     /// A second process wants the directory.
     Second,
+    /// A client reserves tokens, or asks again for some that it reserved before.
+    Reserve { pick: u64, tokens: u64, ttl_ms: u64 },
+    /// A client gives back what a reservation holds.
+    Release { pick: u64 },
 }
 
 impl Action {
@@ -78,7 +85,13 @@ impl Action {
             16 => Self::FailWrite { nth: below(random, 4) },
             17 => Self::FullDisk { bytes: below(random, 4_000) },
             18 => Self::Rebuild { pick },
-            _ => Self::Second,
+            19 => Self::Second,
+            20 => Self::Reserve {
+                pick,
+                tokens: 1 + below(random, 60),
+                ttl_ms: 1_000 + below(random, RESERVED_MS_MAX - 1_000),
+            },
+            _ => Self::Release { pick },
         }
     }
 }

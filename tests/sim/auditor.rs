@@ -2,7 +2,7 @@
 //!
 //! It never looks into a pool or a file. What is acknowledged as durable counts for ever (I3); what is acknowledged as applied
 //! counts until the next crash; no identity is charged twice (I4); sums of a summary agree (I1, I2); a decided transfer stays
-//! decided (I6); frames never go back (I5). When all is asked again in the end there are no doubts left, and every sum is exact (I10).
+//! decided (I6); a reservation pays no more than it was made for and ends once (I7); frames never go back (I5). When all is asked again in the end there are no doubts left, and every sum is exact (I10).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,10 +11,11 @@ use tokenweir::domain::ids::Lsn;
 use tokenweir::domain::limits::SEQ_WINDOW;
 use tokenweir::domain::refusal::Refusal;
 use tokenweir::domain::registry::{Transfer, TransferState};
+use tokenweir::domain::reservation::Reservation;
 use tokenweir::domain::summary::Summary;
 use tokenweir::protocol::coordinator::Answer;
 
-use crate::net::{Item, Reply, Request};
+use crate::net::{Item, Order, Reply, Request};
 use crate::node::RETENTION_MS;
 
 pub(crate) type Check = Result<(), String>;
@@ -26,6 +27,7 @@ pub(crate) struct Auditor {
     /// By key: for which organizations it was claimed, how many tokens it holds, and whose it is.
     keys: BTreeMap<usize, Key>,
     transfers: BTreeMap<usize, Move>,
+    reservations: BTreeMap<usize, Held>,
     /// By partition: the newest frame that a durable reply named.
     lsns: BTreeMap<usize, Lsn>,
     runs: u64,
@@ -51,6 +53,15 @@ struct Seen {
     too_old: bool,
 }
 
+/// What is known of a reservation.
+struct Held {
+    order: Order,
+    /// Where it stood when that was last told.
+    told: Option<Reservation>,
+    /// Whether somebody asked to release it.
+    released: bool,
+}
+
 #[derive(Default)]
 struct Key {
     tokens: u64,
@@ -67,6 +78,22 @@ struct Move {
 
 fn ensure(holds: bool, what: impl FnOnce() -> String) -> Check {
     if holds { Ok(()) } else { Err(what()) }
+}
+
+impl Org {
+    /// Tokens of durable debits that this reservation paid.
+    fn durable_of(&self, paid_by: Option<usize>) -> u64 {
+        self.paid_by(paid_by).filter(|(_, seen)| seen.durable).map(|(item, _)| item.tokens).sum()
+    }
+
+    /// Tokens of debits that this reservation was asked to pay.
+    fn sent_to(&self, paid_by: Option<usize>) -> u64 {
+        self.paid_by(paid_by).map(|(item, _)| item.tokens).sum()
+    }
+
+    fn paid_by(&self, paid_by: Option<usize>) -> impl Iterator<Item = (&Item, &Seen)> {
+        self.debits.iter().filter(move |(item, _)| item.paid_by == paid_by)
+    }
 }
 
 impl Auditor {
@@ -105,6 +132,14 @@ impl Auditor {
                 let known = self.transfers.entry(*id).or_default();
                 (known.source, known.target) = (*source, *target);
             }
+            Request::Reserve(order) => {
+                let held = Held { order: *order, told: None, released: false };
+                self.reservations.entry(order.reservation).or_insert(held);
+            }
+            Request::Release { reservation, .. } => {
+                let known = self.reservations.get_mut(reservation);
+                known.into_iter().for_each(|held| held.released = true);
+            }
             Request::Read { .. } => {}
         }
     }
@@ -124,6 +159,10 @@ impl Auditor {
                     })
                 })
             }
+            Reply::Reservation { org, reservation, answer, lsn } => {
+                self.frame(*org, *lsn)?;
+                self.reservation(*reservation, answer.as_ref())
+            }
             Reply::Claim { key, org, answer } => self.claim(*key, *org, answer),
             Reply::Transfer { id, answer } => self.transfer(*id, answer),
             Reply::Read { org, summary, lsn } => {
@@ -137,10 +176,10 @@ impl Auditor {
     pub(crate) fn doubts(&self) -> Vec<Request> {
         let mut requests = Vec::new();
         for (org, known) in &self.orgs {
-            let items: Vec<_> = known.debits.iter().filter(|(_, seen)| !seen.durable).collect();
-            for part in items.chunks(40) {
-                let items = part.iter().map(|(item, _)| **item).collect();
-                requests.push(Request::Debits { org: *org, items, applied: false });
+            let items = known.debits.iter().filter(|(_, seen)| !seen.durable).map(|(item, _)| *item);
+            let items: Vec<_> = items.collect();
+            for part in items.chunk_by(|a, b| a.paid_by == b.paid_by).flat_map(|alike| alike.chunks(40)) {
+                requests.push(Request::Debits { org: *org, items: part.to_vec(), applied: false });
             }
         }
         for (key, known) in &self.keys {
@@ -179,6 +218,9 @@ impl Auditor {
         });
         let out: u64 = finished.clone().filter(|(one, _)| one.source == org).map(|(_, tokens)| tokens).sum();
         let into: u64 = finished.filter(|(one, _)| one.target == org).map(|(_, tokens)| tokens).sum();
+        ensure(summary.held.0 == 0, || {
+            format!("I7: in the end reservations of org {org} hold {}", summary.held)
+        })?;
         let moved = (totals.transferred_out.0, totals.transferred_in.0, summary.in_transit.0);
         ensure(moved == (out, into, 0), || {
             format!(
@@ -209,6 +251,7 @@ impl Auditor {
     fn debit(&mut self, org: usize, item: &Item, outcome: Outcome, durable: bool) -> Check {
         let (run, latest_ms) = (self.runs, self.latest_ms);
         let moves = self.transfers.values().any(|one| one.source == org);
+        let held = item.paid_by.and_then(|reservation| self.reservations.get(&reservation));
         let known = self.orgs.get_mut(&org).expect("it was created");
         let below = known.highest[&item.camera].saturating_sub(SEQ_WINDOW) > item.number;
         let seen = known.debits.get_mut(item).ok_or("a reply to what was never sent")?;
@@ -218,9 +261,12 @@ impl Auditor {
             Outcome::Charged => {
                 told(!seen.durable, "I3 or I4: charged again after it was durable")?;
                 told(seen.charged_in != Some(run), "I4: charged twice in one run")?;
+                told(item.paid_by.is_none() || held.is_some(), "I7: paid by what nobody reserved")?;
                 seen.charged_in = Some(run);
                 seen.durable = durable;
-                Ok(())
+                let paid = known.durable_of(item.paid_by);
+                let within = held.is_none_or(|held| paid <= held.order.tokens);
+                ensure(within, || format!("I7: a reservation paid {paid}"))
             }
             Outcome::Duplicate(first) => {
                 told(first == FirstOutcome::Charged, "I4: another first outcome")?;
@@ -235,9 +281,57 @@ impl Auditor {
             Outcome::Refused(Refusal::TooOld) => told(below, "I4: too old inside the window"),
             Outcome::Refused(_) if seen.durable => told(false, "I3: refused after it was durable"),
             Outcome::Refused(Refusal::InTransfer) => told(moves, "I6: frozen without a transfer"),
-            Outcome::Refused(Refusal::InsufficientTokens) => Ok(()),
+            Outcome::Refused(Refusal::InsufficientTokens) => told(held.is_none(), "I7: the pool was asked"),
+            Outcome::Refused(Refusal::UnknownReservation) => {
+                told(held.is_none_or(|held| held.told.is_none()), "I3: its reservation is not there")
+            }
+            Outcome::Refused(Refusal::ReservationEnded) => told(held.is_some(), "I7: nothing was reserved"),
+            Outcome::Refused(Refusal::ReservationExceeded) => {
+                let asked = known.sent_to(item.paid_by);
+                told(held.is_some_and(|held| asked > held.order.tokens), "I7: it holds enough")
+            }
             Outcome::Exempt | Outcome::Refused(_) => told(false, "I3: what it rests on was acknowledged"),
         }
+    }
+
+    /// A reservation that was told is there for ever, and one that ended stays as it ended.
+    fn reservation(&mut self, id: usize, answer: Result<&Reservation, &Refusal>) -> Check {
+        let moves = |org| self.transfers.values().any(|one| one.source == org);
+        let Some(held) = self.reservations.get(&id) else {
+            let unknown = answer == Err(&Refusal::UnknownReservation);
+            return ensure(unknown, || format!("I7: reservation {id} is {answer:?}, which nobody ordered"));
+        };
+        let before = held.told.as_ref();
+        let right = match answer {
+            Ok(told) => {
+                told.reserved.0 == held.order.tokens
+                    && told.settled <= told.reserved
+                    && before.is_none_or(|before| before.ended.is_none() || before == told)
+            }
+            Err(Refusal::InTransfer) => before.is_none() && moves(held.order.org),
+            Err(Refusal::UnknownReservation | Refusal::InsufficientTokens) => before.is_none(),
+            Err(_) => false,
+        };
+        ensure(right, || format!("I3 or I7: reservation {id} is {answer:?} after it was {before:?}"))?;
+        if let (Ok(told), Some(held)) = (answer, self.reservations.get_mut(&id)) {
+            held.told = Some(told.clone());
+        }
+        Ok(())
+    }
+
+    /// How much the open reservations of an organization hold at least and at most.
+    fn held(&self, org: usize) -> (u64, u64) {
+        let known = &self.orgs[&org];
+        let of_org = || self.reservations.values().filter(|held| held.order.org == org);
+        let open = |held: &&Held| held.told.as_ref().is_none_or(|told| told.ended.is_none());
+        let most = of_org().filter(open).map(|held| held.order.tokens).sum();
+        let surely = of_org().filter(open).filter(|held| {
+            let until = held.told.as_ref().map(|told| told.until.ms());
+            !held.released && until.is_some_and(|until| self.latest_ms < until)
+        });
+        let least =
+            surely.map(|held| held.order.tokens.saturating_sub(known.sent_to(Some(held.order.reservation))));
+        (least.sum(), most)
     }
 
     fn claim(&mut self, key: usize, org: usize, answer: &Answer) -> Check {
@@ -282,7 +376,7 @@ impl Auditor {
     fn summary(&self, org: usize, summary: &Summary) -> Check {
         let totals = &summary.totals;
         let came = totals.granted.0 + totals.transferred_in.0;
-        let there = summary.available.0 + summary.in_transit.0;
+        let there = summary.available.0 + summary.held.0 + summary.in_transit.0;
         ensure(came == there + totals.used.0 + totals.transferred_out.0, || {
             format!("I1: of org {org} the sums disagree: {there} are there of {totals:?}")
         })?;
@@ -291,6 +385,10 @@ impl Auditor {
         let most: u64 = debits().map(|(item, _)| item.tokens).sum();
         ensure((least..=most).contains(&totals.used.0), || {
             format!("I3 or I4: org {org} has used {}, its debits come to {least} to {most}", totals.used)
+        })?;
+        let (fewest, most) = self.held(org);
+        ensure((fewest..=most).contains(&summary.held.0), || {
+            format!("I7: of org {org} {} are held, its reservations come to {fewest} to {most}", summary.held)
         })?;
         let owned: u64 = self.keys.values().filter(|key| key.owner == Some(org)).map(|key| key.tokens).sum();
         let wanted: u64 =

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use tokenweir::domain::debit::Outcome;
 use tokenweir::domain::ids::{Lsn, OrgId};
+use tokenweir::domain::refusal::Refusal;
 use tokenweir::domain::registry::Registry;
+use tokenweir::domain::reservation::Reservation;
 use tokenweir::domain::summary::Summary;
 use tokenweir::protocol::coordinator::Answer;
 use tokenweir::protocol::message::{ToCoordinator, ToOrg};
@@ -28,11 +30,24 @@ pub(crate) enum Request {
     Claim { key: usize, org: usize, tokens: u64 },
     Transfer { id: usize, source: usize, target: usize },
     Read { org: usize },
+    Reserve(Order),
+    Release { org: usize, reservation: usize },
+}
+
+/// What a client wants to reserve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Order {
+    pub(crate) org: usize,
+    pub(crate) reservation: usize,
+    pub(crate) tokens: u64,
+    pub(crate) ttl_ms: u64,
 }
 
 /// One debit: under which of the identities of its organization, and for how much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Item {
+    /// The reservation that pays it. All items of a batch have one, or none has.
+    pub(crate) paid_by: Option<usize>,
     pub(crate) camera: usize,
     pub(crate) by_event_id: bool,
     pub(crate) number: u64,
@@ -62,6 +77,12 @@ pub(crate) enum Reply {
     Read {
         org: usize,
         summary: Box<Summary>,
+        lsn: Lsn,
+    },
+    Reservation {
+        org: usize,
+        reservation: usize,
+        answer: Result<Reservation, Refusal>,
         lsn: Lsn,
     },
     /// It was neither carried out nor refused, as far as the client knows.

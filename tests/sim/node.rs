@@ -9,7 +9,7 @@ use tokenweir::domain::command::Command;
 use tokenweir::domain::debit::{CameraRef, Debit, DebitBatch, Identity, UsageKind};
 use tokenweir::domain::event::{Change, Event, OrganizationCreated};
 use tokenweir::domain::hash;
-use tokenweir::domain::ids::{ActorId, KeyId, Lsn, Name, OrgId, OrgNumber, TransferId};
+use tokenweir::domain::ids::{ActorId, KeyId, Lsn, Name, OrgId, OrgNumber, ReservationId, TransferId};
 use tokenweir::domain::license::LicenseKey;
 use tokenweir::domain::pool::Pool;
 use tokenweir::domain::registry::Registry;
@@ -23,7 +23,7 @@ use tokenweir::storage::manifest::Stage;
 use tokenweir::storage::snapshot_codec::{self, PartitionImage, PoolImage};
 use tokenweir::storage::{DirectoryLock, Fault, Manifest, Result, SimDisk, event_codec, fixture};
 
-use crate::net::{Envelope, Item, Left, Post, Reply, Request};
+use crate::net::{Envelope, Item, Left, Order, Post, Reply, Request};
 
 /// How long a caller waits for an end that does not come, in milliseconds.
 const PATIENCE_MS: u64 = 10_000;
@@ -67,6 +67,10 @@ pub(crate) fn org_id(org: usize) -> OrgId {
 
 pub(crate) fn camera_id(camera: usize) -> String {
     format!("cam-{camera}")
+}
+
+fn reservation_id(reservation: usize) -> ReservationId {
+    ReservationId::new(&format!("held-{reservation}")).expect("valid")
 }
 
 fn by() -> ActorId {
@@ -262,6 +266,15 @@ impl Node {
         match request {
             Request::Debits { org, items, applied } => self.debits(org, items, applied, now),
             Request::Read { org } => self.read(org, now),
+            Request::Reserve(Order { org, reservation, tokens, ttl_ms }) => {
+                let (id, tokens) = (reservation_id(reservation), Tokens(tokens));
+                let command = Command::Reserve { reservation: id, tokens, ttl_ms, by: by() };
+                self.reserve(org, reservation, command, now);
+            }
+            Request::Release { org, reservation } => {
+                let command = Command::ReleaseReservation { reservation: reservation_id(reservation) };
+                self.reserve(org, reservation, command, now);
+            }
             Request::Claim { key, org, tokens } => {
                 let id = KeyId::new(&format!("key-{key}")).expect("valid");
                 let key_of = LicenseKey { id, grants: vec![Tokens(tokens), Tokens(1)] };
@@ -289,10 +302,12 @@ impl Node {
     fn debits(&mut self, org: usize, items: Vec<Item>, applied: bool, now: Timestamp) {
         let (partition, at) = self.find(&org_id(org)).unwrap_or((0, usize::MAX));
         let (post, part) = (self.post.clone(), &mut self.parts[partition]);
+        part.expire(at, now);
         let Some(process) = part.orgs.get_mut(at).and_then(Option::as_mut) else {
             return post.push(Left::Reply(Reply::Unavailable));
         };
         let mut batch = DebitBatch::default();
+        batch.pay_by(items.first().and_then(|item| item.paid_by).map(reservation_id));
         for item in &items {
             push(&mut batch, item);
         }
@@ -312,6 +327,7 @@ impl Node {
     fn read(&mut self, org: usize, now: Timestamp) {
         let (post, found) = (self.post.clone(), self.find(&org_id(org)));
         let Some((part, process)) = found.and_then(|(partition, at)| {
+            self.parts[partition].expire(at, now);
             let part = &self.parts[partition];
             Some((part, part.orgs[at].as_ref()?))
         }) else {
@@ -320,6 +336,26 @@ impl Node {
         let summary = Box::new(process.pool().summary(process.now(now)));
         let reply = Reply::Read { org, summary, lsn: part.stepped.last_lsn() };
         part.stepped.release(answer(post, reply));
+    }
+
+    /// Carries out a command about a reservation, and answers with where that stands.
+    fn reserve(&mut self, org: usize, reservation: usize, command: Command, now: Timestamp) {
+        let (post, (partition, at)) = (self.post.clone(), self.find(&org_id(org)).expect("created"));
+        let part = &mut self.parts[partition];
+        part.expire(at, now);
+        let Some(process) = &mut part.orgs[at] else {
+            return post.push(Left::Reply(Reply::Unavailable));
+        };
+        let judged = process.command(command, now);
+        let answer = judged.as_ref().map_err(|refusal| *refusal).map(|_| {
+            let known = process.pool().reservations.get(&reservation_id(reservation));
+            known.expect("it was just judged").clone()
+        });
+        if let Ok(Some(event)) = judged {
+            part.append(at, &event);
+        }
+        let reply = Reply::Reservation { org, reservation, answer, lsn: part.stepped.last_lsn() };
+        part.stepped.release(self::answer(post, reply));
     }
 
     fn message(&mut self, org: &OrgId, message: ToOrg, now: Timestamp) {
@@ -331,6 +367,7 @@ impl Node {
                 .for_each(|answer| post.push(Left::Envelope(Envelope::ToCoordinator(answer))));
         };
         let part = &mut self.parts[partition];
+        part.expire(at, now);
         let Some(process) = &mut part.orgs[at] else { return };
         let Some((event, answer)) = process.message(message, now) else { return };
         if let Some(event) = event {
@@ -385,6 +422,14 @@ impl Node {
 }
 
 impl Part {
+    /// What comes before whatever is asked of an organization at a later time.
+    fn expire(&mut self, org: usize, now: Timestamp) {
+        let process = self.orgs.get_mut(org).and_then(Option::as_mut);
+        if let Some(event) = process.and_then(|process| process.expire(now)) {
+            self.append(org, &event);
+        }
+    }
+
     fn append(&mut self, org: usize, event: &Event) {
         let encode = |out: &mut Vec<u8>| event_codec::encode_org_event(out, number(org), event);
         let (kind, version) = (event_codec::ORG_EVENT, event_codec::ORG_EVENT_VERSION);

@@ -23,11 +23,16 @@ pub(crate) struct Swarm {
     weights: [u64; KINDS],
 }
 
-/// How many kinds of action there are. The reservations that are to come will be one more.
-const KINDS: usize = 20;
+/// How many kinds of action there are.
+const KINDS: usize = 22;
+
+/// The kinds that are about reservations. Whether a run has them is drawn apart, so that the seeds that were kept before there
+/// were any are the runs that they were.
+const RESERVATIONS: [usize; 2] = [20, 21];
+const APART: u64 = 145;
 
 /// By kind of action, how likely it is where it is wanted.
-const WEIGHTS: [u64; KINDS] = [30, 3, 3, 8, 40, 3, 3, 4, 40, 40, 8, 12, 6, 2, 2, 1, 1, 1, 2, 1];
+const WEIGHTS: [u64; KINDS] = [30, 3, 3, 8, 40, 3, 3, 4, 40, 40, 8, 12, 6, 2, 2, 1, 1, 1, 2, 1, 10, 3];
 
 /// Kinds that every run has: debits, claims, deliveries, commits, reads.
 const ALWAYS: [usize; 6] = [0, 1, 3, 4, 8, 9];
@@ -36,8 +41,10 @@ impl Swarm {
     /// Draws the kind of run.
     pub(crate) fn draw(random: &mut SplitMix) -> Self {
         let mut weights = WEIGHTS;
+        let reservations = [0, 1, 1, 3][below_usize(&mut SplitMix(random.0 ^ APART), 4)];
+        RESERVATIONS.iter().for_each(|kind| weights[*kind] *= reservations);
         for (kind, weight) in weights.iter_mut().enumerate() {
-            if !ALWAYS.contains(&kind) {
+            if !ALWAYS.contains(&kind) && !RESERVATIONS.contains(&kind) {
                 *weight *= [0, 1, 1, 3][below_usize(random, 4)];
             }
         }

@@ -12,15 +12,16 @@ use tokenweir::domain::hash;
 use tokenweir::domain::ids::{CameraId, Name};
 use tokenweir::domain::invariants;
 use tokenweir::domain::registry::TransferState;
+use tokenweir::domain::reservation::HowEnded;
 use tokenweir::domain::summary::Summary;
 use tokenweir::domain::time::Timestamp;
 use tokenweir::protocol::coordinator::Answer;
 use tokenweir::storage::sim_disk::CrashPlan;
 use tokenweir::storage::{DirectoryLock, Disk as _, SimDisk};
 
-use crate::actions::Action;
+use crate::actions::{Action, RESERVED_MS_MAX};
 use crate::auditor::{Auditor, Check};
-use crate::net::{Envelope, Item, Left, Reply, Request};
+use crate::net::{Envelope, Item, Left, Order, Reply, Request};
 use crate::node::{self, Node, camera_id, org_id};
 use crate::swarm::Swarm;
 
@@ -42,11 +43,14 @@ pub(crate) struct World {
     net: Vec<Envelope>,
     auditor: Auditor,
     now: Timestamp,
+    /// The latest time that any clock ever showed.
+    latest: Timestamp,
     /// By organization: how many debits were sent.
     numbers: BTreeMap<usize, u64>,
     sent: Vec<Request>,
     keys: Vec<Request>,
     moves: Vec<Request>,
+    orders: Vec<Order>,
     /// What a crash that is under way will leave.
     plan: u64,
     sick: u64,
@@ -72,10 +76,12 @@ impl World {
             net: Vec::new(),
             auditor: Auditor::default(),
             now: Timestamp::from_ms(START_MS).expect("in range"),
+            latest: Timestamp::from_ms(START_MS).expect("in range"),
             numbers: BTreeMap::new(),
             sent: Vec::new(),
             keys: Vec::new(),
             moves: Vec::new(),
+            orders: Vec::new(),
             plan: 0,
             sick: 0,
             live: None,
@@ -131,6 +137,7 @@ impl World {
         self.crash(1)?;
         for _ in 0..3 {
             self.pump()?;
+            self.pass_reservations()?;
             let doubts = self.auditor.doubts();
             self.net.extend(doubts.into_iter().map(Envelope::Request));
         }
@@ -148,11 +155,26 @@ impl World {
         if granted == there { Ok(()) } else { Err(format!("I1: {granted} were granted, {there} are there")) }
     }
 
+    /// So much time passes that no reservation is open any more, and what waited for that goes on.
+    fn pass_reservations(&mut self) -> Check {
+        self.latest = self.latest.plus_ms(RESERVED_MS_MAX);
+        self.now = self.latest;
+        self.auditor.time(self.now.ms());
+        self.nodes.iter_mut().for_each(|node| node.tick(self.now));
+        self.pump()
+    }
+
     fn act(&mut self, action: Action) -> Check {
         match action {
             Action::Debits { pick, count, retry, applied } => self.send_debits(pick, count, retry, applied),
             Action::Claim { pick, tokens } => self.claim(pick, tokens),
             Action::Transfer { pick } => self.send_transfer(pick),
+            Action::Reserve { pick, tokens, ttl_ms } => self.reserve(pick, tokens, ttl_ms),
+            Action::Release { pick } => {
+                if let Some(Order { org, reservation, .. }) = self.some_order(pick) {
+                    self.net.push(Envelope::Request(Request::Release { org, reservation }));
+                }
+            }
             Action::Read { pick } => {
                 let org = place(pick, self.swarm.organizations);
                 self.net.push(Envelope::Request(Request::Read { org }));
@@ -170,6 +192,7 @@ impl World {
             Action::Tick => self.nodes.iter_mut().for_each(|node| node.tick(self.now)),
             Action::Clock { back, ms } => {
                 self.now = if back { self.now.minus_ms(ms) } else { self.now.plus_ms(ms) };
+                self.latest = self.latest.max(self.now);
                 self.auditor.time(self.now.ms());
                 self.count(if back { "clock set back" } else { "clock went on" });
             }
@@ -229,9 +252,12 @@ impl World {
         let request = if retry < self.swarm.retries && !self.sent.is_empty() {
             self.sent[place(pick, self.sent.len())].clone()
         } else {
-            let org = place(pick, self.swarm.organizations);
+            let paid_by = self.some_order(pick / 3).filter(|_| pick.is_multiple_of(3));
+            let org = paid_by.map_or(place(pick, self.swarm.organizations), |order| order.org);
+            let paid_by = paid_by.map(|order| order.reservation);
             let before = self.numbers.get(&org).copied().unwrap_or_default();
             let item = |n: u64| Item {
+                paid_by,
                 camera: place(pick / 11 + n, CAMERAS),
                 by_event_id: [false, true, (pick + n) & 1 == 0][place(self.swarm.event_ids, 3)],
                 number: before + n,
@@ -257,6 +283,22 @@ impl World {
         };
         self.keys.push(request.clone());
         self.net.push(Envelope::Request(request));
+    }
+
+    fn some_order(&self, pick: u64) -> Option<Order> {
+        self.orders.get(place(pick, self.orders.len())).copied()
+    }
+
+    fn reserve(&mut self, pick: u64, tokens: u64, ttl_ms: u64) {
+        let new = Order {
+            org: place(pick / 4, self.swarm.organizations),
+            reservation: self.orders.len(),
+            tokens,
+            ttl_ms,
+        };
+        let order = self.some_order(pick).filter(|_| pick.is_multiple_of(4)).unwrap_or(new);
+        self.orders.push(order);
+        self.net.push(Envelope::Request(Request::Reserve(order)));
     }
 
     fn send_transfer(&mut self, pick: u64) {
@@ -469,6 +511,15 @@ impl World {
                 TransferState::Aborted => "transfer aborted",
                 _ => "transfer open",
             }),
+            Reply::Reservation { answer: Err(refusal), .. } => self.count(refusal.code()),
+            Reply::Reservation { answer: Ok(told), .. } => {
+                self.count(match told.ended.map(|ended| ended.how) {
+                    None => "reservation open",
+                    Some(HowEnded::Settled) => "reservation settled",
+                    Some(HowEnded::Released) => "reservation released",
+                    Some(HowEnded::Expired) => "reservation expired",
+                });
+            }
             Reply::Claim { answer: Answer::Refused(refusal), .. } => self.count(refusal.code()),
             Reply::Unavailable => self.count("unavailable"),
             Reply::Claim { .. } | Reply::Transfer { .. } | Reply::Read { .. } => {}

@@ -10,7 +10,7 @@ use tokenweir::domain::debit::{Charge, ChargeIdentity, Charges, Span, UsageKind}
 use tokenweir::domain::event::{Cargo, Change, Event, OrganizationCreated};
 use tokenweir::domain::hash;
 use tokenweir::domain::ids::{
-    ActorId, CameraId, KeyId, LicenseId, Lsn, Name, OrgId, OrgNumber, Slot, TransferId,
+    ActorId, CameraId, KeyId, LicenseId, Lsn, Name, OrgId, OrgNumber, ReservationId, Slot, TransferId,
 };
 use tokenweir::domain::license::{License, LicenseStep};
 use tokenweir::domain::pool::Pool;
@@ -67,6 +67,19 @@ fn transfer() -> TransferId {
     TransferId::new("transfer-1").expect("valid")
 }
 
+fn reservation() -> ReservationId {
+    ReservationId::new("job-1").expect("valid")
+}
+
+fn reserved() -> Change {
+    Change::Reserved {
+        reservation: reservation(),
+        tokens: Tokens(5_000_000_000),
+        until: at(60_007),
+        by: actor(),
+    }
+}
+
 fn license(n: usize, granted: u64, moved_by: Option<TransferId>) -> License {
     let added = LicenseStep { at: at(1), organization: org("acme"), by: actor(), transfer: None };
     let moved = |transfer| LicenseStep {
@@ -109,6 +122,9 @@ fn change_name(change: &Change) -> &'static str {
         Change::UnlimitedBound { .. } => "unlimited_bound",
         Change::UnlimitedUnbound { .. } => "unlimited_unbound",
         Change::LicensesAdded { .. } => "licenses_added",
+        Change::Reserved { .. } => "reserved",
+        Change::ReservationReleased { .. } => "reservation_released",
+        Change::ReservationsExpired => "reservations_expired",
         Change::TransferOutPrepared { .. } => "transfer_out_prepared",
         Change::TransferInPrepared { .. } => "transfer_in_prepared",
         Change::TransferOutClosed { .. } => "transfer_out_closed",
@@ -126,6 +142,9 @@ fn changes() -> Vec<Change> {
         Change::UnlimitedBound { camera: camera(1), license: unlimited(UsageKind::VideoSummary) },
         Change::UnlimitedUnbound { license: unlimited(UsageKind::VideoSummary).id },
         Change::LicensesAdded { key: key(), licenses },
+        reserved(),
+        Change::ReservationReleased { reservation: reservation() },
+        Change::ReservationsExpired,
         Change::TransferOutPrepared { transfer: transfer(), target: org("other"), by: actor() },
         Change::TransferInPrepared { transfer: transfer(), cargo: cargo() },
         Change::TransferOutClosed { transfer: transfer() },
@@ -198,14 +217,19 @@ fn id_charge(slot: u32, tokens: u32, text: &mut Vec<u8>, id: &[u8], time: Timest
 }
 
 fn check_debits(name: &str, charges: &[Charge], text: &[u8]) {
+    check_debits_paid_by(None, name, charges, text);
+}
+
+fn check_debits_paid_by(reservation: Option<&ReservationId>, name: &str, charges: &[Charge], text: &[u8]) {
     let mut out = Vec::new();
-    event_codec::encode_debits(&mut out, NUMBER, &Charges { at: at(500), charges, text, reservation: None });
+    event_codec::encode_debits(&mut out, NUMBER, &Charges { at: at(500), charges, text, reservation });
     let mut decoded = DecodedDebits::new();
     event_codec::decode_debits(&check(name, &out), &mut decoded).expect("golden bytes are read");
     decoded.resolve(SECRET);
     assert_eq!((decoded.org, decoded.at), (NUMBER, at(500)));
     assert_eq!(decoded.charges().charges, charges);
     assert_eq!(decoded.charges().text, text);
+    assert_eq!(decoded.charges().reservation, reservation);
 }
 
 #[test]
@@ -250,6 +274,7 @@ fn debit_frames_keep_their_bytes_with_each_optional_column() {
         [id_charge(5, 10, &mut text, b"event-1", at(1)), id_charge(6, 20, &mut text, &[0xff; 128], at(2))];
     check_debits("debits_event_ids", &ids, &text);
     check_debits("debits_mixed", &[seq[0], ids[0], exempt[1], ids[1], seq[2]], &text);
+    check_debits_paid_by(Some(&reservation()), "debits_reservation", &seq, &[]);
 }
 
 fn pool() -> Pool {
@@ -295,6 +320,27 @@ fn moving() -> Pool {
     pool
 }
 
+/// A pool with a reservation that is open and settled in part, one that was released, and one that expired.
+fn reserving() -> Pool {
+    let mut pool = pool();
+    let named = |name: &str| ReservationId::new(name).expect("valid");
+    let held = |name: &str, ms: u64| {
+        let (reservation, by) = (named(name), actor());
+        Change::Reserved { reservation, tokens: Tokens(300), until: at(600 + ms), by }
+    };
+    for change in [held("open", 60_000), held("released", 60_000), held("expired", 1_000)] {
+        pool.apply(&Event { at: at(600), change });
+    }
+    pool.apply(&Event {
+        at: at(700),
+        change: Change::ReservationReleased { reservation: named("released") },
+    });
+    let (charges, paid_by) = ([seq_charge(0, 25, 72)], named("open"));
+    pool.apply_charges(Charges { at: at(800), charges: &charges, text: &[], reservation: Some(&paid_by) });
+    pool.apply(&Event { at: at(1_600), change: Change::ReservationsExpired });
+    pool
+}
+
 fn registry() -> Registry {
     let mut registry = Registry { lsn: Lsn(99), ..Registry::default() };
     for change in registry_changes() {
@@ -316,10 +362,15 @@ fn a_snapshot_keeps_its_bytes() {
         (OrgNumber(1), pool()),
         (NUMBER, moving()),
     ];
-    let golden = check("snapshot", &image(&mut pools, Some(registry())));
-    let mut decoded = snapshot_codec::decode(&golden).expect("golden bytes are read");
-    assert_eq!(decoded.registry, Some(registry()));
-    assert!(image(&mut decoded.pools, decoded.registry) == golden, "I8: equal pools give equal bytes");
+    for (name, pools, registry) in [
+        ("snapshot", &mut pools[..], Some(registry())),
+        ("snapshot_reservations", &mut [(OrgNumber(0), reserving())], None),
+    ] {
+        let golden = check(name, &image(pools, registry.clone()));
+        let mut decoded = snapshot_codec::decode(&golden).expect("golden bytes are read");
+        assert_eq!(decoded.registry, registry);
+        assert!(image(&mut decoded.pools, decoded.registry) == golden, "I8: equal pools give equal bytes");
+    }
 }
 
 /// A data directory of known identity on the real disk.

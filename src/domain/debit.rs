@@ -174,6 +174,15 @@ pub struct DebitRow {
     pub(crate) invalid: Option<Invalid>,
 }
 
+/// What the rows of a batch have in common.
+#[derive(Clone, Copy, Debug)]
+pub struct InCommon<'a> {
+    /// The text that their ids stand in.
+    pub text: &'a [u8],
+    /// What pays them; the pool where there is none.
+    pub reservation: Option<&'a ReservationId>,
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum RowCamera {
     Slot(Slot),
@@ -346,9 +355,10 @@ impl DebitBatch {
     }
 
     /// The parts that judging needs: rows and text to read, outcomes to write.
-    pub(crate) fn parts(&mut self) -> (&[DebitRow], (&[u8], Option<&ReservationId>), &mut Vec<Outcome>) {
+    pub(crate) fn parts(&mut self) -> (&[DebitRow], InCommon<'_>, &mut Vec<Outcome>) {
         self.outcomes.clear();
-        (&self.rows, (&self.text, self.reservation.as_ref()), &mut self.outcomes)
+        let common = InCommon { text: &self.text, reservation: self.reservation.as_ref() };
+        (&self.rows, common, &mut self.outcomes)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::planted::{self, Bug};
 use super::bindings::UnlimitedLicense;
 use super::camera::{Camera, CameraFlags};
 use super::command::{CameraSpec, Command};
-use super::debit::{Charge, ChargeIdentity, DebitRow, FirstOutcome, RowCamera, RowIdentity};
+use super::debit::{Charge, ChargeIdentity, DebitRow, FirstOutcome, InCommon, RowCamera, RowIdentity};
 use super::event::{Cargo, Change};
 use super::hash;
 use super::ids::{ActorId, CameraId, LicenseId, OrgId, ReservationId, Slot, TransferId};
@@ -38,7 +38,7 @@ enum Known {
     OtherContent,
 }
 
-/// Judges one debit of a batch whose text is `text`, to be paid by `reservation`, or by the pool where there is none.
+/// Judges one debit of a batch.
 ///
 /// A debit that was carried out before is told as such first of all, whatever the camera's state is now. The
 /// refusals follow in their order of precedence.
@@ -49,7 +49,7 @@ enum Known {
 pub fn debit(
     pool: &Pool,
     row: &DebitRow,
-    (text, reservation): (&[u8], Option<&ReservationId>),
+    InCommon { text, reservation }: InCommon<'_>,
     now: Timestamp,
 ) -> Result<Verdict, Refusal> {
     if let Some(invalid) = row.invalid {

@@ -190,7 +190,11 @@ impl Pool {
     }
 
     /// Ends a batch of debits that was admitted at `at` and charged `burned` tokens.
+    ///
+    /// # Panics
+    /// When debits were paid from what reservations hold: that is a broken invariant (I7).
     pub fn close_batch(&mut self, at: Timestamp, burned: u64) {
+        assert!(self.reservations.held() <= self.balance, "I7: what is held is not spent");
         self.advance(at);
         if burned > 0 {
             self.burn.add(burned, at);

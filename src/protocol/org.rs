@@ -60,12 +60,12 @@ impl OrgProcess {
         let at = self.now_expired(clock);
         self.charges.clear();
         let mut burned = 0;
-        let (rows, (text, reservation), outcomes) = batch.parts();
+        let (rows, common, outcomes) = batch.parts();
         for row in rows {
-            outcomes.push(match decide::debit(&self.pool, row, (text, reservation), at) {
+            outcomes.push(match decide::debit(&self.pool, row, common, at) {
                 Ok(Verdict::Charge(charge)) => {
                     self.pool.apply_charge(&charge);
-                    if let Some(reservation) = reservation {
+                    if let Some(reservation) = common.reservation {
                         self.pool.settle(reservation, &charge, at);
                     }
                     self.charges.push(charge);

@@ -152,7 +152,11 @@ fn a_head_out_of_its_bounds_is_refused() {
         (body(7, 0, 1, 0), "time"),
         (body(7, AT_MS, 0, 0), "count"),
         (body(7, AT_MS, too_many, 0), "count"),
-        (body(7, AT_MS, 1, 8), "flags"),
+        (body(7, AT_MS, 1, 16), "flags"),
+        (body(7, AT_MS, 1, RESERVATION), "cut off"),
+        ([body(7, AT_MS, 1, RESERVATION), vec![0]].concat(), "reservation"),
+        ([body(7, AT_MS, 1, RESERVATION), vec![1, b' ']].concat(), "reservation"),
+        ([body(7, AT_MS, 1, RESERVATION), vec![1, 0xff]].concat(), "reservation"),
         ([body(7, AT_MS, 1, 0), vec![0]].concat(), "follow after the end"),
         ([body(7, AT_MS, 1, TIMES), vec![0, 0]].concat(), "flag for times without any"),
         ([body(7, AT_MS, 1, EXEMPT), vec![0]].concat(), "flag for exempt rows without any"),
@@ -160,6 +164,21 @@ fn a_head_out_of_its_bounds_is_refused() {
         let refused = decode(&bad).expect_err(what);
         assert!(refused.to_string().contains(what), "{what}: {refused}");
     }
+}
+
+#[test]
+fn r12_the_reservation_that_paid_comes_back_and_does_not_stay_in_the_buffer() {
+    let charges = [seq_charge(1, 2, 3), seq_charge(1, 2, 4)];
+    let id = ReservationId::new(&"r".repeat(64)).expect("valid");
+    let (mut body, mut decoded) = (Vec::new(), DecodedDebits::new());
+    encode_debits(&mut body, OrgNumber(7), &Charges { reservation: Some(&id), ..batch(&charges, &[]) });
+    decode_debits(&body, &mut decoded).expect("just written");
+    assert_eq!((decoded.charges().reservation, decoded.charges().charges), (Some(&id), &charges[..]));
+    for cut in 0..body.len() {
+        assert!(decode_debits(&body[..cut], &mut DecodedDebits::new()).is_err(), "cut at {cut}");
+    }
+    decode_debits(&encoded(&charges, &[]), &mut decoded).expect("just written");
+    assert_eq!(decoded.charges().reservation, None);
 }
 
 #[test]

@@ -6,9 +6,9 @@ use super::*;
 use crate::domain::bindings::UnlimitedLicense;
 use crate::domain::debit::UsageKind;
 use crate::domain::event::{Cargo, Change, OrganizationCreated};
-use crate::domain::ids::{ActorId, CameraId, KeyId, LicenseId, Name, OrgId, TransferId};
+use crate::domain::ids::{ActorId, CameraId, KeyId, LicenseId, Name, OrgId, ReservationId, TransferId};
 use crate::domain::license::{License, LicenseStep};
-use crate::domain::limits::{KEY_LICENSES_MAX, POOL_TOKENS_MAX, RETENTION_MS_DEFAULT};
+use crate::domain::limits::{KEY_LICENSES_MAX, POOL_TOKENS_MAX, RESERVATION_MS_MAX, RETENTION_MS_DEFAULT};
 use crate::domain::registry::{RegistryChange, Role};
 use crate::domain::time::Timestamp;
 use crate::domain::tokens::Tokens;
@@ -56,6 +56,11 @@ fn coming(tokens: u64, licenses: Vec<License>) -> Change {
     Change::TransferInPrepared { transfer: TransferId::new("t").expect("valid"), cargo }
 }
 
+fn reserved(tokens: u64, until: u64) -> Change {
+    let (reservation, tokens) = (ReservationId::new("r").expect("valid"), Tokens(tokens));
+    Change::Reserved { reservation, tokens, until: at(until), by: actor() }
+}
+
 fn added(licenses: Vec<License>) -> Change {
     Change::LicensesAdded { key: key(), licenses }
 }
@@ -92,13 +97,23 @@ fn events_that_could_break_a_pool_are_refused() {
         (added(vec![license(POOL_TOKENS_MAX), license(1)]), "more tokens than a pool"),
         (added(vec![license(u64::MAX), license(u64::MAX)]), "more tokens than a pool"),
         (coming(4, vec![license(5)]), "do not hold"),
+        (reserved(0, 5_000), "tokens of a reservation"),
+        (reserved(POOL_TOKENS_MAX + 1, 5_000), "tokens of a reservation"),
+        (reserved(1, 1_004), "time of a reservation"),
+        (reserved(1, 6 + RESERVATION_MS_MAX), "time of a reservation"),
     ] {
         let refused = decode_org_event(&body_of(bad)).expect_err(what);
         assert!(refused.to_string().contains(what), "{what}: {refused}");
     }
-    for good in
-        [created(RETENTION_MS_DEFAULT), bound(5, 6), added(vec![license(5)]), coming(5, vec![license(5)])]
-    {
+    for good in [
+        created(RETENTION_MS_DEFAULT),
+        bound(5, 6),
+        added(vec![license(5)]),
+        coming(5, vec![license(5)]),
+        reserved(1, 1_005),
+        Change::ReservationReleased { reservation: ReservationId::new("r").expect("valid") },
+        Change::ReservationsExpired,
+    ] {
         let event = Event { at: at(5), change: good.clone() };
         assert_eq!(decode_org_event(&body_of(good)), Ok((OrgNumber(9), event)));
     }

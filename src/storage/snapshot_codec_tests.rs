@@ -7,10 +7,13 @@ use crate::domain::bindings::UnlimitedLicense;
 use crate::domain::debit::{Charge, ChargeIdentity, Charges, Span, UsageKind};
 use crate::domain::event::{Cargo, Change, Event, OrganizationCreated};
 use crate::domain::hash;
-use crate::domain::ids::{ActorId, CameraId, KeyId, LicenseId, Lsn, Name, OrgId, Slot, TransferId};
+use crate::domain::ids::{
+    ActorId, CameraId, KeyId, LicenseId, Lsn, Name, OrgId, ReservationId, Slot, TransferId,
+};
 use crate::domain::license::{License, LicenseStep};
 use crate::domain::limits::RETENTION_MS_DEFAULT;
 use crate::domain::registry::{RegistryChange, RegistryEvent, TransferState};
+use crate::domain::reservation::{Ended, Reservation, Reservations};
 use crate::domain::time::Timestamp;
 use crate::domain::tokens::Tokens;
 
@@ -121,6 +124,39 @@ fn in_transit() -> Pool {
     pool
 }
 
+fn id(reservation: &str) -> ReservationId {
+    ReservationId::new(reservation).expect("valid")
+}
+
+/// A pool of which one reservation is open, settled in part, and others ended each in its way.
+fn reserving() -> Pool {
+    let mut pool = pool("reserving", 3, &[]);
+    let reserved = |name: &str, tokens, ms: u64| {
+        let (reservation, tokens, until) = (id(name), Tokens(tokens), at(200 + ms));
+        Change::Reserved { reservation, tokens, until, by: actor() }
+    };
+    for change in [
+        reserved("open", 50, 60_000),
+        reserved("z", 7, 50_000),
+        reserved("short", 5, 1_000),
+        reserved("paid", 3, 60_000),
+        Change::ReservationReleased { reservation: id("z") },
+    ] {
+        pool.apply(&Event { at: at(200), change });
+    }
+    let (slot, identity) = (Slot(0), ChargeIdentity::Seq { epoch: 4, seq: 1 });
+    let charge =
+        Charge { slot, identity, time: None, tokens: 3, print: 1, kind: UsageKind::default(), exempt: false };
+    for (reservation, seq) in [("open", 1), ("paid", 2)] {
+        let charges = [Charge { identity: ChargeIdentity::Seq { epoch: 4, seq }, ..charge }];
+        let reservation = Some(&id(reservation));
+        pool.apply_charges(Charges { at: at(201), charges: &charges, text: &[], reservation });
+    }
+    pool.apply(&Event { at: at(1_300), change: Change::ReservationsExpired });
+    assert_eq!((pool.reservations.held(), pool.reservations.open()), (Tokens(47), 1));
+    pool
+}
+
 fn registry() -> Registry {
     let mut registry = Registry::default();
     let (source, target) = (OrgId::new("a").expect("valid"), OrgId::new("b").expect("valid"));
@@ -161,6 +197,7 @@ fn check(mut pools: Vec<Pool>, registry: Option<Registry>) -> Vec<u8> {
         );
         assert!(restored.cameras.iter_from(Slot(0)).eq(live.cameras.iter_from(Slot(0))));
         assert_eq!((&restored.keys, &restored.transfers), (&live.keys, &live.transfers));
+        assert_eq!(restored.reservations, live.reservations);
         assert_eq!((restored.totals, &restored.burn, restored.lsn), (live.totals, &live.burn, live.lsn));
     }
     assert!(encode(&image(&mut again, registry)) == bytes, "I8: equal pools give equal bytes");
@@ -172,7 +209,7 @@ fn a_partition_comes_back_alike() {
     check(vec![], None);
     check(vec![], Some(Registry::default()));
     let debits = [(0, 5, false, true), (1, 7, true, false), (700, 9, false, false), (1, 3, false, false)];
-    check(vec![empty("new"), pool("acme", 701, &debits), in_transit()], Some(registry()));
+    check(vec![empty("new"), pool("acme", 701, &debits), in_transit(), reserving()], Some(registry()));
 }
 
 #[test]
@@ -216,6 +253,31 @@ fn a_pool_that_breaks_an_invariant_is_refused() {
         let mut pool = pool("acme", 3, &[(1, 7, true, false)]);
         broken(&mut pool);
         let refused = decode(&encode(&image(&mut [pool], None))).expect_err(what);
+        assert!(refused.to_string().contains(what), "{what}: {refused}");
+    }
+}
+
+#[test]
+fn i7_reservations_that_no_pool_can_have_are_refused() {
+    type Break = fn(&mut Reservation);
+    let breaks: [(&str, Break, &str); 5] = [
+        ("open", |one| one.settled = Tokens(51), "more than they may"),
+        ("open", |one| one.reserved = Tokens(u64::MAX), "more tokens than the pool has"),
+        ("open", |one| one.until = one.at, "time of a reservation"),
+        ("paid", |one| one.reserved = Tokens(0), "more than they may"),
+        ("z", |one| one.ended = one.ended.map(|ended| Ended { number: 1, ..ended }), "more than they may"),
+    ];
+    for (name, broken, what) in breaks {
+        let mut stored = image(&mut [reserving()], None);
+        let mut known = stored.pools[0].reservations.known().clone();
+        broken(known.get_mut(&id(name)).expect("known"));
+        let broken = Reservations::from_known(known);
+        let Some(broken) = broken else {
+            assert_eq!(what, "more than they may", "{name}");
+            continue;
+        };
+        stored.pools[0].reservations = broken;
+        let refused = decode(&encode(&stored)).expect_err(what);
         assert!(refused.to_string().contains(what), "{what}: {refused}");
     }
 }

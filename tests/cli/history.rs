@@ -88,13 +88,13 @@ fn i8_a_history_that_was_changed_with_its_checksums_differs_from_the_snapshots_a
     forge(&segment, offset, |body| {
         let (mut decoded, mut forged) = (DecodedDebits::new(), Vec::new());
         event_codec::decode_debits(body, &mut decoded).expect("whole");
-        let Charges { at, charges, text, reservation: None } = decoded.charges();
+        let Charges { at, charges, text, reservation } = decoded.charges();
         let mut charges = charges.to_vec();
         charges.iter_mut().for_each(|charge| charge.tokens += 1);
         event_codec::encode_debits(
             &mut forged,
             decoded.org,
-            &Charges { at, charges: &charges, text, reservation: None },
+            &Charges { at, charges: &charges, text, reservation },
         );
         forged
     });

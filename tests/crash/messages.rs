@@ -88,7 +88,8 @@ impl Net {
         match message {
             Message::ToOrg(org, message) => {
                 let process = self.orgs.get_mut(&org).expect("it exists");
-                self.under_way.push(Message::ToCoordinator(process.message(message, self.now).1));
+                let (_, answer) = process.message(message, self.now).expect("no reservation is open");
+                self.under_way.push(Message::ToCoordinator(answer));
             }
             Message::ToCoordinator(message) => {
                 self.order(|coordinator, now, out| coordinator.answer(message, now, out));

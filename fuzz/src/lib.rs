@@ -13,6 +13,7 @@ pub mod frames;
 pub mod grpc;
 pub mod http;
 mod judged;
+pub mod license_keys;
 mod panics;
 pub mod rules;
 pub mod seeds;
@@ -28,12 +29,13 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     Target { name: "frames", fuzz: frames::fuzz },
     Target { name: "events", fuzz: events::fuzz },
     Target { name: "snapshot", fuzz: snapshot::fuzz },
     Target { name: "directory", fuzz: directory::fuzz },
     Target { name: "http", fuzz: http::fuzz },
     Target { name: "grpc", fuzz: grpc::fuzz },
+    Target { name: "license_keys", fuzz: license_keys::fuzz },
     Target { name: "rules", fuzz: rules::fuzz },
 ];

@@ -9,6 +9,7 @@ use tokenweir::storage::segment::SEGMENT_HEADER_BYTES;
 use tokenweir::storage::sim_disk::SplitMix;
 
 use crate::crash::{FILES, WRITTEN};
+use crate::license_keys::in_segments;
 
 /// Seeds of a target, each with its name; none of one that does not exist.
 #[must_use]
@@ -26,6 +27,7 @@ pub fn of(target: &str) -> Vec<(String, Vec<u8>)> {
         "directory" => named("damage", (0..16).map(|file| vec![file, file, 100, 0, 2, 1, 9, 1, 2, 30, 0])),
         "http" => named("body", bodies().into_iter()),
         "grpc" => named("message", messages().into_iter()),
+        "license_keys" => named("key", keys().into_iter()),
         "rules" => named("history", (0..8).map(history)),
         _ => Vec::new(),
     }
@@ -50,6 +52,21 @@ fn events(partition: u16, segment: &[u8]) -> Vec<u8> {
         offset = found.next_offset;
     }
     seed
+}
+
+fn keys() -> Vec<Vec<u8>> {
+    let claims =
+        json!({"iss": "sales", "jti": "K-2", "iat": 1_767_225_600, "licenses": [{"count": 3, "tokens": 7}]});
+    let line = json!({"kty": "OKP", "crv": "Ed25519", "kid": "sales", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"});
+    let claims = claims.to_string();
+    let whole = in_segments([br#"{"alg":"none"}"#, claims.as_bytes(), b""]);
+    vec![
+        with(0, whole.as_bytes()),
+        with(1, &[]),
+        with(1, &[9, 0, 1, 90, 0, 2]),
+        with(2, claims.as_bytes()),
+        with(3, line.to_string().as_bytes()),
+    ]
 }
 
 fn bodies() -> Vec<Vec<u8>> {

@@ -202,7 +202,7 @@ impl fmt::Display for Refusal {
             }
             Self::InTransfer => "the pool is being moved to another organization; retry shortly",
             Self::InsufficientTokens => {
-                "the pool cannot pay the whole debit; nothing was charged, add a license"
+                "the pool cannot pay the whole amount; nothing was charged or held, add a license"
             }
             Self::Busy => "as much is in flight as is admitted; nothing was charged, retry shortly",
             Self::Forbidden => "the caller's role does not allow this",

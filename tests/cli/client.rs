@@ -50,6 +50,27 @@ fn r4_removing_a_license_is_refused_and_says_why() {
 }
 
 #[test]
+fn r12_tokens_are_reserved_shown_and_released() {
+    let scene = Scene::new();
+    let (server, keys) = scene.server();
+    let gateway = |args: &[&str]| server.weir(&keys.gateway, &[&["reservation"], args].concat());
+    let made = gateway(&["make", "acme", "job-1", "--tokens", "1000000", "--ttl", "3600", "--json"]).json();
+    assert_eq!((&made["status"], &made["held"]), (&"open".into(), &1_000_000.into()));
+    let listed = server.weir(&keys.admin, &["reservation", "list", "acme"]);
+    assert!(listed.stdout.contains("job-1") && listed.stdout.contains("1,000,000"), "{listed:?}");
+    let summary = server.weir(&keys.admin, &["summary", "acme"]);
+    assert!(
+        summary.stdout.contains("held by reservations") && summary.stdout.contains("49,001,000"),
+        "{summary:?}"
+    );
+    let released = server.weir(&keys.admin, &["reservation", "release", "acme", "job-1", "--json"]).json();
+    assert_eq!((&released["status"], &released["held"]), (&"released".into(), &0.into()));
+    assert_eq!(gateway(&["show", "acme", "job-1", "--json"]).json(), released);
+    let much = gateway(&["make", "acme", "job-2", "--tokens", "50001001"]);
+    assert!(much.code == 1 && much.stderr.contains("insufficient_tokens"), "{much:?}");
+}
+
+#[test]
 fn r11_a_pool_is_transferred_and_the_transfer_can_be_asked_for() {
     let scene = Scene::new();
     let (server, keys) = scene.server();

@@ -48,6 +48,9 @@ pub(super) fn debits(names: &Names<'_>, charges: Charges<'_>, with_rows: bool) -
         "organization": names.organization(), "at": time_text(charges.at), "debits": charges.charges.len(),
         "tokens_charged": sum(false), "tokens_exempt": sum(true), "cameras": slots.len(), "first_cameras": shown
     });
+    if let Some(reservation) = charges.reservation {
+        value["paid_by"] = json!(reservation);
+    }
     if with_rows {
         value["rows"] = charges.charges.iter().map(|charge| row(*names, charge, charges.text)).collect();
     }
@@ -78,14 +81,20 @@ pub(super) fn words(content: &Value) -> String {
             count("cameras"),
             super::output::field(content, "first_cameras")
         );
+        if let Some(reservation) = content["paid_by"].as_str() {
+            text.push_str(&format!(", paid by reservation {reservation}"));
+        }
         for row in super::output::rows(content, "rows") {
             text.push_str(&format!("\n    {row}"));
         }
         return text;
     }
-    match content["change"].as_object().and_then(|change| change.iter().next()) {
-        Some((name, value)) => format!("{} {value}", name.replace('_', " ")),
-        None => String::new(),
+    match &content["change"] {
+        Value::String(name) => name.replace('_', " "),
+        change => change
+            .as_object()
+            .and_then(|change| change.iter().next())
+            .map_or_else(String::new, |(name, value)| format!("{} {value}", name.replace('_', " "))),
     }
 }
 

@@ -155,7 +155,13 @@ fn the_script_meets_every_outcome_and_every_end_of_a_transfer() {
     let codes: BTreeSet<_> = ledger.debits.iter().map(|(.., outcome)| status::code(*outcome)).collect();
     let wanted =
         ["charged", "exempt", "duplicate", "unknown_camera", "cloud_ai_disabled", "too_old", "conflict"];
-    let wanted = wanted.into_iter().chain(["in_transfer", "insufficient_tokens"]);
+    let wanted = wanted.into_iter().chain([
+        "in_transfer",
+        "insufficient_tokens",
+        "reservation_ended",
+        "reservation_exceeded",
+        "unknown_reservation",
+    ]);
     assert_eq!(codes, wanted.collect());
     let states: Vec<_> = ledger
         .answers

@@ -127,6 +127,7 @@ pub(crate) fn check_invariants(world: &World<'_>, scenario: &str) {
 
 /// I4: what was answered is never charged again.
 fn check_charged_once(world: &mut World<'_>, ledger: &Ledger, scenario: &str) {
+    world.expire();
     let before: Vec<_> = (0..usize::from(PARTITIONS)).map(|partition| world.bytes(partition)).collect();
     for (org, item, first) in &ledger.debits {
         let same = match first {

@@ -3,7 +3,7 @@
 use tokenweir::domain::bindings::UnlimitedLicense;
 use tokenweir::domain::command::{CameraSpec, Command};
 use tokenweir::domain::debit::{CameraRef, Debit, Identity, UsageKind};
-use tokenweir::domain::ids::{ActorId, CameraId, KeyId, LicenseId, Name, OrgId, TransferId};
+use tokenweir::domain::ids::{ActorId, CameraId, KeyId, LicenseId, Name, OrgId, ReservationId, TransferId};
 use tokenweir::domain::license::LicenseKey;
 use tokenweir::domain::registry::Role;
 use tokenweir::domain::time::Timestamp;
@@ -79,6 +79,29 @@ fn bind() -> Command {
     let license =
         UnlimitedLicense { id: unlimited(), kind: UsageKind::ContextualVideoAnalytics, from, until };
     Command::BindUnlimited { camera: CameraId::new("cam").expect("valid"), license }
+}
+
+fn reservation(name: &str) -> ReservationId {
+    ReservationId::new(name).expect("valid")
+}
+
+fn reserve(name: &str, tokens: u64, ttl_ms: u64) -> Command {
+    Command::Reserve { reservation: reservation(name), tokens: Tokens(tokens), ttl_ms, by: by() }
+}
+
+/// One reservation that is settled whole, one that is settled in part and released, one that expires.
+fn reservations(world: &mut World<'_>, org: &OrgId) -> Result<()> {
+    for (name, tokens, ttl_ms) in [("whole", 30, 5_000), ("part", 40, 60_000), ("late", 50, 1_000)] {
+        world.command(org, reserve(name, tokens, ttl_ms)).expect("it fits");
+    }
+    world.paid_by(Some(&reservation("whole")), org, &[seq(2, 10, 20), seq(2, 11, 10), seq(2, 12, 1)]);
+    world.paid_by(Some(&reservation("part")), org, &[seq(2, 13, 15), seq(2, 10, 20), seq(2, 14, 26)]);
+    world.paid_by(Some(&reservation("none")), org, &[seq(2, 14, 1)]);
+    world.pump()?;
+    wait(world, 1_000);
+    world.paid_by(Some(&reservation("late")), org, &[seq(2, 14, 5)]);
+    world.command(org, Command::ReleaseReservation { reservation: reservation("part") }).expect("open");
+    world.pump()
 }
 
 pub(crate) fn claim(world: &mut World<'_>, org: &OrgId, key: &str, grants: &[u64]) {
@@ -183,6 +206,7 @@ fn debits(world: &mut World<'_>, [first, middle, last]: &[OrgId; 3]) -> Result<(
     world.command(middle, Command::UnbindUnlimited { license: unlimited() }).expect("bound");
     world.pump()?;
     world.snapshot(1, |world| drop(world.debits(middle, &[seq(2, 2, 4)])))?;
+    reservations(world, middle)?;
     world.prepare(0);
     world.debits(first, &[event("three", 9)]);
     world.pump()

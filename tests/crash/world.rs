@@ -7,7 +7,7 @@ use tokenweir::domain::command::Command;
 use tokenweir::domain::debit::{DebitBatch, Outcome};
 use tokenweir::domain::event::{Change, Event, OrganizationCreated};
 use tokenweir::domain::hash;
-use tokenweir::domain::ids::{Name, OrgId, OrgNumber};
+use tokenweir::domain::ids::{Name, OrgId, OrgNumber, ReservationId};
 use tokenweir::domain::pool::Pool;
 use tokenweir::domain::refusal::Refusal;
 use tokenweir::domain::time::Timestamp;
@@ -116,7 +116,7 @@ impl<'a> World<'a> {
     }
 
     pub(crate) fn command(&mut self, org: &OrgId, command: Command) -> std::result::Result<(), Refusal> {
-        let (partition, at) = self.find(org).expect("created");
+        let (partition, at) = self.expired(org);
         let (now, part) = (self.ledger.now, &mut self.parts[partition]);
         if let Some(event) = part.orgs[at].command(command, now)? {
             part.append_event(at, &event);
@@ -125,11 +125,41 @@ impl<'a> World<'a> {
         Ok(())
     }
 
+    /// Ends the reservations that are due.
+    pub(crate) fn expire(&mut self) {
+        let all: Vec<OrgId> = self.pools().map(|pool| pool.id.clone()).collect();
+        for org in &all {
+            self.expired(org);
+        }
+    }
+
+    /// Where an organization is, when its reservations that are due were ended.
+    fn expired(&mut self, org: &OrgId) -> (usize, usize) {
+        let (partition, at) = self.find(org).expect("created");
+        let part = &mut self.parts[partition];
+        if let Some(event) = part.orgs[at].expire(self.ledger.now) {
+            part.append_event(at, &event);
+            self.note(partition);
+        }
+        (partition, at)
+    }
+
     /// Judges a batch; its outcomes are acknowledged when they are durable.
     pub(crate) fn debits(&mut self, org: &OrgId, items: &[Item]) -> Vec<Outcome> {
-        let (partition, at) = self.find(org).expect("created");
+        self.paid_by(None, org, items)
+    }
+
+    /// As [`Self::debits`], paid by a reservation.
+    pub(crate) fn paid_by(
+        &mut self,
+        reservation: Option<&ReservationId>,
+        org: &OrgId,
+        items: &[Item],
+    ) -> Vec<Outcome> {
+        let (partition, at) = self.expired(org);
         let (now, Part { orgs, group, .. }) = (self.ledger.now, &mut self.parts[partition]);
         let mut batch = DebitBatch::default();
+        batch.pay_by(reservation.cloned());
         items.iter().for_each(|item| batch.push(item.debit()));
         let charges = orgs[at].debits(&mut batch, now);
         let charged = !charges.charges.is_empty();
@@ -247,6 +277,7 @@ impl<'a> World<'a> {
             }
             return;
         };
+        self.expired(org);
         let (now, part) = (self.ledger.now, &mut self.parts[partition]);
         let Some((event, answer)) = part.orgs[at].message(message, now) else { return };
         if let Some(event) = &event {

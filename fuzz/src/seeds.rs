@@ -134,10 +134,18 @@ fn messages() -> Vec<Vec<u8>> {
         time_ms: Some(1_750_000_000_000),
     };
     let organization = "acme".to_owned();
-    let one =
-        v1::DebitRequest { organization: organization.clone(), debit: Some(debit.clone()), durability: 1 };
-    let batch =
-        v1::DebitBatchRequest { organization: organization.clone(), debits: vec![debit; 2], durability: 0 };
+    let one = v1::DebitRequest {
+        organization: organization.clone(),
+        debit: Some(debit.clone()),
+        durability: 1,
+        reservation: String::new(),
+    };
+    let batch = v1::DebitBatchRequest {
+        organization: organization.clone(),
+        debits: vec![debit; 2],
+        durability: 0,
+        reservation: "r".to_owned(),
+    };
     let transfer = v1::TransferRequest {
         id: "t".to_owned(),
         source: "a".to_owned(),

@@ -79,6 +79,7 @@ enum Handle {
 
 /// What is to be sent next.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made, and never kept")]
 pub(super) enum Next {
     /// This.
     Request(Request),

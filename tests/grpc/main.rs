@@ -16,6 +16,7 @@ mod pki;
 #[expect(dead_code, reason = "the tests of the command line use the rest of it")]
 #[path = "../cli/process.rs"]
 mod process;
+mod reservations;
 #[cfg(feature = "testing")]
 mod stalled;
 mod stream;

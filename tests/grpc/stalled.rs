@@ -92,13 +92,18 @@ fn debit(seq: u64) -> Debit {
 }
 
 fn request(seq: u64) -> DebitRequest {
-    DebitRequest { organization: "north".to_owned(), debit: Some(debit(seq)), durability: 0 }
+    DebitRequest {
+        organization: "north".to_owned(),
+        debit: Some(debit(seq)),
+        durability: 0,
+        reservation: String::new(),
+    }
 }
 
 /// So many debits from a number on.
 fn batch(first: u64, debits: u64) -> DebitBatchRequest {
     let debits = (first..first + debits).map(debit).collect();
-    DebitBatchRequest { organization: "north".to_owned(), debits, durability: 0 }
+    DebitBatchRequest { organization: "north".to_owned(), debits, durability: 0, reservation: String::new() }
 }
 
 /// One debit by a client that leaves the deadline to the server; `grpc-status` and `weir-code` of the answer.

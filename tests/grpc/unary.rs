@@ -17,8 +17,12 @@ fn a_debit_is_charged_and_the_same_again_is_a_duplicate() {
     let server = Fixture::start();
     let client = server.client(&server.gateway, |_| {});
     for (outcome, code) in [(Outcome::Charged, "charged"), (Outcome::DuplicateCharged, "duplicate")] {
-        let request =
-            DebitRequest { organization: "north".to_owned(), debit: Some(debit("a", 1, 40)), durability: 0 };
+        let request = DebitRequest {
+            organization: "north".to_owned(),
+            debit: Some(debit("a", 1, 40)),
+            durability: 0,
+            reservation: String::new(),
+        };
         let reply = server.run(client.debit(request)).expect("an answer");
         let result = reply.result.clone().expect("a result");
         assert_eq!((result.outcome(), result.code.as_str(), reply.available), (outcome, code, 9_960));
@@ -47,7 +51,12 @@ fn a_batch_is_answered_debit_by_debit_with_the_codes_of_http() {
             _ => serde_json::json!({"camera": debit.camera, "tokens": debit.tokens}),
         })
         .collect();
-    let request = DebitBatchRequest { organization: "north".to_owned(), debits, durability: 0 };
+    let request = DebitBatchRequest {
+        organization: "north".to_owned(),
+        debits,
+        durability: 0,
+        reservation: String::new(),
+    };
     let reply = server.run(client.debit_batch(request)).expect("an answer");
     let codes: Vec<&str> = reply.results.iter().map(|result| result.code.as_str()).collect();
     let path = "/v1/organizations/north/debits";

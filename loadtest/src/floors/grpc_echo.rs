@@ -137,6 +137,24 @@ impl Metering for Echoing {
     async fn transfer(&self, _: Request<v1::TransferRequest>) -> Result<Response<v1::TransferReply>, Status> {
         Err(only_streams())
     }
+
+    async fn reserve(&self, _: Request<v1::ReserveRequest>) -> Result<Response<v1::ReserveReply>, Status> {
+        Err(only_streams())
+    }
+
+    async fn release_reservation(
+        &self,
+        _: Request<v1::ReleaseReservationRequest>,
+    ) -> Result<Response<v1::ReleaseReservationReply>, Status> {
+        Err(only_streams())
+    }
+
+    async fn reservations(
+        &self,
+        _: Request<v1::ReservationsRequest>,
+    ) -> Result<Response<v1::ReservationsReply>, Status> {
+        Err(only_streams())
+    }
 }
 
 fn only_streams() -> Status {

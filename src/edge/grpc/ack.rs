@@ -146,6 +146,9 @@ fn number_of_refusal(refusal: Refusal) -> v1::Outcome {
         Refusal::InsufficientTokens => v1::Outcome::InsufficientTokens,
         Refusal::Busy => v1::Outcome::Busy,
         Refusal::Forbidden => v1::Outcome::Forbidden,
+        Refusal::UnknownReservation => v1::Outcome::UnknownReservation,
+        Refusal::ReservationEnded => v1::Outcome::ReservationEnded,
+        Refusal::ReservationExceeded => v1::Outcome::ReservationExceeded,
         _ => v1::Outcome::Refused,
     }
 }
@@ -181,6 +184,9 @@ mod tests {
             Refusal::InsufficientTokens,
             Refusal::Busy,
             Refusal::Forbidden,
+            Refusal::UnknownReservation,
+            Refusal::ReservationEnded,
+            Refusal::ReservationExceeded,
         ] {
             let name = number_of_refusal(refusal).as_str_name().trim_start_matches("OUTCOME_").to_lowercase();
             assert_eq!(name, refusal.code());

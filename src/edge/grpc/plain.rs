@@ -263,6 +263,7 @@ mod tests {
         check(|batch| batch.kind = vec![0; 3], "kinds");
         check(|batch| batch.time_ms = vec![5; 3], "times");
         check(|batch| batch.event_ids = b"x".to_vec(), "event ids");
+        check(|batch| batch.reservation = "r".to_owned(), "a reservation");
         check(|batch| batch.event_id_length = vec![0; 3], "lengths of event ids");
         check(|batch| batch.tokens.truncate(2), "a short column");
         check(|batch| batch.seq_delta.clear(), "a missing column");

@@ -6,7 +6,10 @@ use tokio::time::timeout;
 use tonic::codegen::Bytes;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::meter::{DebitBatch, Error, Invalid, OrgId, Organization, TransferId, Until};
+use crate::meter::{
+    BatchReply, Debit, DebitBatch, DebitReply, Durability, Error, Invalid, OrgId, Organization,
+    ReservationId, Tokens, TransferId, Until,
+};
 use crate::proto::v1;
 use crate::proto::v1::metering_server::Metering;
 
@@ -50,6 +53,22 @@ fn organization<T>(request: &Request<T>, id: &str) -> Result<Organization, Troub
     Ok(meter.organization(&principal, &OrgId::new(id)?)?)
 }
 
+/// One debit that a reservation pays: a batch of one.
+async fn settle(
+    organization: &Organization,
+    debit: Debit<'_>,
+    durability: Durability,
+    reservation: ReservationId,
+) -> Result<DebitReply, Error> {
+    let mut batch = DebitBatch::with_capacity(1);
+    batch.pay_by(Some(reservation));
+    batch.push(debit);
+    let BatchReply { batch, available, lsn, durability } =
+        organization.send_batch(&mut batch, durability)?.await?;
+    let outcome = *batch.outcomes().first().expect("a row has an outcome");
+    Ok(DebitReply { outcome, available, lsn, durability })
+}
+
 #[tonic::async_trait]
 impl Metering for Service {
     type StreamStream = Session;
@@ -61,14 +80,14 @@ impl Metering for Service {
 
     async fn debit(&self, request: Request<v1::DebitRequest>) -> Result<Response<v1::DebitReply>, Status> {
         let organization = organization(&request, &request.get_ref().organization)?;
-        let v1::DebitRequest { debit, durability: when, .. } = request.into_inner();
+        let v1::DebitRequest { debit, durability: when, reservation, .. } = request.into_inner();
         let debit = debit.unwrap_or_default();
-        let debit = match unary::debit(&debit) {
-            Ok(debit) => debit,
-            Err(invalid) => return Err(Trouble::from(invalid).into()),
+        let debit = unary::debit(&debit).map_err(Trouble::from)?;
+        let reply = match unary::reservation_id(&reservation).map_err(Trouble::from)? {
+            None => organization.send_debit(debit, durability(when)).map_err(Trouble::from)?.await,
+            Some(reservation) => settle(&organization, debit, durability(when), reservation).await,
         };
-        let sent = organization.send_debit(debit, durability(when)).map_err(Trouble::from)?;
-        let reply = sent.await.map_err(Trouble::from)?;
+        let reply = reply.map_err(Trouble::from)?;
         Ok(Response::new(v1::DebitReply {
             result: Some(unary::result(reply.outcome)),
             available: reply.available.0,
@@ -82,11 +101,12 @@ impl Metering for Service {
         request: Request<v1::DebitBatchRequest>,
     ) -> Result<Response<v1::DebitBatchReply>, Status> {
         let organization = organization(&request, &request.get_ref().organization)?;
-        let v1::DebitBatchRequest { debits, durability: when, .. } = request.into_inner();
+        let v1::DebitBatchRequest { debits, durability: when, reservation, .. } = request.into_inner();
         if debits.len() > self.0.limits.batch_debits_max {
             return Err(Trouble::from(Invalid::BatchSize).into());
         }
         let mut batch = DebitBatch::with_capacity(debits.len());
+        batch.pay_by(unary::reservation_id(&reservation).map_err(Trouble::from)?);
         for debit in &debits {
             match unary::debit(debit) {
                 Ok(debit) => batch.push(debit),
@@ -128,5 +148,36 @@ impl Metering for Service {
             Err(_) => meter.transfer_status(&principal, id).await,
         };
         Ok(Response::new(unary::transfer(transfer.map_err(Trouble::from)?)))
+    }
+
+    async fn reserve(
+        &self,
+        request: Request<v1::ReserveRequest>,
+    ) -> Result<Response<v1::ReserveReply>, Status> {
+        let organization = organization(&request, &request.get_ref().organization)?;
+        let v1::ReserveRequest { id, tokens, ttl_ms, .. } = request.into_inner();
+        let id = ReservationId::new(&id).map_err(Trouble::from)?;
+        let reserved = organization.reserve(id, Tokens(tokens), ttl_ms).await.map_err(Trouble::from)?;
+        Ok(Response::new(v1::ReserveReply { reservation: Some(unary::reservation(&reserved)) }))
+    }
+
+    async fn release_reservation(
+        &self,
+        request: Request<v1::ReleaseReservationRequest>,
+    ) -> Result<Response<v1::ReleaseReservationReply>, Status> {
+        let organization = organization(&request, &request.get_ref().organization)?;
+        let id = ReservationId::new(&request.get_ref().id).map_err(Trouble::from)?;
+        let released = organization.release_reservation(id).await.map_err(Trouble::from)?;
+        Ok(Response::new(v1::ReleaseReservationReply { reservation: Some(unary::reservation(&released)) }))
+    }
+
+    async fn reservations(
+        &self,
+        request: Request<v1::ReservationsRequest>,
+    ) -> Result<Response<v1::ReservationsReply>, Status> {
+        let organization = organization(&request, &request.get_ref().organization)?;
+        let open = organization.reservations().await.map_err(Trouble::from)?;
+        let reservations = open.iter().map(unary::reservation).collect();
+        Ok(Response::new(v1::ReservationsReply { reservations }))
     }
 }

@@ -18,7 +18,7 @@ use tonic::codegen::Bytes;
 use tonic::{Status, Streaming};
 
 use crate::domain::limits::BATCH_DEBITS_MAX;
-use crate::meter::{BatchReply, DebitBatch, Durability, Error, Pending, Refusal};
+use crate::meter::{BatchReply, DebitBatch, Durability, Error, Pending, Refusal, ReservationId};
 use crate::proto::v1;
 use crate::proto::v1::stream_reply::Reply;
 use crate::proto::v1::stream_request::Request;
@@ -29,6 +29,7 @@ use super::columns;
 use super::opening::{Opening, Organizations};
 use super::plain::Plain;
 use super::trouble::Trouble;
+use super::unary::reservation_id;
 
 /// Rows from which on a group is judged without looking for more. Each group costs a frame, a reply and the wakes of two threads.
 const GROUP_ROWS: usize = 2_048;
@@ -89,7 +90,7 @@ enum End {
     Broken(Status),
 }
 
-/// Client batches of one organization that are judged together.
+/// Client batches of one organization, paid by one reservation or by the pool, that are judged together.
 #[derive(Default)]
 struct Group {
     organization: u32,
@@ -181,7 +182,7 @@ impl Session {
     fn accept_plain(&mut self, plain: &Plain<'_>) -> Option<()> {
         let (rows, durability) = (plain.rows, durability(plain.durability));
         self.check_batch(plain.organization, plain.batch, rows).ok()?;
-        plain.push(self.group_of(plain.organization, durability, rows))?;
+        plain.push(self.group_of(plain.organization, durability, None, rows))?;
         self.add(plain.batch, rows);
         Some(())
     }
@@ -202,8 +203,16 @@ impl Session {
     fn accept_batch(&mut self, message: &v1::DebitBatch) -> Result<(), Trouble> {
         let (rows, durability) = (message.camera.len(), durability(message.durability));
         self.check_batch(message.organization, message.batch, rows)?;
-        let batch = self.group_of(message.organization, durability, rows);
-        columns::push(message, batch).map_err(|misfit| Trouble::malformed(misfit.to_string()))?;
+        let (reservation, invalid) = match reservation_id(&message.reservation) {
+            Ok(reservation) => (reservation, None),
+            Err(invalid) => (None, Some(invalid)),
+        };
+        let batch = self.group_of(message.organization, durability, reservation, rows);
+        match invalid {
+            // What cannot be paid as it says is not paid by the pool instead.
+            Some(invalid) => (0..rows).for_each(|_| batch.push_invalid(invalid)),
+            None => columns::push(message, batch).map_err(|misfit| Trouble::malformed(misfit.to_string()))?,
+        }
         self.add(message.batch, rows);
         Ok(())
     }
@@ -227,12 +236,21 @@ impl Session {
     }
 
     /// Where the rows of a batch are gathered.
-    fn group_of(&mut self, organization: u32, durability: Durability, rows: usize) -> &mut DebitBatch {
-        let joins = self.group.organization == organization && self.group.durability == durability;
+    fn group_of(
+        &mut self,
+        organization: u32,
+        durability: Durability,
+        reservation: Option<ReservationId>,
+        rows: usize,
+    ) -> &mut DebitBatch {
+        let joins = self.group.organization == organization
+            && self.group.durability == durability
+            && self.group.batch.reservation() == reservation.as_ref();
         if !self.group.parts.is_empty() && (!joins || self.group.batch.len() + rows > BATCH_DEBITS_MAX) {
             self.submit_group();
         }
         (self.group.organization, self.group.durability) = (organization, durability);
+        self.group.batch.pay_by(reservation);
         &mut self.group.batch
     }
 

@@ -1,8 +1,8 @@
 //! From messages of single calls to what the meter takes and gives, and back.
 
 use crate::meter::{
-    CameraRef, Debit, Identity, Invalid, NetworkUsage, Outcome, Summary, Timestamp, TransferState,
-    TransferView, UsageKind, status,
+    CameraRef, Debit, Identity, Invalid, NetworkUsage, Outcome, ReservationId, ReservationStatus,
+    ReservationView, Summary, Timestamp, TransferState, TransferView, UsageKind, status,
 };
 use crate::proto::v1;
 
@@ -24,6 +24,14 @@ pub(super) fn debit(message: &v1::Debit) -> Result<Debit<'_>, Invalid> {
         kind: UsageKind::from_number(u8::try_from(message.kind).map_err(|_| Invalid::UsageKind)?)?,
         time: message.time_ms.map(Timestamp::from_ms).transpose()?,
     })
+}
+
+/// The reservation that a message names; none where it leaves it to the pool.
+///
+/// # Errors
+/// When it is no id.
+pub(super) fn reservation_id(text: &str) -> Result<Option<ReservationId>, Invalid> {
+    if text.is_empty() { Ok(None) } else { ReservationId::new(text).map(Some) }
 }
 
 /// What became of a debit.
@@ -56,6 +64,8 @@ pub(super) fn summary(summary: Summary) -> v1::SummaryReply {
         cloud_ai_enabled: summary.cloud_ai_enabled,
         cameras: summary.cameras,
         networks: summary.networks.into_iter().map(network).collect(),
+        held: summary.held.0,
+        reservations: u64::try_from(summary.reservations).unwrap_or(u64::MAX),
     }
 }
 
@@ -78,5 +88,26 @@ pub(super) fn transfer(transfer: TransferView) -> v1::TransferReply {
         refusal: transfer.refusal.unwrap_or_default(),
         begun_at_ms: transfer.begun_at.ms(),
         ended_at_ms: transfer.ended_at.map(Timestamp::ms),
+    }
+}
+
+/// A reservation.
+pub(super) fn reservation(reservation: &ReservationView) -> v1::Reservation {
+    let status = match reservation.status {
+        ReservationStatus::Open => v1::ReservationStatus::Open,
+        ReservationStatus::Settled => v1::ReservationStatus::Settled,
+        ReservationStatus::Released => v1::ReservationStatus::Released,
+        ReservationStatus::Expired => v1::ReservationStatus::Expired,
+    };
+    v1::Reservation {
+        id: reservation.id.as_str().to_owned(),
+        status: status.into(),
+        reserved: reservation.reserved.0,
+        settled: reservation.settled.0,
+        held: reservation.held.0,
+        made_at_ms: reservation.made_at.ms(),
+        expires_at_ms: reservation.expires_at.ms(),
+        ended_at_ms: reservation.ended_at.map(Timestamp::ms),
+        by: reservation.by.as_str().to_owned(),
     }
 }

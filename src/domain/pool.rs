@@ -151,9 +151,9 @@ impl Pool {
         }
     }
 
-    /// Carries out one admitted debit. [`Self::close_batch`] follows after the last of a batch.
+    /// Carries out one admitted debit, paid by `reservation` where there is one. [`Self::close_batch`] follows after the last of a batch.
     #[inline]
-    pub fn apply_charge(&mut self, charge: &Charge) {
+    pub fn apply_charge(&mut self, charge: &Charge, reservation: Option<&ReservationId>, at: Timestamp) {
         let tokens = Tokens::from(charge.tokens);
         let camera = self.cameras.get_mut(charge.slot);
         match charge.identity {
@@ -179,13 +179,9 @@ impl Pool {
             self.totals.used.0 += tokens.0;
             self.totals.debits_charged += 1;
             self.licenses.draw(tokens);
-        }
-    }
-
-    /// Takes what one admitted debit was charged off the reservation that pays it.
-    pub fn settle(&mut self, reservation: &ReservationId, charge: &Charge, at: Timestamp) {
-        if !charge.exempt {
-            self.reservations.settle(reservation, charge.tokens.into(), at);
+            if let Some(reservation) = reservation {
+                self.reservations.settle(reservation, tokens, at);
+            }
         }
     }
 
@@ -204,10 +200,7 @@ impl Pool {
     /// Carries out the admitted debits of a batch, as they stand in the journal.
     pub fn apply_charges(&mut self, batch: Charges<'_>) {
         for charge in batch.charges {
-            self.apply_charge(charge);
-            if let Some(reservation) = batch.reservation {
-                self.settle(reservation, charge, batch.at);
-            }
+            self.apply_charge(charge, batch.reservation, batch.at);
         }
         let charged = batch.charges.iter().filter(|charge| !charge.exempt);
         self.close_batch(batch.at, charged.map(|charge| u64::from(charge.tokens)).sum());

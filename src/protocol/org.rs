@@ -64,10 +64,7 @@ impl OrgProcess {
         for row in rows {
             outcomes.push(match decide::debit(&self.pool, row, common, at) {
                 Ok(Verdict::Charge(charge)) => {
-                    self.pool.apply_charge(&charge);
-                    if let Some(reservation) = common.reservation {
-                        self.pool.settle(reservation, &charge, at);
-                    }
+                    self.pool.apply_charge(&charge, common.reservation, at);
                     self.charges.push(charge);
                     if charge.exempt {
                         Outcome::Exempt

@@ -31,7 +31,7 @@ pub struct Organization {
 #[derive(Clone, Debug)]
 pub(super) struct Rights {
     pub(super) by: ActorId,
-    debit: bool,
+    pub(super) debit: bool,
     pub(super) read: bool,
     pub(super) administer: bool,
 }
@@ -198,22 +198,6 @@ impl Organization {
     #[cfg(feature = "testing")]
     pub fn panic_for_test(&self) {
         self.org.queue(Request::Panic);
-    }
-
-    pub(super) fn by(&self) -> ActorId {
-        self.rights.by.clone()
-    }
-
-    pub(super) fn may_debit(&self) -> bool {
-        self.rights.debit
-    }
-
-    pub(super) fn may_read(&self) -> bool {
-        self.rights.read
-    }
-
-    pub(super) fn may_administer(&self) -> bool {
-        self.rights.administer
     }
 
     /// Carries out a command, if there is the `right` to it.

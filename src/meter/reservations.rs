@@ -87,8 +87,8 @@ impl Organization {
         tokens: Tokens,
         ttl_ms: u64,
     ) -> Result<ReservationView, Error> {
-        let (id, by) = (reservation.clone(), self.by());
-        self.command(self.may_debit(), Command::Reserve { reservation, tokens, ttl_ms, by }).await?;
+        let (id, by) = (reservation.clone(), self.rights.by.clone());
+        self.command(self.rights.debit, Command::Reserve { reservation, tokens, ttl_ms, by }).await?;
         self.look_up(id).await
     }
 
@@ -98,7 +98,7 @@ impl Organization {
     /// [`Refusal::Forbidden`] unless an administrator asks or one with the right to debit, [`Refusal::UnknownReservation`].
     pub async fn release_reservation(&self, reservation: ReservationId) -> Result<ReservationView, Error> {
         let id = reservation.clone();
-        let right = self.may_debit() || self.may_administer();
+        let right = self.rights.debit || self.rights.administer;
         self.command(right, Command::ReleaseReservation { reservation }).await?;
         self.look_up(id).await
     }
@@ -108,7 +108,7 @@ impl Organization {
     /// # Errors
     /// [`Refusal::Forbidden`] without the right to read, [`Refusal::UnknownReservation`].
     pub async fn reservation(&self, reservation: ReservationId) -> Result<ReservationView, Error> {
-        allow(self.may_read())?;
+        allow(self.rights.read)?;
         self.look_up(reservation).await
     }
 
@@ -117,7 +117,7 @@ impl Organization {
     /// # Errors
     /// [`Refusal::Forbidden`] without the right to read.
     pub async fn reservations(&self) -> Result<Vec<ReservationView>, Error> {
-        allow(self.may_read())?;
+        allow(self.rights.read)?;
         let open =
             |pool: &Pool, _: Timestamp| pool.reservations.open_ones().map(ReservationView::of).collect();
         self.ask(open).await

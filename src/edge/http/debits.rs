@@ -11,9 +11,9 @@ use actix_web::http::header::ContentType;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 
-use crate::meter::{BatchReply, Durability, FirstOutcome, Organization, Outcome, Refusal, ReservationId};
+use crate::meter::{BatchReply, Durability, FirstOutcome, Outcome, Refusal, ReservationId};
 
-use super::auth::{InOrganization, bearer_id, path_id};
+use super::auth::{InOrganization, bearer_id};
 use super::body::{Query, is_encoded, is_other_charset, media_type, with_body};
 use super::debit_rows::{Format, Rows};
 use super::problem::Problem;
@@ -44,7 +44,7 @@ thread_local! {
     static KEPT: RefCell<Vec<Rows>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Debits that the pool pays.
+/// Debits that the reservation in the path pays, or the pool where the path names none.
 pub(super) async fn debit(
     request: HttpRequest,
     state: web::Data<State>,
@@ -52,35 +52,15 @@ pub(super) async fn debit(
     options: Query<Options>,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    judge_body(request, state, organization.0, (options.0, None), payload).await
-}
-
-/// Debits that the reservation in the path pays.
-pub(super) async fn settle(
-    request: HttpRequest,
-    state: web::Data<State>,
-    organization: InOrganization,
-    options: Query<Options>,
-    payload: web::Payload,
-) -> Result<HttpResponse, Problem> {
-    let reservation: ReservationId = path_id(&request, "reservation")?;
-    judge_body(request, state, organization.0, (options.0, Some(reservation)), payload).await
-}
-
-async fn judge_body(
-    request: HttpRequest,
-    state: web::Data<State>,
-    organization: Organization,
-    (options, reservation): (Options, Option<ReservationId>),
-    payload: web::Payload,
-) -> Result<HttpResponse, Problem> {
+    let reservation = request.match_info().get("reservation").map(str::parse::<ReservationId>).transpose()?;
+    let organization = organization.0;
     organization.check_debit()?;
     let unsupported = || Problem::unsupported_media_type(MEDIA_TYPES);
     let format = Format::of(&media_type(request.headers())).ok_or_else(unsupported)?;
     if is_encoded(request.headers()) || is_other_charset(request.headers()) {
         return Err(unsupported());
     }
-    let durability = match options.durability {
+    let durability = match options.0.durability {
         DurabilityName::Durable => Durability::Durable,
         DurabilityName::Applied => Durability::Applied,
     };

@@ -102,7 +102,7 @@ fn reservation_routes(config: &mut web::ServiceConfig) {
                 .route(read().to(reservations::get))
                 .route(web::delete().to(reservations::release)),
         )
-        .service(debits.route(web::post().to(debits::settle)));
+        .service(debits.route(web::post().to(debits::debit)));
 }
 
 /// A path, and the methods that it answers with when another one is used.

@@ -334,7 +334,11 @@ fn add_licenses(
     Ok(Some(Change::LicensesAdded { key: key.id.clone(), licenses }))
 }
 
-fn registered(pool: &Pool, camera: &CameraId) -> Result<Slot, Refusal> {
+/// The slot of a camera that the organization has.
+///
+/// # Errors
+/// When it has none of that id.
+pub(crate) fn registered(pool: &Pool, camera: &CameraId) -> Result<Slot, Refusal> {
     let slot = pool.cameras.find(camera.as_str().as_bytes()).ok_or(Refusal::UnknownCamera)?;
     let flags = pool.cameras.get(slot).map(|camera| camera.flags).unwrap_or_default();
     if flags.has(CameraFlags::REGISTERED) { Ok(slot) } else { Err(Refusal::UnknownCamera) }
@@ -347,7 +351,10 @@ fn holds_shared(pool: &Pool, license: &LicenseId) -> bool {
 }
 
 /// Whether so many tokens and licenses fit, those on their way here included, and those that an abort would bring back.
-fn check_room(pool: &Pool, tokens: Tokens, licenses: usize) -> Result<(), Refusal> {
+///
+/// # Errors
+/// When a total would pass its bound.
+pub(crate) fn check_room(pool: &Pool, tokens: Tokens, licenses: usize) -> Result<(), Refusal> {
     let cargo = |side: &TransferSide| match side {
         TransferSide::InPrepared { cargo } => Some((cargo.tokens, cargo.licenses.len())),
         _ => None,

@@ -2,21 +2,18 @@
 //!
 //! A replay asks before each one, because a checksum vouches for bytes, not for who wrote them: an event that was
 //! decided against another state would leave a pool or a registry that breaks an invariant, or that no snapshot can hold.
-//! Deliberately absent: the rules. What was decided once is never judged again; only what applying it relies on is asked for.
+//! Deliberately absent: the rules. What was decided once is never judged again; only what applying it relies on is asked for, of
+//! `decide` where that asks it too.
 
-use crate::domain::camera::CameraFlags;
+use crate::domain::decide;
 use crate::domain::event::{Change, Event};
-use crate::domain::ids::{CameraId, LicenseId, Lsn, Slot};
+use crate::domain::ids::{LicenseId, Lsn, Slot};
 use crate::domain::limits::{
-    API_KEYS_MAX, CAMERA_BINDINGS_MAX, POOL_CAMERAS_MAX, POOL_LICENSES_MAX, POOL_NETWORKS_MAX,
-    RESERVATIONS_OPEN_MAX,
+    API_KEYS_MAX, CAMERA_BINDINGS_MAX, POOL_CAMERAS_MAX, POOL_NETWORKS_MAX, RESERVATIONS_OPEN_MAX,
 };
 use crate::domain::pool::Pool;
 use crate::domain::registry::{Registry, RegistryChange, RegistryEvent, TransferState};
-use crate::domain::tokens::Tokens;
 use crate::domain::transfer::TransferSide;
-
-use super::event_check::sum;
 
 /// Whether the event of an organization fits its pool.
 pub(super) fn pool(pool: &Pool, event: &Event) -> bool {
@@ -28,14 +25,14 @@ pub(super) fn pool(pool: &Pool, event: &Event) -> bool {
             (is_known || pool.cameras.slots() < POOL_CAMERAS_MAX)
                 && (is_listed || pool.networks.len() < POOL_NETWORKS_MAX)
         }
-        Change::CameraRemoved { camera } => registered(pool, camera).is_some(),
+        Change::CameraRemoved { camera } => decide::registered(pool, camera).is_ok(),
         Change::UnlimitedBound { camera, license } => {
-            registered(pool, camera).is_some_and(|slot| may_bind(pool, slot, &license.id))
+            decide::registered(pool, camera).is_ok_and(|slot| may_bind(pool, slot, &license.id))
         }
         Change::UnlimitedUnbound { license } => pool.bindings.camera_of(license).is_some(),
         Change::LicensesAdded { key, licenses } => {
-            let tokens = licenses.iter().map(|license| license.granted);
-            !pool.keys.contains(key) && has_room(pool, tokens, licenses.len())
+            let tokens = licenses.iter().map(|license| license.granted).sum();
+            !pool.keys.contains(key) && decide::check_room(pool, tokens, licenses.len()).is_ok()
         }
         Change::Reserved { reservation, tokens, .. } => {
             let has_place = pool.reservations.open() < RESERVATIONS_OPEN_MAX;
@@ -50,7 +47,8 @@ pub(super) fn pool(pool: &Pool, event: &Event) -> bool {
             is_new && pool.reservations.open() == 0
         }
         Change::TransferInPrepared { transfer, cargo } => {
-            !pool.transfers.contains_key(transfer) && has_room(pool, [cargo.tokens], cargo.licenses.len())
+            let has_room = decide::check_room(pool, cargo.tokens, cargo.licenses.len()).is_ok();
+            has_room && !pool.transfers.contains_key(transfer)
         }
         Change::TransferOutClosed { transfer } => {
             matches!(pool.transfers.get(transfer), Some(TransferSide::OutPrepared { .. }))
@@ -85,11 +83,6 @@ pub(super) fn registry(registry: &Registry, event: &RegistryEvent) -> bool {
     }
 }
 
-fn registered(pool: &Pool, camera: &CameraId) -> Option<Slot> {
-    let slot = pool.cameras.find(camera.as_str().as_bytes())?;
-    pool.cameras.get(slot)?.flags.has(CameraFlags::REGISTERED).then_some(slot)
-}
-
 /// A license is bound to one camera at most; to the same one again, its terms change.
 fn may_bind(pool: &Pool, slot: Slot, license: &LicenseId) -> bool {
     match pool.bindings.camera_of(license) {
@@ -98,28 +91,16 @@ fn may_bind(pool: &Pool, slot: Slot, license: &LicenseId) -> bool {
     }
 }
 
-/// Whether all that ever came, what is on its way, and so many tokens and licenses more are within what a pool may hold.
-fn has_room(pool: &Pool, tokens: impl IntoIterator<Item = Tokens>, licenses: usize) -> bool {
-    let on_its_way = pool.transfers.values().filter_map(|side| match side {
-        TransferSide::InPrepared { cargo } => Some(cargo),
-        _ => None,
-    });
-    let came = [pool.totals.granted, pool.totals.transferred_in];
-    let coming = on_its_way.clone().map(|cargo| cargo.tokens);
-    let out = pool.outgoing_cargo().map_or(0, |cargo| cargo.licenses.len());
-    let held = pool.licenses.len() + out + on_its_way.map(|cargo| cargo.licenses.len()).sum::<usize>();
-    sum(came.into_iter().chain(coming).chain(tokens)).is_some() && held + licenses <= POOL_LICENSES_MAX
-}
-
 #[cfg(test)]
 mod tests {
     use crate::domain::bindings::UnlimitedLicense;
     use crate::domain::debit::UsageKind;
     use crate::domain::event::{Cargo, OrganizationCreated};
-    use crate::domain::ids::{ActorId, KeyId, Name, OrgId, ReservationId, TransferId};
+    use crate::domain::ids::{ActorId, CameraId, KeyId, Name, OrgId, ReservationId, TransferId};
     use crate::domain::license::License;
     use crate::domain::limits::{POOL_TOKENS_MAX, RETENTION_MS_DEFAULT};
     use crate::domain::time::Timestamp;
+    use crate::domain::tokens::Tokens;
 
     use super::*;
 

@@ -24,11 +24,6 @@ pub fn of_columns(message: &v1::DebitBatch) -> Result<DebitBatch, Status> {
 #[must_use]
 pub fn of_debits(debits: &[v1::Debit]) -> DebitBatch {
     let mut batch = DebitBatch::default();
-    for debit in debits {
-        match unary::debit(debit) {
-            Ok(debit) => batch.push(debit),
-            Err(invalid) => batch.push_invalid(invalid),
-        }
-    }
+    unary::push(debits, &mut batch);
     batch
 }

@@ -107,12 +107,7 @@ impl Metering for Service {
         }
         let mut batch = DebitBatch::with_capacity(debits.len());
         batch.pay_by(unary::reservation_id(&reservation).map_err(Trouble::from)?);
-        for debit in &debits {
-            match unary::debit(debit) {
-                Ok(debit) => batch.push(debit),
-                Err(invalid) => batch.push_invalid(invalid),
-            }
-        }
+        unary::push(&debits, &mut batch);
         let sent = organization.send_batch(&mut batch, durability(when)).map_err(Trouble::from)?;
         let reply = sent.await.map_err(Trouble::from)?;
         Ok(Response::new(v1::DebitBatchReply {

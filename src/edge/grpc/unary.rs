@@ -1,7 +1,7 @@
 //! From messages of single calls to what the meter takes and gives, and back.
 
 use crate::meter::{
-    CameraRef, Debit, Identity, Invalid, NetworkUsage, Outcome, ReservationId, ReservationStatus,
+    CameraRef, Debit, DebitBatch, Identity, Invalid, NetworkUsage, Outcome, ReservationId, ReservationStatus,
     ReservationView, Summary, Timestamp, TransferState, TransferView, UsageKind, status,
 };
 use crate::proto::v1;
@@ -24,6 +24,16 @@ pub(super) fn debit(message: &v1::Debit) -> Result<Debit<'_>, Invalid> {
         kind: UsageKind::from_number(u8::try_from(message.kind).map_err(|_| Invalid::UsageKind)?)?,
         time: message.time_ms.map(Timestamp::from_ms).transpose()?,
     })
+}
+
+/// Adds debits to a batch; one that cannot be read keeps its place as `invalid`.
+pub(super) fn push(debits: &[v1::Debit], batch: &mut DebitBatch) {
+    for message in debits {
+        match debit(message) {
+            Ok(debit) => batch.push(debit),
+            Err(invalid) => batch.push_invalid(invalid),
+        }
+    }
 }
 
 /// The reservation that a message names; none where it leaves it to the pool.

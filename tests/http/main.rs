@@ -3,6 +3,7 @@
 mod access;
 mod connections;
 mod debits;
+mod declared;
 mod fixture;
 mod license_keys;
 mod lifecycle;

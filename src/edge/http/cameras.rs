@@ -1,6 +1,7 @@
 //! Cameras, and the Unlimited AI Licenses bound to them.
 
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::http::Method;
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
 use crate::meter::{
@@ -11,7 +12,54 @@ use super::auth::{Caller, InOrganization, path_id};
 use super::body::{Asks, Json, Query, administers, ok};
 use super::organizations::page_rows;
 use super::problem::Problem;
+use super::route::{Right, Route};
 use super::time_text::TimeText;
+
+/// What is answered here.
+pub(super) const ROUTES: &[Route] = &[
+    Route {
+        method: Method::GET,
+        path: "/v1/organizations/{org}/cameras",
+        right: Right::Read,
+        summary: "List the cameras of an organization, page by page.",
+        handler: || web::to(list),
+    },
+    Route {
+        method: Method::GET,
+        path: "/v1/organizations/{org}/cameras/{camera}",
+        right: Right::Read,
+        summary: "One camera, with what it used and the Unlimited AI Licenses bound to it.",
+        handler: || web::to(get),
+    },
+    Route {
+        method: Method::PUT,
+        path: "/v1/organizations/{org}/cameras/{camera}",
+        right: Right::Administer,
+        summary: "Register a camera, or change it.",
+        handler: || web::to(register),
+    },
+    Route {
+        method: Method::DELETE,
+        path: "/v1/organizations/{org}/cameras/{camera}",
+        right: Right::Administer,
+        summary: "Remove a camera; what it used stays counted.",
+        handler: || web::to(remove),
+    },
+    Route {
+        method: Method::PUT,
+        path: "/v1/organizations/{org}/cameras/{camera}/unlimited/{license}",
+        right: Right::Administer,
+        summary: "Bind an Unlimited AI License to a camera.",
+        handler: || web::to(bind),
+    },
+    Route {
+        method: Method::DELETE,
+        path: "/v1/organizations/{org}/cameras/{camera}/unlimited/{license}",
+        right: Right::Administer,
+        summary: "Unbind an Unlimited AI License.",
+        handler: || web::to(unbind),
+    },
+];
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt::Write as _;
 
+use actix_web::http::Method;
 use actix_web::http::header::ContentType;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
@@ -17,7 +18,26 @@ use super::auth::{InOrganization, bearer_id};
 use super::body::{Query, is_encoded, is_other_charset, media_type, with_body};
 use super::debit_rows::{Format, Rows};
 use super::problem::Problem;
+use super::route::{Right, Route};
 use super::state::State;
+
+/// What is answered here.
+pub(super) const ROUTES: &[Route] = &[
+    Route {
+        method: Method::POST,
+        path: "/v1/organizations/{org}/debits",
+        right: Right::Debit,
+        summary: "Charge a batch of debits to the pool, each at most once.",
+        handler: || web::to(debit),
+    },
+    Route {
+        method: Method::POST,
+        path: "/v1/organizations/{org}/reservations/{reservation}/debits",
+        right: Right::Debit,
+        summary: "Charge a batch of debits to a reservation.",
+        handler: || web::to(debit),
+    },
+];
 
 const MEDIA_TYPES: &str = "application/json, application/x-ndjson or application/msgpack";
 /// Batches that each worker thread keeps for reuse.

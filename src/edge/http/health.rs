@@ -1,14 +1,40 @@
 //! How the server is doing. Asked without a key, by what keeps it running and what watches it.
 
-use actix_web::http::StatusCode;
 use actix_web::http::header::RETRY_AFTER;
+use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
 
 use crate::meter::{Lsn, PartitionStatus};
 
 use super::body::ok;
+use super::route::{Right, Route};
 use super::state::State;
+
+/// What is answered here.
+pub(super) const ROUTES: &[Route] = &[
+    Route {
+        method: Method::GET,
+        path: "/healthz",
+        right: Right::None,
+        summary: "The process answers.",
+        handler: || web::to(alive),
+    },
+    Route {
+        method: Method::GET,
+        path: "/readyz",
+        right: Right::None,
+        summary: "Whether requests are served, and where each partition stands.",
+        handler: || web::to(ready),
+    },
+    Route {
+        method: Method::GET,
+        path: "/metrics",
+        right: Right::None,
+        summary: "The metrics as Prometheus text.",
+        handler: || web::to(metrics),
+    },
+];
 
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 

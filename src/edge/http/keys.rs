@@ -1,6 +1,7 @@
 //! API keys: made, listed and revoked by an operator.
 
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::http::Method;
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
 use crate::meter::{Action, ActorId, ApiKeyView, Name, NewApiKey, OrgId, Role};
@@ -8,7 +9,33 @@ use crate::meter::{Action, ActorId, ApiKeyView, Name, NewApiKey, OrgId, Role};
 use super::auth::{Caller, path_id};
 use super::body::{Asks, Json, created, ok};
 use super::problem::Problem;
+use super::route::{Right, Route};
 use super::time_text::TimeText;
+
+/// What is answered here.
+pub(super) const ROUTES: &[Route] = &[
+    Route {
+        method: Method::GET,
+        path: "/v1/keys",
+        right: Right::ManageApiKeys,
+        summary: "List the API keys.",
+        handler: || web::to(list),
+    },
+    Route {
+        method: Method::POST,
+        path: "/v1/keys",
+        right: Right::ManageApiKeys,
+        summary: "Make an API key; it is shown once.",
+        handler: || web::to(make),
+    },
+    Route {
+        method: Method::DELETE,
+        path: "/v1/keys/{key}",
+        right: Right::ManageApiKeys,
+        summary: "Revoke an API key.",
+        handler: || web::to(revoke),
+    },
+];
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,5 +1,6 @@
 //! Shared AI Token Licenses: added for good, by a signed key (R1 to R6).
 
+use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
@@ -13,8 +14,41 @@ use crate::meter::{
 use super::auth::{Caller, InOrganization, path_id};
 use super::body::{Asks, Json, administers, created, ok};
 use super::problem::Problem;
+use super::route::{Right, Route};
 use super::state::State;
 use super::time_text::TimeText;
+
+/// What is answered here.
+pub(super) const ROUTES: &[Route] = &[
+    Route {
+        method: Method::GET,
+        path: "/v1/organizations/{org}/licenses",
+        right: Right::Read,
+        summary: "List the Shared AI Token Licenses of an organization.",
+        handler: || web::to(list),
+    },
+    Route {
+        method: Method::POST,
+        path: "/v1/organizations/{org}/licenses",
+        right: Right::Administer,
+        summary: "Add the licenses of a signed license key, or see what they would add.",
+        handler: || web::to(add),
+    },
+    Route {
+        method: Method::GET,
+        path: "/v1/organizations/{org}/licenses/{license}",
+        right: Right::Read,
+        summary: "One Shared AI Token License with its history.",
+        handler: || web::to(get),
+    },
+    Route {
+        method: Method::DELETE,
+        path: "/v1/organizations/{org}/licenses/{license}",
+        right: Right::Administer,
+        summary: "Refused, always: a Shared AI Token License is permanent.",
+        handler: || web::to(remove),
+    },
+];
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -89,7 +89,7 @@ fn bind(config: &Config, state: &Arc<State>, tls: Option<&Tls>) -> io::Result<(S
             .app_data(state)
             .wrap(from_fn(seat::guard))
             .wrap(from_fn(super::unread::close))
-            .configure(super::routes)
+            .configure(super::register)
     };
     let request_timeout = Duration::from_millis(config.request_timeout_ms);
     let connections_max = seat::accepted(state.connections_max()).div_ceil(config.workers);

@@ -20,6 +20,7 @@ mod listener;
 mod organizations;
 mod problem;
 mod reservations;
+pub mod route;
 mod scalar;
 mod seat;
 mod state;
@@ -28,7 +29,7 @@ mod transfers;
 mod unread;
 
 use actix_web::middleware::from_fn;
-use actix_web::{HttpResponse, Resource, Route, guard, web};
+use actix_web::{HttpResponse, Scope, web};
 
 pub use listener::Listener;
 pub use seat::descriptors;
@@ -36,84 +37,12 @@ pub use state::{Limits, RenderMetrics, State};
 
 use problem::Problem;
 
-/// All routes. They expect `web::Data<State>` in the application's data.
-fn routes(config: &mut web::ServiceConfig) {
-    let licenses = resource("/organizations/{org}/licenses", "GET, HEAD, POST");
-    let license = resource("/organizations/{org}/licenses/{license}", "GET, HEAD, DELETE");
-    let transfer = resource("/transfers/{transfer}", "GET, HEAD");
-    let v1 = web::scope("/v1")
-        .wrap(from_fn(auth::guard))
-        .service(resource("/organizations/{org}/debits", "POST").route(web::post().to(debits::debit)))
-        .service(
-            resource("/organizations", "GET, HEAD, POST")
-                .route(read().to(organizations::list))
-                .route(web::post().to(organizations::create)),
-        )
-        .service(
-            resource("/organizations/{org}/summary", "GET, HEAD").route(read().to(organizations::summary)),
-        )
-        .configure(camera_routes)
-        .configure(reservation_routes)
-        .service(licenses.route(read().to(licenses::list)).route(web::post().to(licenses::add)))
-        .service(license.route(read().to(licenses::get)).route(web::delete().to(licenses::remove)))
-        .service(resource("/transfers", "POST").route(web::post().to(transfers::begin)))
-        .service(transfer.route(read().to(transfers::get)))
-        .service(
-            resource("/keys", "GET, HEAD, POST")
-                .route(read().to(keys::list))
-                .route(web::post().to(keys::make)),
-        )
-        .service(resource("/keys/{key}", "DELETE").route(web::delete().to(keys::revoke)))
-        .default_service(web::to(not_found));
-    config
-        .service(resource("/healthz", "GET, HEAD").route(read().to(health::alive)))
-        .service(resource("/readyz", "GET, HEAD").route(read().to(health::ready)))
-        .service(resource("/metrics", "GET, HEAD").route(read().to(health::metrics)))
-        .service(v1)
-        .default_service(web::to(not_found));
-}
-
-fn camera_routes(config: &mut web::ServiceConfig) {
-    config
-        .service(resource("/organizations/{org}/cameras", "GET, HEAD").route(read().to(cameras::list)))
-        .service(
-            resource("/organizations/{org}/cameras/{camera}", "GET, HEAD, PUT, DELETE")
-                .route(read().to(cameras::get))
-                .route(web::put().to(cameras::register))
-                .route(web::delete().to(cameras::remove)),
-        )
-        .service(
-            resource("/organizations/{org}/cameras/{camera}/unlimited/{license}", "PUT, DELETE")
-                .route(web::put().to(cameras::bind))
-                .route(web::delete().to(cameras::unbind)),
-        );
-}
-
-fn reservation_routes(config: &mut web::ServiceConfig) {
-    let debits = resource("/organizations/{org}/reservations/{reservation}/debits", "POST");
-    config
-        .service(
-            resource("/organizations/{org}/reservations", "GET, HEAD, POST")
-                .route(read().to(reservations::list))
-                .route(web::post().to(reservations::reserve)),
-        )
-        .service(
-            resource("/organizations/{org}/reservations/{reservation}", "GET, HEAD, DELETE")
-                .route(read().to(reservations::get))
-                .route(web::delete().to(reservations::release)),
-        )
-        .service(debits.route(web::post().to(debits::debit)));
-}
-
-/// A path, and the methods that it answers with when another one is used.
-fn resource(path: &str, allow: &'static str) -> Resource {
-    let refuse = move || async move { Err::<HttpResponse, _>(Problem::method_not_allowed(allow)) };
-    web::resource(path).default_service(web::to(refuse))
-}
-
-/// A route that reads: HEAD is answered as GET is, without the body.
-fn read() -> Route {
-    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
+/// Registers all routes. They expect `web::Data<State>` in the application's data.
+fn register(config: &mut web::ServiceConfig) {
+    let v1 = web::scope(route::SCOPE).wrap(from_fn(auth::guard));
+    let v1 = route::resources(true).into_iter().fold(v1, Scope::service);
+    route::resources(false).into_iter().fold(&mut *config, web::ServiceConfig::service);
+    config.service(v1).default_service(web::to(not_found));
 }
 
 async fn not_found() -> Result<HttpResponse, Problem> {

@@ -1,6 +1,7 @@
 //! Organizations and their AI Token Summary.
 
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::http::Method;
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::limits::PAGE_ROWS_MAX;
@@ -9,7 +10,33 @@ use crate::meter::{Action, Name, NewOrganization, OrgId, Summary, Tokens};
 use super::auth::{Caller, InOrganization};
 use super::body::{Asks, Json, Query, created, ok};
 use super::problem::Problem;
+use super::route::{Right, Route};
 use super::time_text::TimeText;
+
+/// What is answered here.
+pub(super) const ROUTES: &[Route] = &[
+    Route {
+        method: Method::GET,
+        path: "/v1/organizations",
+        right: Right::AnyKey,
+        summary: "List the organizations that the key may know of, page by page.",
+        handler: || web::to(list),
+    },
+    Route {
+        method: Method::POST,
+        path: "/v1/organizations",
+        right: Right::CreateOrganization,
+        summary: "Create an organization.",
+        handler: || web::to(create),
+    },
+    Route {
+        method: Method::GET,
+        path: "/v1/organizations/{org}/summary",
+        right: Right::Read,
+        summary: "The AI Token Summary of an organization.",
+        handler: || web::to(summary),
+    },
+];
 
 const PAGE_ROWS_DEFAULT: usize = 100;
 

@@ -42,12 +42,12 @@ pub(super) struct Problem {
     header: Option<Header>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Header {
     RetryLater,
     WaitAndConnect { seconds: u64 },
     Bearer,
-    Allow(&'static str),
+    Allow(String),
 }
 
 #[derive(Serialize)]
@@ -90,9 +90,9 @@ impl Problem {
     }
 
     /// The path has no such method; `allow` lists those that it has.
-    pub(super) fn method_not_allowed(allow: &'static str) -> Self {
+    pub(super) fn method_not_allowed(allow: &str) -> Self {
         let detail = format!("this path allows {allow}");
-        let header = Some(Header::Allow(allow));
+        let header = Some(Header::Allow(allow.to_owned()));
         Self { header, ..Self::of_edge(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail) }
     }
 
@@ -238,14 +238,14 @@ impl ResponseError for Problem {
 
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.status);
-        match self.header {
+        match &self.header {
             Some(Header::RetryLater) => response.insert_header((RETRY_AFTER, RETRY_AFTER_SECONDS)),
             // Whoever guesses has to connect again.
             Some(Header::WaitAndConnect { seconds }) => {
                 response.insert_header((RETRY_AFTER, seconds.to_string())).force_close()
             }
             Some(Header::Bearer) => response.insert_header((WWW_AUTHENTICATE, "Bearer")),
-            Some(Header::Allow(methods)) => response.insert_header((ALLOW, methods)),
+            Some(Header::Allow(methods)) => response.insert_header((ALLOW, methods.as_str())),
             None => &mut response,
         };
         response.content_type(MEDIA_TYPE).body(self.document())

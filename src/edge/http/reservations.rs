@@ -1,6 +1,7 @@
 //! Reservations (R12): made, listed and released here; what they pay is sent to `debits` below them.
 
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::http::Method;
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
 use crate::meter::{Action, ActorId, OrgId, ReservationId, ReservationStatus, ReservationView, Tokens};
@@ -8,7 +9,40 @@ use crate::meter::{Action, ActorId, OrgId, ReservationId, ReservationStatus, Res
 use super::auth::{Caller, InOrganization, path_id};
 use super::body::{Asks, Json, ok};
 use super::problem::Problem;
+use super::route::{Right, Route};
 use super::time_text::TimeText;
+
+/// What is answered here.
+pub(super) const ROUTES: &[Route] = &[
+    Route {
+        method: Method::GET,
+        path: "/v1/organizations/{org}/reservations",
+        right: Right::Read,
+        summary: "List the reservations of an organization.",
+        handler: || web::to(list),
+    },
+    Route {
+        method: Method::POST,
+        path: "/v1/organizations/{org}/reservations",
+        right: Right::Debit,
+        summary: "Hold tokens for work whose cost is known only afterwards.",
+        handler: || web::to(reserve),
+    },
+    Route {
+        method: Method::GET,
+        path: "/v1/organizations/{org}/reservations/{reservation}",
+        right: Right::Read,
+        summary: "One reservation.",
+        handler: || web::to(get),
+    },
+    Route {
+        method: Method::DELETE,
+        path: "/v1/organizations/{org}/reservations/{reservation}",
+        right: Right::DebitOrAdminister,
+        summary: "Give back what a reservation still holds.",
+        handler: || web::to(release),
+    },
+];
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

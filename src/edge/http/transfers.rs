@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use actix_web::http::Method;
 use actix_web::http::header::LOCATION;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
@@ -13,8 +14,27 @@ use crate::meter::{
 use super::auth::{Caller, path_id};
 use super::body::{Asks, Json, Query, ok};
 use super::problem::Problem;
+use super::route::{Right, Route};
 use super::state::State;
 use super::time_text::TimeText;
+
+/// What is answered here.
+pub(super) const ROUTES: &[Route] = &[
+    Route {
+        method: Method::POST,
+        path: "/v1/transfers",
+        right: Right::AdministerBoth,
+        summary: "Move all tokens and licenses of one organization to another.",
+        handler: || web::to(begin),
+    },
+    Route {
+        method: Method::GET,
+        path: "/v1/transfers/{transfer}",
+        right: Right::ReadEither,
+        summary: "Where a transfer stands.",
+        handler: || web::to(get),
+    },
+];
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use tokenweir::edge::http::bodies::{self, Object};
-use tokenweir::meter::DebitBatch;
+use tokenweir::meter::{ActorId, DebitBatch, OrgId, Principal, Role};
 
 use crate::bounded::{CLAIMED, bounded};
 use crate::judged::judge;
@@ -31,6 +31,8 @@ pub fn fuzz(data: &[u8]) {
         1 => drop(debits(LINES, body)),
         2 => drop(debits(MESSAGE_PACK, body)),
         3 => same_in_every_format(body),
+        4 => drop(events(&[], body)),
+        5 => same_in_headers(body),
         other => object(OBJECTS[other % OBJECTS.len()], body),
     }
 }
@@ -65,6 +67,52 @@ fn same_in_every_format(body: &[u8]) {
     let told = |batch: Option<DebitBatch>| format!("{batch:?}");
     let (of_lines, of_array, of_pack) = (told(of_lines), told(of_array), told(of_pack));
     assert!(of_lines == of_array && of_array == of_pack, "{of_lines}\n{of_array}\n{of_pack}");
+}
+
+/// Every event is a row, or is refused.
+fn events(headers: &[(&str, &[u8])], body: &[u8]) -> Option<Vec<DebitBatch>> {
+    let organizations = ["acme", "other"].map(|id| OrgId::new(id).expect("valid")).to_vec();
+    let id = ActorId::new("key").expect("valid");
+    let who = Principal::Key { id, role: Role::Gateway, organizations };
+    let read = || bodies::events((JSON, headers), body, DEBITS_MAX, &who);
+    let (mut batches, count, refused) = match bounded(body.len(), (64 << 10, 256), read) {
+        Ok(read) => read,
+        Err(status) => return of_the_sender(status).map(|batch| vec![batch]),
+    };
+    assert!(count <= DEBITS_MAX, "{count} events");
+    assert_eq!(batches.iter().map(DebitBatch::len).sum::<usize>() + refused, count);
+    batches.iter_mut().for_each(|batch| drop(judge(batch)));
+    Some(batches)
+}
+
+/// An event whose attributes are texts is the same debit when they stand in headers.
+fn same_in_headers(body: &[u8]) {
+    let Ok(Value::Object(mut event)) = serde_json::from_slice(body) else { return };
+    let data = event.remove("data").unwrap_or(Value::Null);
+    if !data.is_object() || depth(&data) > DEPTH_MAX || event.remove("data_base64").is_some() {
+        return;
+    }
+    let texts = event.iter().filter_map(|(name, value)| Some((format!("ce-{name}"), value.as_str()?)));
+    let headers: Vec<_> = texts.map(|(name, value)| (name, escaped(value))).collect();
+    let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+    if headers.len() != event.len() || !headers.iter().all(|(name, _)| is_name(name)) {
+        return;
+    }
+    let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+    let in_headers = events(&headers, data.to_string().as_bytes());
+    event.insert("data".to_owned(), data);
+    let in_body = events(&[], Value::Object(event).to_string().as_bytes());
+    if !headers.is_empty() {
+        assert_eq!(format!("{in_headers:?}"), format!("{in_body:?}"));
+    }
+}
+
+fn escaped(text: &str) -> String {
+    let byte = |byte: u8| match byte {
+        b'!' | b'#' | b'$' | b'&'..=b'~' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(byte).collect()
 }
 
 /// An object that is read is read the same when it is written again.

@@ -91,7 +91,12 @@ fn bodies() -> Vec<Vec<u8>> {
     let debits = [text(0, &debits), text(0, &by_seq), text(0, &odd), text(3, &debits), text(3, &odd)];
     let others =
         [with(1, lines.as_bytes()), with(2, &packed), with(0, br#"[{"camera":"cam","tokens":1e999}]"#)];
-    debits.into_iter().chain(others).chain(objects).collect()
+    let event = json!({"specversion": "1.0", "type": "t", "source": "//nvr/1", "id": "caf\u{e9} 50%", "subject": "cam",
+        "time": "2025-06-15T15:06:40Z", "organization": "acme", "data": {"tokens": 5, "kind": "other", "zone": [1.5]}});
+    let encoded = json!({"specversion": "1.0", "type": "t", "source": "s", "id": "x".repeat(200), "subject": "cam",
+        "time": "2025-06-15T15:06:40Z", "data_base64": "eyJ0b2tlbnMiOjd9"});
+    let events = [text(4, &event), text(4, &json!([event, encoded, {}, 7])), text(5, &event)];
+    debits.into_iter().chain(others).chain(objects).chain(events).collect()
 }
 
 fn messages() -> Vec<Vec<u8>> {

@@ -4,6 +4,7 @@ mod access;
 mod connections;
 mod debits;
 mod declared;
+mod events;
 mod fixture;
 mod license_keys;
 mod lifecycle;

@@ -4,13 +4,16 @@
 //! Deliberately absent: dependencies (it must build in seconds on a fresh machine) and retries.
 
 mod cargo;
+mod clients;
 mod demo;
 mod dependencies;
 mod fuzz;
 mod json;
 mod options;
+mod packages;
 mod plan;
 mod python;
+mod server;
 mod sim;
 mod soak;
 mod step;
@@ -63,9 +66,9 @@ fn with_options(name: &str, options: &[String]) -> Result<Vec<Step>, Failure> {
 fn help() -> String {
     let mut text = String::from("usage: cargo xtask COMMAND\n\n");
     for command in plan::COMMANDS {
-        text.push_str(&format!("  {:<6} {}\n", command.name, command.about));
+        text.push_str(&format!("  {:<7} {}\n", command.name, command.about));
     }
-    text.push_str("  help   print this text");
+    text.push_str("  help    print this text");
     text
 }
 

@@ -6,7 +6,7 @@
 use crate::cargo::{cargo, cargo_with, release_binary};
 use crate::demo;
 use crate::step::{Failure, Step};
-use crate::{dependencies, fuzz, python, sim, soak, storm, targets, tour};
+use crate::{clients, dependencies, fuzz, sim, soak, storm, targets, tour};
 
 /// A command of xtask.
 pub(crate) struct CommandLine {
@@ -36,9 +36,10 @@ pub(crate) const COMMANDS: &[CommandLine] = &[
     CommandLine { name: "docs", about: "the documentation, warnings denied", steps: docs },
     CommandLine {
         name: "smoke",
-        about: "examples, benches in brief, release build, the demo with its sums, the gateway in Python, the README's tour",
+        about: "examples, benches in brief, release build, the demo with its sums, the README's tour",
         steps: smoke,
     },
+    CommandLine { name: clients::NAME, about: clients::ABOUT, steps: clients::all },
     CommandLine { name: sim::NAME, about: sim::ABOUT, steps: sim::all },
     CommandLine { name: storm::NAME, about: storm::ABOUT, steps: storm::all },
     CommandLine { name: soak::NAME, about: soak::ABOUT, steps: soak::all },
@@ -51,7 +52,7 @@ const EMBEDDED_EXAMPLE: &str = "embed";
 
 fn ci() -> Result<Vec<Step>, Failure> {
     let mut steps = Vec::new();
-    for part in [fmt, lint, deps, docs, smoke, sim::all, fuzz::all, test] {
+    for part in [fmt, lint, deps, docs, smoke, clients::all, sim::all, fuzz::all, test] {
         steps.extend(part()?);
     }
     // The storm is one of the tests; only its tools come before them.
@@ -84,10 +85,9 @@ fn smoke() -> Result<Vec<Step>, Failure> {
     steps.extend(targets::benches()?.iter().map(|name| bench(name)));
     // A bench leaves a `weir` built with what the tests need beside it; what is tried here is the one that is shipped.
     steps.push(cargo("build --release --bin weir"));
-    let (binary, server) = (weir.clone(), weir.clone());
+    let binary = weir.clone();
     steps.push(Step::new("weir demo --exit --json", Box::new(move || demo::check(&binary))));
-    steps.push(Step::new("examples/python_gateway", Box::new(move || python::check(&server))));
-    steps.push(Step::new("the tour of README.md", Box::new(move || tour::check(&weir))));
+    steps.push(Step::new("the tour of README.md", Box::new(move || tour::check(&weir, tour::README))));
     Ok(steps)
 }
 

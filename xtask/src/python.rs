@@ -5,11 +5,13 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::path::Path;
+use std::process::{ChildStderr, Command, Stdio};
 
 use crate::cargo::root;
 use crate::json::integer;
+use crate::packages;
+use crate::server::{Process, Server};
 
 const GATEWAY: &str = "examples/python_gateway";
 const CAMERAS: u64 = 100;
@@ -23,7 +25,8 @@ const GRANTED: u64 = 1_000_000;
 /// # Errors
 /// When the gateway fails, or its summary is not what must come out.
 pub(crate) fn check(weir: &Path) -> Result<(), String> {
-    let python = match environment(weir) {
+    let wanted = root().join(GATEWAY).join("requirements.txt");
+    let python = match packages::python(weir, "python-gateway", &wanted) {
         Ok(python) => python,
         Err(missing) => {
             println!("skipped: {missing}");
@@ -39,34 +42,12 @@ pub(crate) fn check(weir: &Path) -> Result<(), String> {
     judge(&summary)
 }
 
-/// A Python with what the gateway needs, made beside the build unless it is there.
-fn environment(weir: &Path) -> Result<PathBuf, String> {
-    let target = weir.parent().and_then(Path::parent).ok_or("the release binary has no folder")?;
-    let (folder, wanted) = (target.join("python-gateway"), root().join(GATEWAY).join("requirements.txt"));
-    let (python, installed) = (folder.join("bin/python"), folder.join("installed.txt"));
-    let text = |path: &Path| fs::read_to_string(path).unwrap_or_default();
-    if python.is_file() && text(&installed) == text(&wanted) {
-        return Ok(python);
-    }
-    let quietly = |program: &Path, words: &[&str], path: &Path, without: &str| {
-        let output = Command::new(program).args(words).arg(path).stdin(Stdio::null()).output();
-        let is_done = output.is_ok_and(|output| output.status.success());
-        if is_done { Ok(()) } else { Err(without.to_owned()) }
-    };
-    quietly(Path::new("python3"), &["-m", "venv"], &folder, "there is no python3 with venv and pip")?;
-    let install = ["-m", "pip", "install", "--quiet", "--timeout", "20", "--retries", "1", "-r"];
-    quietly(&python, &install, &wanted, "the packages of the gateway cannot be installed from here")?;
-    fs::copy(&wanted, &installed).map_err(|error| error.to_string())?;
-    Ok(python)
-}
-
 /// Half of the events, a killed server, the other half, and all of them once more; answers with the summary.
 fn run(weir: &Path, python: &Path, folder: &Path) -> Result<String, String> {
-    let trusted = printed(weir, folder, "license issuer new")?;
-    fs::write(folder.join("issuers"), trusted).map_err(|error| error.to_string())?;
-    let server = Server::start(weir, folder, ["127.0.0.1:0", "127.0.0.1:0"])?;
+    let server = Server::create(weir, folder)?;
     let (http, grpc) = (server.http.clone(), server.grpc.clone());
-    let key = set_up(&server, folder)?;
+    let cameras: Vec<_> = (0..CAMERAS).map(|camera| format!("c{camera}")).collect();
+    let key = server.set_up("acme", &cameras, GRANTED)?;
     let mut gateway = Command::new(python)
         .args(["gateway.py", "--server", &grpc, "acme"])
         .current_dir(root().join(GATEWAY))
@@ -110,28 +91,6 @@ fn lines(seqs: std::ops::RangeInclusive<u64>) -> String {
     seqs.flat_map(|seq| (0..CAMERAS).map(move |camera| line(seq, camera))).collect()
 }
 
-/// An organization with cameras and tokens; answers with the key of a gateway.
-fn set_up(server: &Server, folder: &Path) -> Result<String, String> {
-    let operator = fs::read_to_string(folder.join("operator.key")).map_err(|error| error.to_string())?;
-    server.call(operator.trim(), "orgs create acme")?;
-    let made = server.call(operator.trim(), "key create --role admin --label admin --org acme --json")?;
-    let admin = key_in(&made)?;
-    for camera in 0..CAMERAS {
-        server.call(&admin, &format!("camera set acme c{camera} --network gate"))?;
-    }
-    let license_key =
-        printed(&server.weir, folder, &format!("license issue --licenses 1 --tokens {GRANTED}"))?;
-    server.call(&admin, &format!("license add acme {}", license_key.trim()))?;
-    let made = server.call(operator.trim(), "key create --role gateway --label gateway --org acme --json")?;
-    key_in(&made)
-}
-
-/// The one word of a JSON text that is an API key.
-fn key_in(text: &str) -> Result<String, String> {
-    let key = text.split('"').find(|word| word.starts_with("weir_"));
-    key.map(str::to_owned).ok_or_else(|| format!("there is no key in {text}"))
-}
-
 fn judge(summary: &str) -> Result<(), String> {
     let events = CAMERAS * EVENTS_PER_CAMERA;
     let number = |name| integer(summary, name);
@@ -145,70 +104,6 @@ fn judge(summary: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("{events} events were given twice, and {TOKENS} tokens are due for each: {summary}"))
-}
-
-/// A process that is killed when it is dropped.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        _ = self.0.kill();
-        _ = self.0.wait();
-    }
-}
-
-struct Server {
-    weir: PathBuf,
-    http: String,
-    grpc: String,
-    _process: Process,
-}
-
-impl Server {
-    fn start(weir: &Path, folder: &Path, [http, grpc]: [&str; 2]) -> Result<Self, String> {
-        let mut command = weir_command(weir);
-        command.args(["serve", "--data", "data", "--operator-key-file", "operator.key", "--log", "warn"]);
-        command.args(["--license-issuers", "issuers"]);
-        command.args(["--listen", http, "--grpc-listen", grpc]).current_dir(folder).stdout(Stdio::piped());
-        let mut process = command.spawn().map(Process).map_err(|error| format!("weir: {error}"))?;
-        let pipe = process.0.stdout.take().ok_or("the server has no standard output")?;
-        let mut said = BufReader::new(pipe).lines().map_while(Result::ok);
-        let mut after = |start: &str| {
-            let rest = said.find_map(|line| line.strip_prefix(start).map(str::to_owned));
-            rest.ok_or_else(|| format!("the server ended before it said `{start}`"))
-        };
-        let (http, grpc) = (after("listening on http://")?, after("grpc listening on ")?);
-        after("ready")?;
-        Ok(Self { weir: weir.to_owned(), http, grpc, _process: process })
-    }
-
-    /// Runs a client command to its end, and answers with what it printed.
-    fn call(&self, key: &str, words: &str) -> Result<String, String> {
-        let server = format!("http://{}", self.http);
-        printed(&self.weir, Path::new("."), &format!("{words} --server {server} --key {key}"))
-    }
-}
-
-/// What a command prints that runs in this folder and succeeds.
-fn printed(weir: &Path, folder: &Path, words: &str) -> Result<String, String> {
-    let output = weir_command(weir).args(words.split(' ')).current_dir(folder).output();
-    let output = output.map_err(|error| format!("weir: {error}"))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    Err(format!("`weir {words}` failed: {}", String::from_utf8_lossy(&output.stderr)))
-}
-
-/// The program without the settings of a server of the developer's.
-fn weir_command(weir: &Path) -> Command {
-    let mut command = Command::new(weir);
-    for name in std::env::vars_os().map(|(name, _)| name) {
-        if name.to_string_lossy().starts_with("WEIR_") {
-            command.env_remove(name);
-        }
-    }
-    command.stdin(Stdio::null());
-    command
 }
 
 #[cfg(test)]
@@ -233,11 +128,5 @@ mod tests {
         ] {
             assert!(judge(&wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn a_key_is_found_in_what_a_command_prints() {
-        assert_eq!(key_in(r#"{"id":"x","key":"weir_x_y"}"#), Ok("weir_x_y".to_owned()));
-        assert!(key_in("{}").is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! The tour of the README, run as it stands: a document that shows commands must show commands that work.
+//! The tours of the documents, run as they stand: a document that shows commands must show commands that work.
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
@@ -9,48 +9,52 @@ use crate::cargo::root;
 
 const BEGIN: &str = "<!-- tour: begin -->";
 const END: &str = "<!-- tour: end -->";
-/// What the output must show, so that a tour that does nothing cannot pass.
-const SHOWN: [&str; 10] = [
-    "signature: that of the issuer",
-    r#""available_after":1500000"#,
-    r#""outcome":"duplicate""#,
-    r#""outcome":"exempt""#,
-    r#""code":"unknown_camera""#,
-    r#""state":"finished""#,
-    r#""status":409"#,
-    r#""code":"license_is_permanent""#,
-    "tokenweir_debits_total",
-    "clean: every frame and snapshot reads back, and every invariant holds",
-];
+/// A document, and what the output of its tour must show, so that a tour that does nothing cannot pass.
+pub(crate) const README: (&str, &[&str]) = (
+    "README.md",
+    &[
+        "signature: that of the issuer",
+        r#""available_after":1500000"#,
+        r#""outcome":"duplicate""#,
+        r#""outcome":"exempt""#,
+        r#""code":"unknown_camera""#,
+        r#""state":"finished""#,
+        r#""status":409"#,
+        r#""code":"license_is_permanent""#,
+        "tokenweir_debits_total",
+        "clean: every frame and snapshot reads back, and every invariant holds",
+    ],
+);
+pub(crate) const INGEST: (&str, &[&str]) =
+    ("docs/INGEST.md", &[r#""code":"events_refused""#, r#""available":999577"#]);
 
-/// Runs the tour in an empty folder, with the release binary on the path.
+/// Runs the tour of a document in an empty folder, with the release binary on the path.
 ///
 /// # Errors
 /// When a command fails, hangs, or the output lacks what it must show.
-pub(crate) fn check(weir: &Path) -> Result<(), String> {
-    let readme =
-        fs::read_to_string(root().join("README.md")).map_err(|error| format!("README.md: {error}"))?;
+pub(crate) fn check(weir: &Path, (document, shown): (&str, &[&str])) -> Result<(), String> {
+    let text = fs::read_to_string(root().join(document)).map_err(|error| format!("{document}: {error}"))?;
     let folder = std::env::temp_dir().join(format!("weir-tour-{}", std::process::id()));
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let outcome = free_port().and_then(|port| run(weir, &folder, &script(&readme, port)?));
+    let outcome = free_port().and_then(|port| run(weir, &folder, &script(&text, port)?));
     drop(fs::remove_dir_all(&folder));
-    outcome.and_then(|output| judge(&output))
+    outcome.and_then(|output| judge(&output, shown))
 }
 
 /// The shell blocks of the tour as one script, on this port.
-fn script(readme: &str, port: u16) -> Result<String, String> {
-    let tour = readme.split_once(BEGIN).and_then(|(_, rest)| Some(rest.split_once(END)?.0));
-    let tour = tour.ok_or("README.md has no tour between its marks")?;
+fn script(text: &str, port: u16) -> Result<String, String> {
+    let tour = text.split_once(BEGIN).and_then(|(_, rest)| Some(rest.split_once(END)?.0));
+    let tour = tour.ok_or("the document has no tour between its marks")?;
     let blocks: Vec<&str> =
         tour.split("```sh\n").skip(1).filter_map(|rest| Some(rest.split_once("```")?.0)).collect();
     if blocks.is_empty() {
-        return Err("the tour of README.md has no commands".to_owned());
+        return Err("the tour has no commands".to_owned());
     }
     Ok(blocks.join("\n").replace("127.0.0.1:8080", &format!("127.0.0.1:{port}")))
 }
 
-fn judge(output: &str) -> Result<(), String> {
-    match SHOWN.iter().find(|shown| !output.contains(*shown)) {
+fn judge(output: &str, shown: &[&str]) -> Result<(), String> {
+    match shown.iter().find(|shown| !output.contains(*shown)) {
         None => Ok(()),
         Some(missing) => Err(format!("the tour does not show {missing}; it printed:\n{output}")),
     }
@@ -123,10 +127,13 @@ mod tests {
 
     #[test]
     fn a_tour_that_shows_nothing_is_a_failure() {
-        assert!(judge("").is_err());
-        assert_eq!(judge(&SHOWN.join(" ")), Ok(()));
-        for shown in SHOWN {
-            assert!(judge(&SHOWN.join(" ").replace(shown, "")).is_err_and(|error| error.contains(shown)));
+        for (_, all) in [README, INGEST] {
+            let judge = |output: &str| judge(output, all);
+            assert!(judge("").is_err());
+            assert_eq!(judge(&all.join(" ")), Ok(()));
+            for shown in all {
+                assert!(judge(&all.join(" ").replace(shown, "")).is_err_and(|error| error.contains(shown)));
+            }
         }
     }
 

@@ -5,12 +5,14 @@
 use std::fmt::Debug;
 
 use actix_web::ResponseError as _;
+use actix_web::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde::de::DeserializeOwned;
 
-use crate::meter::DebitBatch;
+use crate::meter::{DebitBatch, Principal};
 
 use super::body::parse;
 use super::debit_rows::{Format, Rows};
+use super::event_rows::{Events, Mode};
 use super::problem::Problem;
 use super::{cameras, keys, licenses, organizations, transfers};
 
@@ -42,6 +44,29 @@ pub fn debits(media_type: &str, body: &[u8], most: usize) -> Result<(DebitBatch,
         Format::of(media_type).ok_or_else(unsupported).and_then(|format| rows.read(format, body, most));
     read.map_err(|problem| status(&problem))?;
     Ok((rows.batch, rows.details.into_iter().map(|(row, _)| row).collect()))
+}
+
+/// Reads a body of at most `most` events that `who` sends, with these headers beside its media type. The debits come in a batch
+/// for each organization; with them, how many events there were, and how many of them are no debits.
+///
+/// # Errors
+/// The status of the problem.
+pub fn events(
+    (media_type, headers): (&str, &[(&str, &[u8])]),
+    body: &[u8],
+    most: usize,
+    who: &Principal,
+) -> Result<(Vec<DebitBatch>, usize, usize), u16> {
+    let mut all = HeaderMap::new();
+    all.insert(CONTENT_TYPE, HeaderValue::from_str(media_type).map_err(|_| 400_u16)?);
+    for (name, value) in headers {
+        let name: HeaderName = name.parse().map_err(|_| 400_u16)?;
+        all.append(name, HeaderValue::from_bytes(value).map_err(|_| 400_u16)?);
+    }
+    let mode = Mode::of(&all).ok_or(415_u16)?;
+    let mut events = Events::read(mode, (&all, body), most, who).map_err(|problem| status(&problem))?;
+    let batches = events.groups.drain(..).map(|group| group.rows.batch).collect();
+    Ok((batches, events.count, events.refused.len()))
 }
 
 /// Reads an object; it is told as text.

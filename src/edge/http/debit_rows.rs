@@ -66,15 +66,28 @@ impl Rows {
     /// # Errors
     /// When the body cannot be read at all, or holds too many debits.
     pub(super) fn read(&mut self, format: Format, body: &[u8], most: usize) -> Result<(), Problem> {
-        self.batch.clear();
-        self.details.clear();
-        (self.most, self.is_over) = (most, false);
+        self.clear(most);
         let read = match format {
             Format::Json => self.read_json(body),
             Format::Lines => self.read_lines(body),
             Format::MessagePack => self.read_message_pack(body),
         };
         if self.is_over { Err(Problem::batch_too_large(most)) } else { read }
+    }
+
+    /// Empties it, for at most `most` debits.
+    pub(super) fn clear(&mut self, most: usize) {
+        self.batch.clear();
+        self.details.clear();
+        (self.most, self.is_over) = (most, false);
+    }
+
+    /// Adds the debit that these fields are, or a row that says why they are none.
+    pub(super) fn push(&mut self, fields: &Fields<'_>) {
+        match fields.debit() {
+            Ok(debit) => self.batch.push(debit),
+            Err(flaw) => self.push_flaw(flaw),
+        }
     }
 
     fn read_json(&mut self, body: &[u8]) -> Result<(), Problem> {
@@ -154,13 +167,6 @@ impl Rows {
         match from.deserialize_any(IgnoredAny) {
             Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => Ok(()),
             _ => Err(Problem::malformed_body("something follows the array of debits")),
-        }
-    }
-
-    fn push(&mut self, fields: &Fields<'_>) {
-        match fields.debit() {
-            Ok(debit) => self.batch.push(debit),
-            Err(flaw) => self.push_flaw(flaw),
         }
     }
 
@@ -318,15 +324,15 @@ impl Row<'_> {
 
 /// The fields of one debit, as they were found.
 #[derive(Debug, Default)]
-struct Fields<'de> {
-    camera: Option<Scalar<'de>>,
-    epoch: Option<Scalar<'de>>,
-    seq: Option<Scalar<'de>>,
-    event_id: Option<Scalar<'de>>,
-    tokens: Option<Scalar<'de>>,
-    kind: Option<Scalar<'de>>,
-    time: Option<Scalar<'de>>,
-    flaw: Option<Cow<'static, str>>,
+pub(super) struct Fields<'de> {
+    pub(super) camera: Option<Scalar<'de>>,
+    pub(super) epoch: Option<Scalar<'de>>,
+    pub(super) seq: Option<Scalar<'de>>,
+    pub(super) event_id: Option<Scalar<'de>>,
+    pub(super) tokens: Option<Scalar<'de>>,
+    pub(super) kind: Option<Scalar<'de>>,
+    pub(super) time: Option<Scalar<'de>>,
+    pub(super) flaw: Option<Cow<'static, str>>,
 }
 
 impl<'de> Fields<'de> {

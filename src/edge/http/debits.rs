@@ -146,11 +146,11 @@ fn write_refusal(json: &mut String, refusal: Refusal, detail: Option<Cow<'static
     write!(json, r#"{{"outcome":"refused","code":"{code}","detail":{detail}}}"#).expect("a string grows");
 }
 
-fn take_rows() -> Rows {
+pub(super) fn take_rows() -> Rows {
     KEPT.with_borrow_mut(Vec::pop).unwrap_or_default()
 }
 
-fn keep_rows(rows: Rows) {
+pub(super) fn keep_rows(rows: Rows) {
     KEPT.with_borrow_mut(|kept| {
         if kept.len() < KEPT_BATCHES {
             kept.push(rows);

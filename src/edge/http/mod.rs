@@ -13,6 +13,9 @@ mod body;
 mod cameras;
 mod debit_rows;
 mod debits;
+mod event;
+mod event_rows;
+mod events;
 mod health;
 mod keys;
 mod licenses;
@@ -39,10 +42,12 @@ use problem::Problem;
 
 /// Registers all routes. They expect `web::Data<State>` in the application's data.
 fn register(config: &mut web::ServiceConfig) {
-    let v1 = web::scope(route::SCOPE).wrap(from_fn(auth::guard));
-    let v1 = route::resources(true).into_iter().fold(v1, Scope::service);
-    route::resources(false).into_iter().fold(&mut *config, web::ServiceConfig::service);
-    config.service(v1).default_service(web::to(not_found));
+    for scope in route::SCOPES {
+        let guarded = web::scope(scope).wrap(from_fn(auth::guard)).default_service(web::to(not_found));
+        config.service(route::resources(Some(scope)).into_iter().fold(guarded, Scope::service));
+    }
+    route::resources(None).into_iter().fold(&mut *config, web::ServiceConfig::service);
+    config.default_service(web::to(not_found));
 }
 
 async fn not_found() -> Result<HttpResponse, Problem> {

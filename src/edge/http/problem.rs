@@ -40,6 +40,17 @@ pub(super) struct Problem {
     detail: Cow<'static, str>,
     limit: Option<u64>,
     header: Option<Header>,
+    events: Vec<RefusedEvent>,
+}
+
+/// An event of several that was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct RefusedEvent {
+    index: usize,
+    code: &'static str,
+    detail: Cow<'static, str>,
+    #[serde(skip)]
+    is_retryable: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +70,8 @@ struct Document<'a> {
     code: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<u64>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    events: &'a [RefusedEvent],
 }
 
 impl Problem {
@@ -143,6 +156,25 @@ impl Problem {
         Self { detail: detail.into(), ..problem }.with_limit(count(limit))
     }
 
+    /// Of several events these were refused; the others are charged.
+    pub(super) fn events_refused(events: Vec<RefusedEvent>) -> Self {
+        let is_retryable = events.iter().any(|event| event.is_retryable);
+        let status =
+            if is_retryable { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::UNPROCESSABLE_ENTITY };
+        let detail = format!(
+            "{} events were refused, the others are charged; to send all of them again charges none twice",
+            events.len()
+        );
+        let header = is_retryable.then_some(Header::RetryLater);
+        Self { header, events, ..Self::of_edge(status, "events_refused", detail) }
+    }
+
+    /// This problem as that of the event at the place `index`.
+    pub(super) fn of_event(self, index: usize) -> RefusedEvent {
+        let is_retryable = self.header == Some(Header::RetryLater);
+        RefusedEvent { index, code: self.code, detail: self.detail, is_retryable }
+    }
+
     /// The whole answer as it goes over a connection that is closed after it, for where no request is read.
     pub(super) fn wire_text(&self) -> String {
         let (body, status) = (self.document(), self.status);
@@ -162,6 +194,11 @@ impl Problem {
         }
     }
 
+    /// The same problem, told by this detail if there is one.
+    pub(super) fn with_detail(self, detail: Option<Cow<'static, str>>) -> Self {
+        Self { detail: detail.unwrap_or(self.detail), ..self }
+    }
+
     /// The same problem, of which this bound is the reason.
     pub(super) fn with_limit(self, limit: u64) -> Self {
         Self { limit: Some(limit), ..self }
@@ -175,12 +212,13 @@ impl Problem {
             detail: &self.detail,
             code: self.code,
             limit: self.limit,
+            events: &self.events,
         };
         serde_json::to_string(&document).expect("text and numbers are JSON")
     }
 
     fn of_edge(status: StatusCode, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, code, detail: detail.into(), limit: None, header: None }
+        Self { status, code, detail: detail.into(), limit: None, header: None, events: Vec::new() }
     }
 }
 
@@ -193,6 +231,7 @@ impl From<Error> for Problem {
             detail: error.to_string().into(),
             limit,
             header: error.is_retryable().then_some(Header::RetryLater),
+            events: Vec::new(),
         }
     }
 }

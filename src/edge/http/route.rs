@@ -12,10 +12,10 @@ use actix_web::{HttpResponse, Resource, guard, web};
 use crate::meter::{Action, ActorId, OrgId, Principal, Role};
 
 use super::problem::Problem;
-use super::{cameras, debits, health, keys, licenses, organizations, reservations, transfers};
+use super::{cameras, debits, events, health, keys, licenses, organizations, reservations, transfers};
 
-/// What stands before the path of every route that asks for an API key.
-pub(super) const SCOPE: &str = "/v1";
+/// What stands before the path of every route that asks for an API key: our own, and the one that clients of OpenMeter know.
+pub(super) const SCOPES: [&str; 2] = ["/v1", "/api/v1"];
 
 /// One method of one path.
 pub struct Route {
@@ -51,17 +51,20 @@ pub enum Right {
     ReadEither,
     /// To send debits for the organization of the path.
     Debit,
+    /// To send debits for the organization that each event names.
+    DebitNamed,
     /// To send debits for the organization of the path, or to administer it.
     DebitOrAdminister,
 }
 
 /// All routes.
 pub fn all() -> impl Iterator<Item = &'static Route> {
-    let groups: [&'static [Route]; 8] = [
+    let groups: [&'static [Route]; 9] = [
         organizations::ROUTES,
         cameras::ROUTES,
         licenses::ROUTES,
         debits::ROUTES,
+        events::ROUTES,
         reservations::ROUTES,
         transfers::ROUTES,
         keys::ROUTES,
@@ -70,24 +73,28 @@ pub fn all() -> impl Iterator<Item = &'static Route> {
     groups.into_iter().flatten()
 }
 
-/// The paths of all routes that ask for an API key, or of all others, ready to be registered.
-pub(super) fn resources(need_key: bool) -> Vec<Resource> {
+/// The paths of all routes in a scope, or of those that ask for no API key, ready to be registered.
+pub(super) fn resources(scope: Option<&str>) -> Vec<Resource> {
+    let is_here = |route: &&Route| match scope {
+        Some(scope) => route.path.strip_prefix(scope).is_some_and(|rest| rest.starts_with('/')),
+        None => route.right == Right::None,
+    };
     let mut paths: Vec<Vec<&Route>> = Vec::new();
-    for route in all().filter(|route| (route.right != Right::None) == need_key) {
+    for route in all().filter(is_here) {
         match paths.iter_mut().find(|path| path[0].path == route.path) {
             Some(path) => path.push(route),
             None => paths.push(vec![route]),
         }
     }
-    paths.iter().map(|path| resource(path)).collect()
+    paths.iter().map(|path| resource(scope.unwrap_or_default(), path)).collect()
 }
 
 /// One path; a method that it does not have is told those that it has.
-fn resource(routes: &[&Route]) -> Resource {
+fn resource(scope: &str, routes: &[&Route]) -> Resource {
     let allow = allow(routes);
     let refuse = move || std::future::ready(Err::<HttpResponse, _>(Problem::method_not_allowed(&allow)));
     let path = routes[0].path;
-    let mut resource = web::resource(path.strip_prefix(SCOPE).unwrap_or(path));
+    let mut resource = web::resource(path.strip_prefix(scope).unwrap_or(path));
     for route in routes {
         let handler = (route.handler)();
         resource = resource.route(if route.method == Method::GET {
@@ -119,7 +126,7 @@ impl Right {
             Self::ManageApiKeys => bearer.may(Action::ManageApiKeys),
             Self::Administer | Self::AdministerBoth => bearer.may(Action::Administer(&own)),
             Self::Read | Self::ReadEither => bearer.may(Action::Read(&own)),
-            Self::Debit => bearer.may(Action::Debit(&own)),
+            Self::Debit | Self::DebitNamed => bearer.may(Action::Debit(&own)),
             Self::DebitOrAdminister => {
                 bearer.may(Action::Debit(&own)) || bearer.may(Action::Administer(&own))
             }

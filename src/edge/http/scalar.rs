@@ -28,6 +28,16 @@ impl Scalar<'_> {
     pub(super) fn text(&self) -> Option<&str> {
         if let Self::Text(text) = self { Some(text) } else { None }
     }
+
+    /// The same value, which outlives the body.
+    pub(super) fn into_owned(self) -> Scalar<'static> {
+        match self {
+            Self::Null => Scalar::Null,
+            Self::Number(number) => Scalar::Number(number),
+            Self::Text(text) => Scalar::Text(text.into_owned().into()),
+            Self::Other => Scalar::Other,
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for Scalar<'de> {

@@ -1,0 +1,119 @@
+//! CloudEvents in, as every client of the specification sends them: 204 when each of them is charged, or was before.
+//!
+//! They are debits like any other, of which this is one more form. An answer says that they are durable. Deliberately absent: an
+//! event store; what an event holds beyond its debit is gone.
+
+use actix_web::http::Method;
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use crate::meter::{Action, Durability, Error, Outcome, Principal, Refusal};
+
+use super::auth::Caller;
+use super::body::{is_encoded, is_other_charset, with_body};
+use super::event_rows::{Events, Group, Mode, listed};
+use super::problem::Problem;
+use super::route::{Right, Route};
+use super::state::State;
+
+/// What is answered here.
+pub(super) const ROUTES: &[Route] = &[
+    Route {
+        method: Method::POST,
+        path: "/v1/events",
+        right: Right::DebitNamed,
+        summary: "Charge CloudEvents, each at most once.",
+        handler: || web::to(ingest),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/events",
+        right: Right::DebitNamed,
+        summary: "The same, under the path that clients of OpenMeter know.",
+        handler: || web::to(ingest),
+    },
+];
+
+const MEDIA_TYPES: &str = "application/cloudevents+json, application/cloudevents-batch+json, \
+                           or json with the attributes in ce- headers";
+
+/// Charges the events of a body.
+async fn ingest(
+    request: HttpRequest,
+    state: web::Data<State>,
+    caller: Caller,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    if !debits_something(&caller.principal) {
+        return Err(Refusal::Forbidden.into());
+    }
+    let headers = request.headers();
+    let mode = Mode::of(headers).filter(|_| !is_encoded(headers) && !is_other_charset(headers));
+    let mode = mode.ok_or_else(|| Problem::unsupported_media_type(MEDIA_TYPES))?;
+    let (most, key) = (state.limits.batch_debits_max, caller.principal.actor());
+    let judge = |body: web::Bytes| async move {
+        let mut events = Events::read(mode, (headers, &body), most, &caller.principal)?;
+        drop(body);
+        judge(&mut events, &caller).await;
+        answer(events)
+    };
+    with_body(&state, state.limits.body_bytes_max, headers, (key, payload), judge).await
+}
+
+/// Whether there is any organization that the caller may debit.
+fn debits_something(who: &Principal) -> bool {
+    match who {
+        Principal::Host => true,
+        Principal::Key { organizations, .. } => organizations.iter().any(|org| who.may(Action::Debit(org))),
+    }
+}
+
+/// Sends the batches of all organizations, and then waits for each.
+async fn judge(Events { groups, refused, .. }: &mut Events, caller: &Caller) {
+    let send = |group: &mut Group| {
+        let organization = caller.meter.organization(&caller.principal, &group.organization)?;
+        organization.send_batch(&mut group.rows.batch, Durability::Durable)
+    };
+    let sent: Vec<_> = groups.iter_mut().map(send).collect();
+    for (group, sent) in groups.iter_mut().zip(sent) {
+        let replied = match sent {
+            Ok(pending) => pending.await,
+            Err(error) => Err(error),
+        };
+        match replied {
+            Ok(reply) => {
+                group.rows.batch = reply.batch;
+                note_refusals(group, refused);
+            }
+            Err(error) => note_failure(group, &error, refused),
+        }
+    }
+}
+
+fn note_refusals(group: &Group, refused: &mut Vec<(usize, Problem)>) {
+    let mut details = group.rows.details.iter().peekable();
+    for (row, outcome) in group.rows.batch.outcomes().iter().enumerate() {
+        let detail = details.next_if(|(flawed, _)| *flawed == row).map(|(_, detail)| detail.clone());
+        if let Outcome::Refused(refusal) = outcome {
+            let problem = Problem::from(*refusal);
+            refused.push((group.places[row], problem.with_detail(detail)));
+        }
+    }
+}
+
+/// None of a batch that was not taken is charged, or none can be told.
+fn note_failure(group: &Group, error: &Error, refused: &mut Vec<(usize, Problem)>) {
+    refused.extend(group.places.iter().map(|place| (*place, Problem::from(error.clone()))));
+}
+
+fn answer(events: Events) -> Result<HttpResponse, Problem> {
+    let count = events.count;
+    let mut refused = events.into_refused();
+    match refused.pop() {
+        None => Ok(HttpResponse::NoContent().finish()),
+        Some((_, problem)) if count == 1 => Err(problem),
+        Some(last) => {
+            refused.push(last);
+            Err(Problem::events_refused(listed(refused)))
+        }
+    }
+}

@@ -22,13 +22,15 @@ const MESSAGE_BYTES_MAX: usize = 64 << 10;
 /// The first byte chooses what the rest is read as.
 pub fn fuzz(data: &[u8]) {
     let Some((choice, data)) = data.split_first() else { return };
-    match choice % 6 {
+    match choice % 8 {
         0 => stream(data),
         1 => judge_request(&decoded(data).unwrap_or_default()),
         2 => judge_debits(decoded::<v1::DebitRequest>(data).and_then(|request| request.debit).as_slice()),
         3 => judge_debits(&decoded::<v1::DebitBatchRequest>(data).unwrap_or_default().debits),
         4 => drop(decoded::<v1::SummaryRequest>(data)),
-        _ => drop(decoded::<v1::TransferRequest>(data)),
+        5 => drop(decoded::<v1::TransferRequest>(data)),
+        6 => drop(decoded::<v1::ReserveRequest>(data)),
+        _ => drop(decoded::<v1::ReleaseReservationRequest>(data)),
     }
 }
 

@@ -14,13 +14,14 @@ const MESSAGE_PACK: &str = "application/msgpack";
 const DEBITS_MAX: usize = 40;
 /// Values nest less deep than the shallowest format reads.
 const DEPTH_MAX: usize = 8;
-const OBJECTS: [Object; 6] = [
+const OBJECTS: [Object; 7] = [
     Object::Organization,
     Object::Camera,
     Object::Unlimited,
     Object::LicenseKey,
     Object::Transfer,
     Object::ApiKey,
+    Object::Reservation,
 ];
 
 /// The first byte chooses what the rest is read as.

@@ -85,9 +85,10 @@ fn bodies() -> Vec<Vec<u8>> {
         json!({"key": "KEY-1", "licenses": [1_000, 5], "dry_run": true}),
         json!({"id": "t-1", "source": "acme", "target": "other"}),
         json!({"label": "a gateway", "role": "gateway", "organizations": ["acme"]}),
+        json!({"id": "r-1", "tokens": 500, "ttl_ms": 60_000}),
     ];
     // A choice that leaves the place of the object when divided by their number.
-    let objects = objects.iter().zip(6..).map(|(object, choice)| text(choice, object));
+    let objects = objects.iter().zip(7..).map(|(object, choice)| text(choice, object));
     let debits = [text(0, &debits), text(0, &by_seq), text(0, &odd), text(3, &debits), text(3, &odd)];
     let others =
         [with(1, lines.as_bytes()), with(2, &packed), with(0, br#"[{"camera":"cam","tokens":1e999}]"#)];
@@ -130,6 +131,14 @@ fn messages() -> Vec<Vec<u8>> {
         stream.extend(u32::try_from(request.len()).expect("short").to_be_bytes());
         stream.extend(request);
     }
+    std::iter::once(with(0, &stream))
+        .chain(requests.iter().map(|request| with(1, request)))
+        .chain(bare_messages())
+        .collect()
+}
+
+/// One message of each unary call.
+fn bare_messages() -> Vec<Vec<u8>> {
     let identity = Some(v1::debit::Identity::EventId(b"two".to_vec()));
     let debit = v1::Debit {
         camera: "cam".to_owned(),
@@ -157,17 +166,23 @@ fn messages() -> Vec<Vec<u8>> {
         target: "b".to_owned(),
         wait: true,
     };
+    let reservation = "r".to_owned();
+    let reserve = v1::ReserveRequest {
+        organization: organization.clone(),
+        id: reservation.clone(),
+        tokens: 500,
+        ttl_ms: 60_000,
+    };
+    let release = v1::ReleaseReservationRequest { organization: organization.clone(), id: reservation };
     let single = [
         one.encode_to_vec(),
         batch.encode_to_vec(),
         v1::SummaryRequest { organization }.encode_to_vec(),
         transfer.encode_to_vec(),
+        reserve.encode_to_vec(),
+        release.encode_to_vec(),
     ];
-    let single = single.iter().zip(2..).map(|(message, choice)| with(choice, message));
-    std::iter::once(with(0, &stream))
-        .chain(requests.iter().map(|request| with(1, request)))
-        .chain(single)
-        .collect()
+    single.iter().zip(2..).map(|(message, choice)| with(choice, message)).collect()
 }
 
 /// Steps as the target `rules` takes them: debits and licenses most of all, then a transfer with its messages.

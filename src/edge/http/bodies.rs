@@ -14,7 +14,7 @@ use super::body::parse;
 use super::debit_rows::{Format, Rows};
 use super::event_rows::{Events, Mode};
 use super::problem::Problem;
-use super::{cameras, keys, licenses, organizations, transfers};
+use super::{cameras, keys, licenses, organizations, reservations, transfers};
 
 /// What is read as one object of JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub enum Object {
     Transfer,
     /// An API key to make.
     ApiKey,
+    /// Tokens to reserve.
+    Reservation,
 }
 
 /// Reads a body of at most `most` debits. With them come the places of the rows of which more is told than their refusal.
@@ -81,6 +83,7 @@ pub fn object(object: Object, body: &[u8]) -> Result<String, u16> {
         Object::LicenseKey => told::<licenses::ToAdd>(body),
         Object::Transfer => told::<transfers::ToBegin>(body),
         Object::ApiKey => told::<keys::ToMake>(body),
+        Object::Reservation => told::<reservations::ToReserve>(body),
     }
 }
 

@@ -1,8 +1,10 @@
 //! `loadtest soak`: a steady rate for a long time, with snapshots and transfers; the end must look like the beginning.
 //!
 //! The time is cut into windows, each an open loop of its own over the same server. Between them the server's process and its
-//! directory are sampled. At the end the last third is held against the first, the sums of both sides are compared, and the
-//! stopped directory is verified. Deliberately absent: bounds that a slow machine would not keep; what must be flat is a ratio.
+//! directory are sampled. The first fifth is a warm-up. At the end the last quarter of the rest is held against its first, the
+//! sums of both sides are compared, and the stopped directory is verified. Transfers are paced as people make them: what each
+//! leaves behind is kept for ever, and its whole history is copied by the next. Deliberately absent: bounds that a slow machine
+//! would not keep; what must be flat is a ratio.
 
 mod sample;
 mod transfers;
@@ -20,11 +22,9 @@ use crate::load::{Above, Choice, Source, Synthetic};
 use crate::number::{fraction, usize_of};
 use crate::target::{Grpc, Http, Scene, Target, start_server_with};
 
-use sample::{Sample, verdict};
+use sample::{Sample, WINDOWS, verdict};
 use transfers::Transfers;
 
-/// Windows of a run, of which a third each is compared.
-const WINDOWS: u32 = 12;
 const ORGANIZATIONS: usize = 8;
 const CAMERAS: u64 = 500;
 const BATCH: u64 = 50;
@@ -49,6 +49,9 @@ pub(crate) struct SoakArgs {
     /// Debits a second, half of them over HTTP and half over gRPC.
     #[arg(long, default_value_t = 20_000.0)]
     rate: f64,
+    /// Seconds between two transfers of a whole pool.
+    #[arg(long, default_value_t = 30.0)]
+    transfer_every: f64,
 }
 
 /// Runs it.
@@ -64,7 +67,7 @@ pub(crate) fn run(args: &SoakArgs) -> Outcome {
     let (http, grpc) = (scene("http"), scene("grpc"));
     let targets: [Box<dyn Target>; 2] =
         [Box::new(Http::new(&plan, &http)?), Box::new(Grpc::new(&plan, Some(&server.grpc_url), &grpc)?)];
-    let transfers = Transfers::start(&server)?;
+    let transfers = Transfers::start(&server, Duration::try_from_secs_f64(args.transfer_every)?)?;
     let (mut samples, mut tallies) = (Vec::new(), [Tally::default(), Tally::default()]);
     let length = Duration::from_secs(args.seconds) / WINDOWS;
     tell(sample::HEAD);

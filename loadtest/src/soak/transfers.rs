@@ -12,8 +12,6 @@ use crate::target::{Server, Wire};
 
 const SIDES: [&str; 2] = ["soak-left", "soak-right"];
 const TOKENS: u64 = 1_000;
-/// Between two transfers. Each adds a step to the history of the pool's license.
-const PERIOD: Duration = Duration::from_millis(500);
 
 /// A thread that moves a pool.
 #[derive(Debug)]
@@ -23,8 +21,8 @@ pub(crate) struct Transfers {
 }
 
 impl Transfers {
-    /// Makes two organizations, and moves the pool of one to the other and back until the end.
-    pub(crate) fn start(server: &Server) -> Outcome<Self> {
+    /// Makes two organizations, and moves the pool of one to the other and back, once in each period, until the end.
+    pub(crate) fn start(server: &Server, period: Duration) -> Outcome<Self> {
         let mut wire = Wire::connect(&server.address)?;
         for id in SIDES {
             wire.call("POST", "/v1/organizations", &server.key, &json!({ "id": id, "name": id }))?;
@@ -36,7 +34,8 @@ impl Transfers {
         wire.call("POST", &format!("/v1/organizations/{}/licenses", SIDES[0]), &key, &grant)?;
         let is_over = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&is_over);
-        let thread = std::thread::spawn(move || move_to_and_fro(&mut wire, &key, &told));
+        let address = server.address.clone();
+        let thread = std::thread::spawn(move || move_to_and_fro(&address, &key, period, &told));
         Ok(Self { is_over, thread })
     }
 
@@ -48,19 +47,20 @@ impl Transfers {
     }
 }
 
-fn move_to_and_fro(wire: &mut Wire, key: &str, is_over: &AtomicBool) -> Outcome<u64> {
+/// Each transfer has a connection of its own: the server closes those that rest.
+fn move_to_and_fro(address: &str, key: &str, period: Duration, is_over: &AtomicBool) -> Outcome<u64> {
     let mut moved = 0;
     while !is_over.load(Ordering::Acquire) {
         let [source, target] = if moved % 2 == 0 { SIDES } else { [SIDES[1], SIDES[0]] };
         let body = json!({ "id": format!("soak-{moved}"), "source": source, "target": target });
-        let ended = wire.call("POST", "/v1/transfers?wait=true", key, &body)?;
+        let ended = Wire::connect(address)?.call("POST", "/v1/transfers?wait=true", key, &body)?;
         if ended["state"] != "finished" {
             return Err(format!("a transfer did not finish: {ended}").into());
         }
         moved += 1;
-        std::thread::park_timeout(PERIOD);
+        std::thread::park_timeout(period);
     }
-    let mut held = Vec::new();
+    let (mut wire, mut held) = (Wire::connect(address)?, Vec::new());
     for side in SIDES {
         let path = format!("/v1/organizations/{side}/summary");
         held.push(wire.call("GET", &path, key, &Value::Null)?["available"].as_u64().unwrap_or_default());

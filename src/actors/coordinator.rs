@@ -15,7 +15,6 @@ use crate::domain::registry::{Registry, RegistryChange, RegistryEvent};
 use crate::domain::time::Timestamp;
 use crate::protocol::coordinator::{Answer, ApiKeyOrder, Coordinator, Effect, Ticket, TransferOrder, Until};
 use crate::protocol::message::{ToCoordinator, ToOrg, from_nobody};
-use crate::storage::event_codec;
 use crate::telemetry::clock::Clock;
 
 use super::directory::{Directory, EndsInOrder, Partition};
@@ -183,9 +182,7 @@ impl CoordinatorActor {
     }
 
     fn append(&mut self, staged: &mut Staged<'_>, event: RegistryEvent) {
-        let encode = |out: &mut Vec<u8>| event_codec::encode_registry_event(out, &event);
-        let lsn = staged.append(event_codec::REGISTRY_EVENT, event_codec::REGISTRY_EVENT_VERSION, encode);
-        self.coordinator.registry_mut().lsn = lsn;
+        staged.registry_event(&mut self.coordinator, &event);
         let (RegistryChange::ApiKeyCreated { id, .. } | RegistryChange::ApiKeyRevoked { id }) = event.change
         else {
             return;

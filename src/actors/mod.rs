@@ -15,6 +15,7 @@ pub(crate) mod coordinator;
 pub(crate) mod directory;
 pub(crate) mod engine;
 pub(crate) mod group;
+mod journaled;
 pub(crate) mod messages;
 pub(crate) mod org;
 pub(crate) mod partition;

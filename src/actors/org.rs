@@ -14,15 +14,13 @@ use actix::{Actor, Addr, AsyncContext as _, Context, Handler, Message};
 use tokio::sync::Notify;
 
 use crate::domain::command::Command;
-use crate::domain::debit::{Charges, DebitBatch};
-use crate::domain::event::Event;
+use crate::domain::debit::DebitBatch;
 use crate::domain::ids::Lsn;
 use crate::domain::pool::Pool;
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
 use crate::protocol::message::ToOrg;
 use crate::protocol::org::OrgProcess;
-use crate::storage::event_codec;
 use crate::storage::layout::Home;
 use crate::storage::snapshot_codec::PoolImage;
 use crate::telemetry::clock::{self, Clock};
@@ -202,8 +200,7 @@ impl OrgActor {
     fn expire(&mut self, now: Timestamp) {
         let Some(process) = &mut self.process else { return };
         if let Some(event) = process.expire(now) {
-            let mut staged = self.org.partition.staging.lock();
-            stage_event(&mut staged, process, &self.org, &event);
+            self.org.partition.staging.lock().org_event(process, self.org.number, &event);
         }
     }
 
@@ -294,7 +291,7 @@ impl OrgActor {
         let mut staged = self.org.partition.staging.lock();
         let answer = judged.map(|event| match event {
             None => staged.last_lsn(),
-            Some(event) => stage_event(&mut staged, process, &self.org, &event),
+            Some(event) => staged.org_event(process, self.org.number, &event),
         });
         staged.release(Release::Call(Box::new(move |durable| {
             drop(permit);
@@ -307,7 +304,7 @@ impl OrgActor {
         let Some((event, answer)) = process.message(message, now) else { return };
         let mut staged = self.org.partition.staging.lock();
         if let Some(event) = event {
-            stage_event(&mut staged, process, &self.org, &event);
+            staged.org_event(process, self.org.number, &event);
         }
         let coordinator = self.local.coordinator.clone();
         staged.release(Release::Call(Box::new(move |durable| {
@@ -345,7 +342,7 @@ fn judge<'a>(
     let used = process.pool().totals.used;
     let charges = process.debits(batch, now);
     let mut staged = org.partition.staging.lock_for_now();
-    let lsn = stage_charges(&mut staged, org, &charges);
+    let lsn = staged.charges(org.number, &charges);
     if let Some(lsn) = lsn {
         process.pool_mut().lsn = lsn;
     }
@@ -362,21 +359,6 @@ fn look_again(actor: Addr<OrgActor>) {
         tokio::task::yield_now().await;
         actor.do_send(Drain);
     });
-}
-
-fn stage_charges(staged: &mut Staged<'_>, org: &Org, charges: &Charges<'_>) -> Option<Lsn> {
-    if charges.charges.is_empty() {
-        return None;
-    }
-    let encode = |out: &mut Vec<u8>| event_codec::encode_debits(out, org.number, charges);
-    Some(staged.append(event_codec::DEBITS, event_codec::DEBITS_VERSION, encode))
-}
-
-fn stage_event(staged: &mut Staged<'_>, process: &mut OrgProcess, org: &Org, event: &Event) -> Lsn {
-    let encode = |out: &mut Vec<u8>| event_codec::encode_org_event(out, org.number, event);
-    let lsn = staged.append(event_codec::ORG_EVENT, event_codec::ORG_EVENT_VERSION, encode);
-    process.pool_mut().lsn = lsn;
-    lsn
 }
 
 fn release_as(staged: &mut Staged<'_>, durability: Durability, release: Release) {

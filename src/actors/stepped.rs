@@ -6,8 +6,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::domain::debit::Charges;
+use crate::domain::event::Event;
 use crate::domain::ids::{Lsn, OrgNumber};
 use crate::domain::pool::Pool;
+use crate::domain::registry::RegistryEvent;
+use crate::protocol::coordinator::Coordinator;
+use crate::protocol::org::OrgProcess;
 use crate::storage::layout::Home;
 use crate::storage::manifest::Stage;
 use crate::storage::replay::{Base, PartitionState};
@@ -55,9 +60,19 @@ impl Stepped {
         Ok((stepped, Found { state, report, base }))
     }
 
-    /// Stages one frame.
-    pub fn append(&self, kind: u8, version: u8, encode: impl FnOnce(&mut Vec<u8>)) -> Lsn {
-        self.partition.staging.lock_for_now().append(kind, version, encode)
+    /// Stages what an organization just carried out.
+    pub fn org_event(&self, process: &mut OrgProcess, number: OrgNumber, event: &Event) {
+        self.partition.staging.lock_for_now().org_event(process, number, event);
+    }
+
+    /// Stages what an organization just charged; none when that is nothing. The caller notes the frame in the pool.
+    pub fn charges(&self, number: OrgNumber, charges: &Charges<'_>) -> Option<Lsn> {
+        self.partition.staging.lock_for_now().charges(number, charges)
+    }
+
+    /// Stages what the coordinator just carried out.
+    pub fn registry_event(&self, coordinator: &mut Coordinator, event: &RegistryEvent) {
+        self.partition.staging.lock_for_now().registry_event(coordinator, event);
     }
 
     /// The last frame that is staged or written.

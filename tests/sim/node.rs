@@ -12,6 +12,7 @@ use tokenweir::domain::hash;
 use tokenweir::domain::ids::{ActorId, KeyId, Lsn, Name, OrgId, OrgNumber, ReservationId, TransferId};
 use tokenweir::domain::license::LicenseKey;
 use tokenweir::domain::pool::Pool;
+use tokenweir::domain::refusal::Refusal;
 use tokenweir::domain::registry::Registry;
 use tokenweir::domain::time::Timestamp;
 use tokenweir::domain::tokens::Tokens;
@@ -21,7 +22,7 @@ use tokenweir::protocol::org::OrgProcess;
 use tokenweir::stepped::Stepped;
 use tokenweir::storage::manifest::Stage;
 use tokenweir::storage::snapshot_codec::{self, PartitionImage, PoolImage};
-use tokenweir::storage::{DirectoryLock, Fault, Manifest, Result, SimDisk, event_codec, fixture};
+use tokenweir::storage::{DirectoryLock, Fault, Manifest, Result, SimDisk, fixture};
 
 use crate::net::{Envelope, Item, Left, Order, Post, Reply, Request};
 
@@ -45,6 +46,13 @@ pub(crate) struct Part {
     /// None while the organization is being rebuilt.
     pub(crate) orgs: Vec<Option<OrgProcess>>,
     pub(crate) snapshot: Option<Gathering>,
+}
+
+/// An organization that is up, with no reservation open beyond its time.
+struct Up<'a> {
+    stepped: &'a Stepped,
+    process: &'a mut OrgProcess,
+    number: OrgNumber,
 }
 
 /// A snapshot that takes its images one after the other.
@@ -137,17 +145,13 @@ impl Node {
         pool.apply(&event);
         let partition = self.partition_of(&org_id(org));
         let part = &mut self.parts[partition];
-        part.orgs.push(Some(OrgProcess::new(pool)));
-        part.append(part.orgs.len() - 1, &event);
+        let mut process = OrgProcess::new(pool);
+        part.stepped.org_event(&mut process, number(part.orgs.len()), &event);
+        part.orgs.push(Some(process));
     }
 
     pub(crate) fn command(&mut self, org: usize, command: Command, now: Timestamp) {
-        let (partition, at) = self.find(&org_id(org)).expect("created");
-        let part = &mut self.parts[partition];
-        let process = part.orgs[at].as_mut().expect("it is up");
-        if let Some(event) = process.command(command, now).expect("within bounds") {
-            part.append(at, &event);
-        }
+        self.up(&org_id(org), now).expect("created").command(command, now).expect("within bounds");
     }
 
     /// All that is held, as a snapshot would hold it; none while an organization is being rebuilt.
@@ -300,10 +304,8 @@ impl Node {
     }
 
     fn debits(&mut self, org: usize, items: Vec<Item>, applied: bool, now: Timestamp) {
-        let (partition, at) = self.find(&org_id(org)).unwrap_or((0, usize::MAX));
-        let (post, part) = (self.post.clone(), &mut self.parts[partition]);
-        part.expire(at, now);
-        let Some(process) = part.orgs.get_mut(at).and_then(Option::as_mut) else {
+        let post = self.post.clone();
+        let Some(Up { stepped, process, number }) = self.up(&org_id(org), now) else {
             return post.push(Left::Reply(Reply::Unavailable));
         };
         let mut batch = DebitBatch::default();
@@ -311,70 +313,55 @@ impl Node {
         for item in &items {
             push(&mut batch, item);
         }
-        let charges = process.debits(&mut batch, now);
-        let mut lsn = part.stepped.last_lsn();
-        if !charges.charges.is_empty() {
-            let encode = |out: &mut Vec<u8>| event_codec::encode_debits(out, number(at), &charges);
-            lsn = part.stepped.append(event_codec::DEBITS, event_codec::DEBITS_VERSION, encode);
+        let lsn = stepped.charges(number, &process.debits(&mut batch, now));
+        if let Some(lsn) = lsn {
             process.pool_mut().lsn = lsn;
         }
-        let outcomes = batch.outcomes().to_vec();
+        let (outcomes, lsn) = (batch.outcomes().to_vec(), stepped.last_lsn());
         let reply = Reply::Debits { org, items, outcomes, lsn, durable: !applied };
         let leave = answer(post, reply);
-        if applied { part.stepped.release_at_once(leave) } else { part.stepped.release(leave) }
+        if applied { stepped.release_at_once(leave) } else { stepped.release(leave) }
     }
 
     fn read(&mut self, org: usize, now: Timestamp) {
-        let (post, found) = (self.post.clone(), self.find(&org_id(org)));
-        let Some((part, process)) = found.and_then(|(partition, at)| {
-            self.parts[partition].expire(at, now);
-            let part = &self.parts[partition];
-            Some((part, part.orgs[at].as_ref()?))
-        }) else {
+        let post = self.post.clone();
+        let Some(Up { stepped, process, .. }) = self.up(&org_id(org), now) else {
             return post.push(Left::Reply(Reply::Unavailable));
         };
         let summary = Box::new(process.pool().summary(process.now(now)));
-        let reply = Reply::Read { org, summary, lsn: part.stepped.last_lsn() };
-        part.stepped.release(answer(post, reply));
+        let reply = Reply::Read { org, summary, lsn: stepped.last_lsn() };
+        stepped.release(answer(post, reply));
     }
 
     /// Carries out a command about a reservation, and answers with where that stands.
     fn reserve(&mut self, org: usize, reservation: usize, command: Command, now: Timestamp) {
-        let (post, (partition, at)) = (self.post.clone(), self.find(&org_id(org)).expect("created"));
-        let part = &mut self.parts[partition];
-        part.expire(at, now);
-        let Some(process) = &mut part.orgs[at] else {
+        let post = self.post.clone();
+        let Some(mut up) = self.up(&org_id(org), now) else {
             return post.push(Left::Reply(Reply::Unavailable));
         };
-        let judged = process.command(command, now);
-        let answer = judged.as_ref().map_err(|refusal| *refusal).map(|_| {
-            let known = process.pool().reservations.get(&reservation_id(reservation));
+        let answer = up.command(command, now).map(|()| {
+            let known = up.process.pool().reservations.get(&reservation_id(reservation));
             known.expect("it was just judged").clone()
         });
-        if let Ok(Some(event)) = judged {
-            part.append(at, &event);
-        }
-        let reply = Reply::Reservation { org, reservation, answer, lsn: part.stepped.last_lsn() };
-        part.stepped.release(self::answer(post, reply));
+        let reply = Reply::Reservation { org, reservation, answer, lsn: up.stepped.last_lsn() };
+        up.stepped.release(self::answer(post, reply));
     }
 
     fn message(&mut self, org: &OrgId, message: ToOrg, now: Timestamp) {
         let post = self.post.clone();
-        let Some((partition, at)) = self.find(org) else {
+        if self.find(org).is_none() {
             let answer = from_nobody(message, org.clone());
             return answer
                 .into_iter()
                 .for_each(|answer| post.push(Left::Envelope(Envelope::ToCoordinator(answer))));
-        };
-        let part = &mut self.parts[partition];
-        part.expire(at, now);
-        let Some(process) = &mut part.orgs[at] else { return };
+        }
+        let Some(Up { stepped, process, number }) = self.up(org, now) else { return };
         let Some((event, answer)) = process.message(message, now) else { return };
         if let Some(event) = event {
-            part.append(at, &event);
+            stepped.org_event(process, number, &event);
         }
         let envelope = Left::Envelope(Envelope::ToCoordinator(answer));
-        part.stepped.release(move |durable| {
+        stepped.release(move |durable| {
             if durable {
                 post.push(envelope);
             }
@@ -385,11 +372,7 @@ impl Node {
         for effect in std::mem::take(&mut self.effects) {
             let (post, stepped) = (self.post.clone(), &self.parts[0].stepped);
             match effect {
-                Effect::Append(event) => {
-                    let encode = |out: &mut Vec<u8>| event_codec::encode_registry_event(out, &event);
-                    let (kind, version) = (event_codec::REGISTRY_EVENT, event_codec::REGISTRY_EVENT_VERSION);
-                    self.coordinator.registry_mut().lsn = stepped.append(kind, version, encode);
-                }
+                Effect::Append(event) => stepped.registry_event(&mut self.coordinator, &event),
                 Effect::Send(org, message) => {
                     let envelope = Left::Envelope(Envelope::ToOrg(org, message));
                     stepped.release(move |durable| {
@@ -407,6 +390,17 @@ impl Node {
         }
     }
 
+    /// An organization to ask something; none while it is being rebuilt, or when there is no such organization.
+    fn up(&mut self, org: &OrgId, now: Timestamp) -> Option<Up<'_>> {
+        let (partition, at) = self.find(org)?;
+        let Part { stepped, orgs, .. } = &mut self.parts[partition];
+        let (process, number) = (orgs[at].as_mut()?, number(at));
+        if let Some(event) = process.expire(now) {
+            stepped.org_event(process, number, &event);
+        }
+        Some(Up { stepped, process, number })
+    }
+
     fn partition_of(&self, org: &OrgId) -> usize {
         usize::from(hash::partition(org, u16::try_from(self.parts.len()).expect("few")))
     }
@@ -421,20 +415,12 @@ impl Node {
     }
 }
 
-impl Part {
-    /// What comes before whatever is asked of an organization at a later time.
-    fn expire(&mut self, org: usize, now: Timestamp) {
-        let process = self.orgs.get_mut(org).and_then(Option::as_mut);
-        if let Some(event) = process.and_then(|process| process.expire(now)) {
-            self.append(org, &event);
+impl Up<'_> {
+    fn command(&mut self, command: Command, now: Timestamp) -> std::result::Result<(), Refusal> {
+        if let Some(event) = self.process.command(command, now)? {
+            self.stepped.org_event(self.process, self.number, &event);
         }
-    }
-
-    fn append(&mut self, org: usize, event: &Event) {
-        let encode = |out: &mut Vec<u8>| event_codec::encode_org_event(out, number(org), event);
-        let (kind, version) = (event_codec::ORG_EVENT, event_codec::ORG_EVENT_VERSION);
-        let lsn = self.stepped.append(kind, version, encode);
-        self.orgs[org].as_mut().expect("it was just judged").pool_mut().lsn = lsn;
+        Ok(())
     }
 }
 

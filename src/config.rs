@@ -18,7 +18,7 @@ use settings::Settings;
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 
 /// The names of all settings, in files and in the environment.
-pub const NAMES: [&str; 31] = [
+pub const NAMES: [&str; 32] = [
     "data_dir",
     "listen",
     "grpc_listen",
@@ -47,6 +47,7 @@ pub const NAMES: [&str; 31] = [
     "log_format",
     "operator_key_file",
     "license_issuers",
+    "token_issuers",
     "tls_certificate",
     "tls_key",
     "tls_client_ca",
@@ -114,6 +115,8 @@ pub struct Config {
     pub operator_key_file: Option<PathBuf>,
     /// `license_issuers`: file with the public keys of issuers whose license keys are believed. Default: nobody's are.
     pub license_issuers: Option<PathBuf>,
+    /// `token_issuers`: TOML file with the issuers whose tokens are taken beside API keys. Default: nobody's are.
+    pub token_issuers: Option<PathBuf>,
     /// `tls_certificate`, `tls_key`, `tls_client_ca`: TLS on both edges. Default: none.
     pub tls: Option<TlsFiles>,
 }
@@ -221,6 +224,7 @@ impl Config {
             log_format: LogFormat::Text,
             operator_key_file: None,
             license_issuers: None,
+            token_issuers: None,
             tls: None,
         }
     }
@@ -332,6 +336,7 @@ impl Config {
             log_format: settings.parsed("log_format", "text or json")?.unwrap_or_default(),
             operator_key_file: settings.text("operator_key_file")?.map(PathBuf::from),
             license_issuers: settings.text("license_issuers")?.map(PathBuf::from),
+            token_issuers: settings.text("token_issuers")?.map(PathBuf::from),
             tls: TlsFiles::from_settings(settings)?,
         })
     }

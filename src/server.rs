@@ -15,12 +15,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
 
 use crate::config::Config;
+use crate::edge::bearers::Bearers;
 use crate::edge::budget::Budget;
 use crate::edge::grpc;
-use crate::edge::guesses::Guesses;
 use crate::edge::http::{Limits, Listener, State};
 use crate::edge::license_key::{IssuerFileError, Trusted};
 use crate::edge::tls::{Tls, TlsError};
+use crate::edge::token::{TokenIssuersError, Tokens};
 use crate::meter::{self, Meter, Name, NewApiKey, Principal, Role};
 use crate::storage::Fault;
 
@@ -75,6 +76,9 @@ pub enum ServeError {
     /// The list of issuers cannot be used.
     #[error("the setting `license_issuers` names {0}; nothing was started")]
     Issuers(#[from] IssuerFileError),
+    /// The list of issuers of tokens cannot be used.
+    #[error("the setting `token_issuers` names {0}; nothing was started")]
+    TokenIssuers(#[from] TokenIssuersError),
     /// The process may open too few files.
     #[error("{0}; nothing was started")]
     Descriptors(String),
@@ -109,10 +113,11 @@ pub struct Server {
     grpc: Option<grpc::Listener>,
     tls: Option<Tls>,
     issuers: Arc<Trusted>,
+    bearers: Arc<Bearers>,
     meter: Mutex<Option<Meter>>,
 }
 
-/// Serves until SIGTERM or SIGINT; SIGHUP reads the certificate of TLS and the list of issuers of license keys again. Writes to `out`: `listening on http://ADDRESS` (`https` with TLS) and `grpc listening on ADDRESS` once bound, the operator key of a new
+/// Serves until SIGTERM or SIGINT; SIGHUP reads the certificates of TLS and the lists of issuers again. Writes to `out`: `listening on http://ADDRESS` (`https` with TLS) and `grpc listening on ADDRESS` once bound, the operator key of a new
 /// data directory, and `ready` once requests are served.
 ///
 /// # Errors
@@ -135,14 +140,15 @@ impl Server {
     pub fn bind(config: &Config) -> Result<Self, ServeError> {
         let tls = config.tls.as_ref().map(Tls::load).transpose()?;
         let issuers = Arc::new(Trusted::load(config.license_issuers.as_deref())?);
+        let bearers = Arc::new(Bearers::new(Tokens::load(config.token_issuers.as_deref())?));
         let metrics = Metrics::install().map_err(system("start the metrics"))?;
         let connections = descriptors::connections(descriptors::raise(), config.connections_max);
         let connections_max = connections.map_err(ServeError::Descriptors)?;
         let config = Config { connections_max, ..config.clone() };
         let budget = Arc::new(Budget::new(&config));
-        let guesses = Arc::new(Guesses::default());
         let render = Box::new(move || metrics.render());
-        let (for_http, for_grpc) = ((Arc::clone(&budget), Arc::clone(&guesses)), (budget, guesses));
+        let (for_http, for_grpc) =
+            ((Arc::clone(&budget), Arc::clone(&bearers)), (budget, Arc::clone(&bearers)));
         let limits = Limits::from(&config);
         let state = Arc::new(State::new(limits, Arc::clone(&issuers), for_http, render));
         let at = |address| move |source| ServeError::Listen { address, source };
@@ -153,7 +159,7 @@ impl Server {
             }
             None => None,
         };
-        Ok(Self { config, state, listener, grpc, tls, issuers, meter: Mutex::default() })
+        Ok(Self { config, state, listener, grpc, tls, issuers, bearers, meter: Mutex::default() })
     }
 
     /// The address that it listens on.
@@ -182,6 +188,14 @@ impl Server {
     /// When it cannot be used; then the list that was in use is kept.
     pub fn reload_issuers(&self) -> Result<(), IssuerFileError> {
         self.issuers.reload()
+    }
+
+    /// Reads the list of issuers of tokens again, and their keys, where there is one. Waits for keys that are fetched as long as they may take.
+    ///
+    /// # Errors
+    /// When it cannot be used; then the list that was in use is kept.
+    pub fn reload_token_issuers(&self) -> Result<(), TokenIssuersError> {
+        self.bearers.tokens().reload()
     }
 
     /// Opens the meter and serves it; answers with the operator key when the data directory has no API key yet.
@@ -278,6 +292,9 @@ fn reload(server: &Server, out: &mut impl Write) {
     }
     if server.config.license_issuers.is_some() {
         tell(server.reload_issuers(), "license issuers", out);
+    }
+    if server.config.token_issuers.is_some() {
+        tell(server.reload_token_issuers(), "token issuers", out);
     }
 }
 

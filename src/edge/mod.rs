@@ -3,6 +3,7 @@
 //! An edge translates and bounds; what a caller may do, and what becomes of a request, the meter decides. No edge names
 //! storage, actors or protocol, except the commands that read a data directory with no engine running.
 
+pub mod bearers;
 pub mod budget;
 pub mod cli;
 pub mod grpc;
@@ -10,3 +11,4 @@ pub mod guesses;
 pub mod http;
 pub mod license_key;
 pub mod tls;
+pub mod token;

@@ -7,8 +7,11 @@
 //! | viewer | read its organizations |
 //! | gateway | send debits for its organizations, and read them |
 //!
-//! No role reaches an organization that its key does not name, and none learns whether there is such an organization. The
-//! operator adds no license and reads no pool. The embedding host is trusted with everything.
+//! A key has one role, in the organizations that it names; a token has a role in each that it names, and may have several. No role reaches
+//! an organization that is not named with it, and none learns whether there is such an organization. The operator adds no license and reads
+//! no pool. The embedding host is trusted with everything.
+
+use std::sync::Arc;
 
 use crate::domain::ids::{ActorId, OrgId};
 use crate::domain::refusal::Refusal;
@@ -28,6 +31,30 @@ pub enum Principal {
         /// The organizations that it names.
         organizations: Vec<OrgId>,
     },
+    /// The bearer of a token.
+    Token(Arc<Bearer>),
+}
+
+/// The bearer of a token that an issuer signed. Whoever makes one has looked at the signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bearer {
+    /// The name under which acts are recorded.
+    pub id: ActorId,
+    /// Who signed the token.
+    pub issuer: String,
+    /// Whom the issuer names.
+    pub subject: String,
+    /// What he may do.
+    pub roles: Vec<RoleIn>,
+}
+
+/// A role in an organization; that of an operator is in none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoleIn {
+    /// The role.
+    pub role: Role,
+    /// Where.
+    pub organization: Option<OrgId>,
 }
 
 /// What somebody wants to do.
@@ -54,6 +81,7 @@ impl Principal {
         match self {
             Self::Host => ActorId::new("host").expect("a valid id"),
             Self::Key { id, .. } => id.clone(),
+            Self::Token(bearer) => bearer.id.clone(),
         }
     }
 
@@ -68,14 +96,55 @@ impl Principal {
     /// Whether an action is allowed.
     #[must_use]
     pub fn may(&self, action: Action<'_>) -> bool {
-        let Self::Key { role, organizations, .. } = self else { return true };
+        if *self == Self::Host {
+            return true;
+        }
+        let is_any_of = |roles: &[Role], org| roles.iter().any(|role| self.has(*role, Some(org)));
         match action {
             Action::CreateOrganization | Action::ListOrganizations | Action::ManageApiKeys => {
-                *role == Role::Operator
+                self.has(Role::Operator, None)
             }
-            Action::Administer(org) => *role == Role::Admin && organizations.contains(org),
-            Action::Read(org) => *role != Role::Operator && organizations.contains(org),
-            Action::Debit(org) => *role == Role::Gateway && organizations.contains(org),
+            Action::Administer(org) => self.has(Role::Admin, Some(org)),
+            Action::Read(org) => is_any_of(&[Role::Admin, Role::Viewer, Role::Gateway], org),
+            Action::Debit(org) => self.has(Role::Gateway, Some(org)),
+        }
+    }
+
+    /// Whether it has a role in any organization.
+    #[must_use]
+    pub fn has_somewhere(&self, wanted: Role) -> bool {
+        match self {
+            Self::Host => true,
+            Self::Key { role, organizations, .. } => *role == wanted && !organizations.is_empty(),
+            Self::Token(bearer) => bearer.roles.iter().any(|given| given.role == wanted),
+        }
+    }
+
+    /// The organization that it has roles in, where that is one alone.
+    #[must_use]
+    pub fn only_organization(&self) -> Option<&OrgId> {
+        match self {
+            Self::Host => None,
+            Self::Key { organizations, .. } => organizations.first().filter(|_| organizations.len() == 1),
+            Self::Token(bearer) => {
+                let mut all = bearer.roles.iter().filter_map(|given| given.organization.as_ref());
+                let first = all.next()?;
+                all.all(|other| other == first).then_some(first)
+            }
+        }
+    }
+
+    /// Whether it has a role in an organization, or in none.
+    fn has(&self, wanted: Role, organization: Option<&OrgId>) -> bool {
+        match self {
+            Self::Host => true,
+            Self::Key { role, organizations, .. } => {
+                *role == wanted && organization.is_none_or(|org| organizations.contains(org))
+            }
+            Self::Token(bearer) => bearer
+                .roles
+                .iter()
+                .any(|given| given.role == wanted && given.organization.as_ref() == organization),
         }
     }
 }
@@ -107,5 +176,26 @@ mod tests {
             assert_eq!(of_other.map(|action| who.may(action)), [false; 3], "{role:?}");
         }
         assert!(of_other.iter().all(|action| Principal::Host.may(*action)));
+    }
+
+    #[test]
+    fn r1_r11_a_token_may_do_in_each_organization_what_its_roles_there_may_and_nothing_elsewhere() {
+        let org = |id: &str| OrgId::new(id).expect("valid");
+        let (first, second, third) = (org("first"), org("second"), org("third"));
+        let roles = [(Role::Admin, &first), (Role::Viewer, &second), (Role::Gateway, &first)];
+        let given = |(role, org): (Role, &OrgId)| RoleIn { role, organization: Some(org.clone()) };
+        let who = Principal::Token(Arc::new(Bearer {
+            id: ActorId::new("corp:ann").expect("valid"),
+            issuer: "https://id.example".to_owned(),
+            subject: "ann".to_owned(),
+            roles: roles.map(given).to_vec(),
+        }));
+        let rights = |org| {
+            [Action::Administer(org), Action::Read(org), Action::Debit(org)].map(|action| who.may(action))
+        };
+        assert_eq!(rights(&first), [true, true, true]);
+        assert_eq!(rights(&second), [false, true, false]);
+        assert_eq!(rights(&third), [false; 3]);
+        assert!(!who.may(Action::ManageApiKeys) && who.has_somewhere(Role::Admin));
     }
 }

@@ -17,7 +17,7 @@ pub mod transfers;
 
 mod open;
 
-pub use access::{Action, Principal};
+pub use access::{Action, Bearer, Principal, RoleIn};
 pub use api_keys::{ApiKeyView, NewApiKey};
 pub use config::Config;
 pub use error::Error;

@@ -35,7 +35,8 @@ pub(super) struct Reloads(Option<Signal>);
 impl Reloads {
     /// From now on the signal no longer ends the process by itself, unless there is nothing to reload.
     pub(super) fn new(config: &Config) -> io::Result<Self> {
-        let any = config.tls.is_some() || config.license_issuers.is_some();
+        let files = [&config.license_issuers, &config.token_issuers];
+        let any = config.tls.is_some() || files.iter().any(|file| file.is_some());
         Ok(Self(any.then(|| signal(SignalKind::hangup())).transpose()?))
     }
 

@@ -17,9 +17,12 @@ mod pki;
 #[path = "../cli/process.rs"]
 mod process;
 mod reservations;
+#[path = "../http/signer.rs"]
+mod signer;
 #[cfg(feature = "testing")]
 mod stalled;
 mod stream;
 mod tls;
+mod tokens;
 mod unary;
 mod wire;

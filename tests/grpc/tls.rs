@@ -175,6 +175,28 @@ fn a_new_certificate_is_shown_to_new_connections_and_a_bad_one_never() {
 }
 
 #[test]
+fn clients_are_judged_by_the_authorities_that_were_read_last_and_bad_ones_are_never_taken() {
+    let mut scene = Scene::new();
+    let server = scene.start_demanding();
+    let other = scene.other_authority();
+    let shows = |identity: &Path| {
+        let pem = Some(read(identity));
+        client(&server, &scene.authority, |config| config.identity_pem = pem)
+    };
+    let (old, new) = (scene.authority.identity(), other.identity());
+    let known = |identity: &Path| server.run(shows(identity).summary("north")).is_ok();
+    assert_eq!((known(&old), known(&new)), (true, false));
+    let own = read(&scene.authority.ca());
+    std::fs::copy(other.ca(), scene.authority.ca()).expect("written");
+    server.server().reload().expect("they are sound");
+    std::fs::write(scene.authority.ca(), own).expect("written");
+    assert_eq!((known(&old), known(&new)), (false, true));
+    std::fs::write(scene.directory.path().join("server.key"), "").expect("written");
+    drop(server.server().reload().expect_err("the key is empty"));
+    assert_eq!((known(&old), known(&new)), (false, true), "all stays as it was");
+}
+
+#[test]
 fn files_that_cannot_be_used_are_named_with_their_setting_and_nothing_starts() {
     let scene = Scene::new();
     let check = |change: &dyn Fn(&mut TlsFiles), parts: [&str; 3]| {

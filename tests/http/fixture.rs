@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokenweir::config::Config;
 use tokenweir::edge::license_key::{Issuer, IssuerFileError};
+use tokenweir::edge::token::TokenIssuersError;
 use tokenweir::meter::{Timestamp, Tokens};
 use tokenweir::server::{FirstKey, Server};
 use tokio::runtime::Runtime;
@@ -163,6 +164,11 @@ impl Fixture {
     /// Reads the list of issuers again, as SIGHUP does.
     pub(crate) fn reload_issuers(&self) -> Result<(), IssuerFileError> {
         self.server().reload_issuers()
+    }
+
+    /// Reads the list of issuers of tokens again, as SIGHUP does.
+    pub(crate) fn reload_token_issuers(&self) -> Result<(), TokenIssuersError> {
+        self.server().reload_token_issuers()
     }
 
     /// The directory of this server and of its files.

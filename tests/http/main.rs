@@ -12,4 +12,6 @@ mod limits;
 mod problems;
 mod reservations;
 mod routes;
+mod signer;
+mod tokens;
 mod transfers;

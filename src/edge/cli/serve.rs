@@ -43,6 +43,9 @@ pub struct ServeArgs {
     /// Public keys of issuers whose license keys are believed, one a line; SIGHUP reads it again [default: nobody's are].
     #[arg(long, value_name = "FILE")]
     pub license_issuers: Option<String>,
+    /// Issuers whose tokens are taken beside API keys, in TOML; SIGHUP reads it again [default: nobody's are].
+    #[arg(long, value_name = "FILE")]
+    pub token_issuers: Option<String>,
     /// Certificate of the server in PEM, for TLS on HTTP and gRPC; SIGHUP reads it again.
     #[arg(long, value_name = "FILE")]
     pub tls_certificate: Option<String>,
@@ -146,6 +149,7 @@ impl ServeArgs {
             ("grpc_streams_max", &self.grpc_streams_max),
             ("operator_key_file", &self.operator_key_file),
             ("license_issuers", &self.license_issuers),
+            ("token_issuers", &self.token_issuers),
             ("tls_certificate", &self.tls_certificate),
             ("tls_key", &self.tls_key),
             ("tls_client_ca", &self.tls_client_ca),
@@ -194,6 +198,7 @@ mod tests {
             grpc_streams_max: set(),
             operator_key_file: set(),
             license_issuers: set(),
+            token_issuers: set(),
             tls_certificate: set(),
             tls_key: set(),
             tls_client_ca: set(),

@@ -1,7 +1,12 @@
-//! Who calls: the same API keys as for HTTP, in the metadata `authorization`.
+//! Who calls: the same API keys and tokens as for HTTP, in the metadata `authorization`.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::{Sleep, sleep};
 use tonic::codegen::http::HeaderMap;
 
+use crate::edge::bearers::{Known, Stranger};
 use crate::meter::{Meter, Principal};
 use crate::telemetry::clock;
 
@@ -9,39 +14,59 @@ use super::incoming::Peer;
 use super::state::State;
 use super::trouble::Trouble;
 
+/// How long it is believed that a token is still taken: to verify a signature costs more than to look up a key.
+const TOKEN_LOOK: Duration = Duration::from_secs(1);
+
 /// Who calls, and the meter that it calls.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     pub(super) meter: Meter,
-    pub(super) principal: Principal,
-    key: String,
+    known: Known,
+    bearer: String,
+    looked: Instant,
+    state: Arc<State>,
 }
 
 impl Caller {
     /// Who sent these headers.
     ///
     /// # Errors
-    /// When the meter is not open yet, or the key is not known.
-    pub(super) fn of(state: &State, headers: &HeaderMap, peer: Option<Peer>) -> Result<Self, Trouble> {
-        let meter = state.meter()?;
-        let known = bearer(headers).and_then(|key| Some((key, meter.authenticate(key)?)));
-        let Some((key, principal)) = known else {
-            let seconds = peer.and_then(|Peer(address)| state.guesses.note(address, clock::start()));
-            return Err(seconds.map_or_else(Trouble::unauthenticated, Trouble::too_many_guesses));
-        };
-        Ok(Self { meter: meter.clone(), principal, key: key.to_owned() })
+    /// When the meter is not open yet, or nobody is known by them.
+    pub(super) fn of(state: &Arc<State>, headers: &HeaderMap, peer: Option<Peer>) -> Result<Self, Trouble> {
+        let meter = state.meter()?.clone();
+        let bearer = bearer(headers);
+        let known = state.bearers.identify(&meter, bearer, peer.map(|Peer(address)| address))?;
+        let bearer = bearer.unwrap_or_default().to_owned();
+        Ok(Self { meter, known, bearer, looked: clock::start(), state: Arc::clone(state) })
     }
 
-    /// Checks that the key was not revoked in the meantime: a stream lives long.
+    /// Whom the call stands for.
+    pub(super) fn principal(&self) -> &Principal {
+        &self.known.principal
+    }
+
+    /// Checks that the caller is still known, and as the same: a stream lives long.
     ///
     /// # Errors
-    /// When it was.
-    pub(super) fn check(&self) -> Result<(), Trouble> {
-        self.meter.authenticate(&self.key).map(drop).ok_or_else(Trouble::unauthenticated)
+    /// When he is not.
+    pub(super) fn check(&mut self) -> Result<(), Trouble> {
+        let now = clock::start();
+        if self.known.until.is_some() && now.saturating_duration_since(self.looked) < TOKEN_LOOK {
+            return Ok(());
+        }
+        self.looked = now;
+        let known = self.state.bearers.look_at(&self.meter, &self.bearer)?;
+        if known == self.known { Ok(()) } else { Err(Stranger::Unknown.into()) }
+    }
+
+    /// Ends when the caller's token does; none for a key, which has no end.
+    pub(super) fn expiry(&self) -> Option<Sleep> {
+        let left_ms = self.known.until?.ms().saturating_sub(self.meter.now().ms());
+        Some(sleep(Duration::from_millis(left_ms)))
     }
 }
 
-/// The API key that the call bears. Of several, none is taken.
+/// The key or token that the call bears. Of several, none is taken.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all("authorization").iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };

@@ -68,7 +68,7 @@ where
             Ok(caller) => caller,
             Err(trouble) => return Box::pin(std::future::ready(Ok(Status::from(trouble).into_http()))),
         };
-        let room = Arc::new(Mutex::new(self.state.budget.room(caller.principal.actor())));
+        let room = Arc::new(Mutex::new(self.state.budget.room(caller.principal().actor())));
         let deadline = deadline(request.headers());
         request.extensions_mut().insert(caller);
         if request.uri().path() != STREAM {

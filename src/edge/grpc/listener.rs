@@ -19,8 +19,8 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::config::Config;
+use crate::edge::bearers::Bearers;
 use crate::edge::budget::Budget;
-use crate::edge::guesses::Guesses;
 use crate::edge::tls::Tls;
 use crate::meter::Meter;
 use crate::proto::DESCRIPTORS;
@@ -61,9 +61,9 @@ impl Listener {
         config: &Config,
         address: SocketAddr,
         tls: Option<&Tls>,
-        (budget, guesses): (Arc<Budget>, Arc<Guesses>),
+        (budget, bearers): (Arc<Budget>, Arc<Bearers>),
     ) -> io::Result<Self> {
-        let state = Arc::new(State::new(Limits::from(config), (budget, guesses)));
+        let state = Arc::new(State::new(Limits::from(config), (budget, bearers)));
         let socket = std::net::TcpListener::bind(address)?;
         socket.set_nonblocking(true)?;
         let address = socket.local_addr()?;

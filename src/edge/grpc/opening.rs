@@ -60,7 +60,7 @@ impl Organizations {
         let place = match known {
             Some(place) => place,
             None => {
-                self.0.push(caller.meter.organization(&caller.principal, &id)?);
+                self.0.push(caller.meter.organization(caller.principal(), &id)?);
                 self.0.len() - 1
             }
         };

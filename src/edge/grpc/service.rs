@@ -49,8 +49,8 @@ impl Service {
 }
 
 fn organization<T>(request: &Request<T>, id: &str) -> Result<Organization, Trouble> {
-    let Caller { meter, principal, .. } = caller(request)?;
-    Ok(meter.organization(&principal, &OrgId::new(id)?)?)
+    let caller = caller(request)?;
+    Ok(caller.meter.organization(caller.principal(), &OrgId::new(id)?)?)
 }
 
 /// One debit that a reservation pays: a batch of one.
@@ -131,16 +131,17 @@ impl Metering for Service {
         &self,
         request: Request<v1::TransferRequest>,
     ) -> Result<Response<v1::TransferReply>, Status> {
-        let Caller { meter, principal, .. } = caller(&request)?;
+        let caller = caller(&request)?;
+        let (meter, who) = (&caller.meter, caller.principal());
         let v1::TransferRequest { id, source, target, wait } = request.into_inner();
         let ids = || Ok((TransferId::new(&id)?, OrgId::new(&source)?, OrgId::new(&target)?));
         let (id, source, target) = ids().map_err(|invalid: Invalid| Trouble::from(invalid))?;
         let until = if wait { Until::Ended } else { Until::Begun };
-        let transfer = meter.transfer(&principal, id.clone(), (source, target), until);
+        let transfer = meter.transfer(who, id.clone(), (source, target), until);
         // What is stuck stays unknown until it is resolved: a caller that waits is then told where it stands.
         let transfer: Result<_, Error> = match timeout(self.0.limits.transfer_wait, transfer).await {
             Ok(transfer) => transfer,
-            Err(_) => meter.transfer_status(&principal, id).await,
+            Err(_) => meter.transfer_status(who, id).await,
         };
         Ok(Response::new(unary::transfer(transfer.map_err(Trouble::from)?)))
     }

@@ -46,6 +46,8 @@ pub(super) struct Session {
     caller: Caller,
     requests: Streaming<Bytes>,
     stopped: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// When the caller's token ends, where he bears one.
+    expiry: Option<Pin<Box<Sleep>>>,
     limits: StreamLimits,
     organizations: Organizations,
     openings: VecDeque<Opening>,
@@ -119,10 +121,12 @@ impl Session {
         place: OwnedSemaphorePermit,
     ) -> Self {
         let credit = Reply::Credit(v1::Credit { debits: limits.credit });
+        let expiry = caller.expiry().map(Box::pin);
         Self {
             caller,
             requests,
             stopped,
+            expiry,
             limits,
             organizations: Organizations::default(),
             openings: VecDeque::new(),
@@ -145,6 +149,10 @@ impl Session {
     fn read(&mut self, cx: &mut Context<'_>) {
         if matches!(self.phase, Phase::Reading) && self.stopped.as_mut().poll(cx).is_ready() {
             self.end(End::Trouble(Trouble::closing()));
+        }
+        let expiry = self.expiry.as_mut().filter(|_| matches!(self.phase, Phase::Reading));
+        if expiry.is_some_and(|expiry| expiry.as_mut().poll(cx).is_ready()) {
+            self.end(End::Trouble(Trouble::expired()));
         }
         while self.may_read() {
             match Pin::new(&mut self.requests).poll_next(cx) {

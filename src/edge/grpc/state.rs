@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::config::Config;
+use crate::edge::bearers::Bearers;
 use crate::edge::budget::Budget;
-use crate::edge::guesses::Guesses;
 use crate::meter::Meter;
 
 use super::trouble::Trouble;
@@ -52,7 +52,7 @@ impl From<&Config> for Limits {
 pub struct State {
     pub(super) limits: Limits,
     pub(super) budget: Arc<Budget>,
-    pub(super) guesses: Arc<Guesses>,
+    pub(super) bearers: Arc<Bearers>,
     meter: OnceLock<Meter>,
     streams: Arc<Semaphore>,
     stopping: watch::Sender<bool>,
@@ -61,10 +61,10 @@ pub struct State {
 impl State {
     /// The state while the meter is being opened.
     #[must_use]
-    pub fn new(limits: Limits, (budget, guesses): (Arc<Budget>, Arc<Guesses>)) -> Self {
+    pub fn new(limits: Limits, (budget, bearers): (Arc<Budget>, Arc<Bearers>)) -> Self {
         let streams = Arc::new(Semaphore::new(limits.streams_max));
         let stopping = watch::Sender::new(false);
-        Self { limits, budget, guesses, meter: OnceLock::new(), streams, stopping }
+        Self { limits, budget, bearers, meter: OnceLock::new(), streams, stopping }
     }
 
     /// Serves this meter from now on.

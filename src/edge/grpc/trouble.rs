@@ -6,7 +6,9 @@ use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
 use crate::domain::limits::GUESSES_MAX;
+use crate::edge::bearers::Stranger;
 use crate::edge::budget::Full;
+use crate::edge::token::TokenError;
 use crate::meter::{Error, Invalid, Refusal, status};
 use crate::proto::v1;
 
@@ -25,7 +27,7 @@ pub(super) struct Trouble {
 impl Trouble {
     /// No API key, or none that is known.
     pub(super) fn unauthenticated() -> Self {
-        let detail = "this needs an api key that is known and not revoked; send it as `authorization: Bearer weir_...`";
+        let detail = "this needs an api key that is known and not revoked, or a token; send it as `authorization: Bearer weir_...`";
         Self::new(Code::Unauthenticated, "unauthenticated", detail)
     }
 
@@ -35,6 +37,12 @@ impl Trouble {
             "this address sent more than {GUESSES_MAX} calls without a known api key; a known key is taken at any time, others in {seconds} s"
         );
         Self::new(Code::ResourceExhausted, "too_many_guesses", detail)
+    }
+
+    /// The token that opened a stream expired.
+    pub(super) fn expired() -> Self {
+        let detail = "the token of the stream expired; all that was read is answered, open a new stream with a new token";
+        Self::new(Code::Unauthenticated, TokenError::Expired.code(), detail)
     }
 
     /// The meter is still being opened.
@@ -96,6 +104,22 @@ impl From<Error> for Trouble {
             code: error.code(),
             detail: error.to_string().into(),
             retryable: error.is_retryable(),
+        }
+    }
+}
+
+impl From<Stranger> for Trouble {
+    fn from(stranger: Stranger) -> Self {
+        match stranger {
+            Stranger::Unknown => Self::unauthenticated(),
+            Stranger::Guessing { seconds } => Self::too_many_guesses(seconds),
+            Stranger::Token(error) => {
+                let detail = error.to_string();
+                match error {
+                    TokenError::KeysPending => Self::new(Code::Unavailable, error.code(), detail).later(),
+                    _ => Self::new(Code::Unauthenticated, error.code(), detail),
+                }
+            }
         }
     }
 }

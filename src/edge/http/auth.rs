@@ -1,4 +1,4 @@
-//! Who calls: nothing under `/v1` is reached without an API key that is known and not revoked.
+//! Who calls: nothing under `/v1` is reached without an API key that is known and not revoked, or a token that counts.
 //!
 //! What the caller may do is decided in [`crate::meter::access`], not here.
 
@@ -41,12 +41,6 @@ pub(super) async fn guard(
     }
 }
 
-/// No known key: the address is told so, or to wait when it has tried too many. Then its connection is closed.
-fn unknown(request: &HttpRequest, state: &State) -> Problem {
-    let seconds = request.peer_addr().and_then(|peer| state.note_guess(peer.ip()));
-    seconds.map_or_else(Problem::unauthenticated, Problem::too_many_guesses)
-}
-
 /// What the path names at the place `name`.
 pub(super) fn path_id<T: FromStr<Err = Invalid>>(request: &HttpRequest, name: &str) -> Result<T, Problem> {
     Ok(request.match_info().get(name).unwrap_or_default().parse()?)
@@ -71,7 +65,7 @@ impl Caller {
     }
 }
 
-/// The id of the key that a request which passed [`guard`] bears.
+/// Under which id acts of a request are recorded that passed [`guard`].
 ///
 /// # Errors
 /// When it did not pass.
@@ -99,12 +93,12 @@ fn organization(request: &HttpRequest) -> Result<InOrganization, Problem> {
 fn identify(request: &HttpRequest) -> Result<Caller, Problem> {
     let state = request.app_data::<web::Data<State>>().expect("the routes are set up with their state");
     let meter = state.meter().ok_or_else(Problem::recovering)?;
-    let principal = bearer(request).and_then(|key| meter.authenticate(key));
-    let principal = principal.ok_or_else(|| unknown(request, state))?;
-    Ok(Caller { meter: meter.clone(), principal })
+    let peer = request.peer_addr().map(|peer| peer.ip());
+    let known = state.bearers.identify(meter, bearer(request), peer)?;
+    Ok(Caller { meter: meter.clone(), principal: known.principal })
 }
 
-/// The API key that the request bears. Of several, none is taken.
+/// The key or token that the request bears. Of several, none is taken.
 fn bearer(request: &HttpRequest) -> Option<&str> {
     let mut headers = request.headers().get_all(AUTHORIZATION);
     let (Some(header), None) = (headers.next(), headers.next()) else { return None };

@@ -157,16 +157,12 @@ pub(super) fn listed(refused: Vec<(usize, Problem)>) -> Vec<RefusedEvent> {
     refused.into_iter().map(|(place, problem)| problem.of_event(place)).collect()
 }
 
-/// The organization that an event is charged to: the one it names, or else the only one of the key.
+/// The organization that an event is charged to: the one it names, or else the only one of the key or token.
 fn organization(named: Option<OrgId>, who: &Principal) -> Result<OrgId, Problem> {
-    let organization = match (named, who) {
-        (Some(named), _) => named,
-        (None, Principal::Key { organizations, .. }) if organizations.len() == 1 => organizations[0].clone(),
-        (None, _) => {
-            return Err(Problem::invalid(
-                "the api key is for several organizations; name one in the attribute `organization` of the event",
-            ));
-        }
+    let Some(organization) = named.or_else(|| who.only_organization().cloned()) else {
+        return Err(Problem::invalid(
+            "the api key or token is for several organizations; name one in the attribute `organization` of the event",
+        ));
     };
     if who.may(Action::Debit(&organization)) { Ok(organization) } else { Err(Refusal::Forbidden.into()) }
 }

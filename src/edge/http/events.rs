@@ -6,7 +6,7 @@
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
 
-use crate::meter::{Action, Durability, Error, Outcome, Principal, Refusal};
+use crate::meter::{Durability, Error, Outcome, Refusal, Role};
 
 use super::auth::Caller;
 use super::body::{is_encoded, is_other_charset, with_body};
@@ -43,7 +43,7 @@ async fn ingest(
     caller: Caller,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    if !debits_something(&caller.principal) {
+    if !caller.principal.has_somewhere(Role::Gateway) {
         return Err(Refusal::Forbidden.into());
     }
     let headers = request.headers();
@@ -57,14 +57,6 @@ async fn ingest(
         answer(events)
     };
     with_body(&state, state.limits.body_bytes_max, headers, (key, payload), judge).await
-}
-
-/// Whether there is any organization that the caller may debit.
-fn debits_something(who: &Principal) -> bool {
-    match who {
-        Principal::Host => true,
-        Principal::Key { organizations, .. } => organizations.iter().any(|org| who.may(Action::Debit(org))),
-    }
 }
 
 /// Sends the batches of all organizations, and then waits for each.

@@ -13,8 +13,10 @@ use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 
 use crate::domain::limits;
+use crate::edge::bearers::Stranger;
 use crate::edge::budget::Full;
 use crate::edge::license_key::KeyError;
+use crate::edge::token::TokenError;
 use crate::meter::{Error, Invalid, Limit, Refusal, status};
 
 /// How long a caller waits before it repeats a request that may succeed later, in seconds.
@@ -57,7 +59,7 @@ pub(super) struct RefusedEvent {
 enum Header {
     RetryLater,
     WaitAndConnect { seconds: u64 },
-    Bearer,
+    Bearer(&'static str),
     Allow(String),
 }
 
@@ -82,8 +84,8 @@ impl Problem {
 
     /// No API key, or none that is known.
     pub(super) fn unauthenticated() -> Self {
-        let detail = "this needs an api key that is known and not revoked; send it as `Authorization: Bearer weir_...`";
-        let header = Some(Header::Bearer);
+        let detail = "this needs an api key that is known and not revoked, or a token; send it as `Authorization: Bearer weir_...`";
+        let header = Some(Header::Bearer("Bearer"));
         Self { header, ..Self::of_edge(StatusCode::UNAUTHORIZED, "unauthenticated", detail) }
     }
 
@@ -246,6 +248,22 @@ impl From<KeyError> for Problem {
     }
 }
 
+impl From<Stranger> for Problem {
+    fn from(stranger: Stranger) -> Self {
+        match stranger {
+            Stranger::Unknown => Self::unauthenticated(),
+            Stranger::Guessing { seconds } => Self::too_many_guesses(seconds),
+            Stranger::Token(error) => {
+                let (status, header) = match error {
+                    TokenError::KeysPending => (StatusCode::SERVICE_UNAVAILABLE, Header::RetryLater),
+                    _ => (StatusCode::UNAUTHORIZED, Header::Bearer(r#"Bearer error="invalid_token""#)),
+                };
+                Self { header: Some(header), ..Self::of_edge(status, error.code(), error.to_string()) }
+            }
+        }
+    }
+}
+
 impl From<Full> for Problem {
     fn from(full: Full) -> Self {
         Self::from(Refusal::Busy).with_limit(full.limit)
@@ -283,7 +301,7 @@ impl ResponseError for Problem {
             Some(Header::WaitAndConnect { seconds }) => {
                 response.insert_header((RETRY_AFTER, seconds.to_string())).force_close()
             }
-            Some(Header::Bearer) => response.insert_header((WWW_AUTHENTICATE, "Bearer")),
+            Some(Header::Bearer(challenge)) => response.insert_header((WWW_AUTHENTICATE, *challenge)),
             Some(Header::Allow(methods)) => response.insert_header((ALLOW, methods.as_str())),
             None => &mut response,
         };

@@ -1,16 +1,14 @@
 //! What all requests share: the meter once it is open, the bounds, and what is taken of them.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 
 use crate::config::Config;
+use crate::edge::bearers::Bearers;
 use crate::edge::budget::{Budget, Room};
-use crate::edge::guesses::Guesses;
 use crate::edge::license_key::Trusted;
 use crate::meter::{ActorId, Meter};
-use crate::telemetry::clock;
 
 /// The bounds of the edge.
 #[derive(Clone, Debug)]
@@ -48,9 +46,9 @@ pub struct State {
     pub(super) render_metrics: RenderMetrics,
     pub(super) connections: AtomicUsize,
     pub(super) issuers: Arc<Trusted>,
+    pub(super) bearers: Arc<Bearers>,
     meter: OnceLock<Meter>,
     budget: Arc<Budget>,
-    guesses: Arc<Guesses>,
 }
 
 impl State {
@@ -59,11 +57,11 @@ impl State {
     pub fn new(
         limits: Limits,
         issuers: Arc<Trusted>,
-        (budget, guesses): (Arc<Budget>, Arc<Guesses>),
+        (budget, bearers): (Arc<Budget>, Arc<Bearers>),
         render_metrics: RenderMetrics,
     ) -> Self {
         let (connections, meter) = (AtomicUsize::new(0), OnceLock::new());
-        Self { limits, render_metrics, connections, issuers, meter, budget, guesses }
+        Self { limits, render_metrics, connections, issuers, bearers, meter, budget }
     }
 
     /// Serves this meter from now on.
@@ -82,11 +80,6 @@ impl State {
     /// Most connections that may ask for anything at once.
     pub(super) fn connections_max(&self) -> usize {
         self.limits.connections_max
-    }
-
-    /// Notes a call without a known key; answers with the seconds to wait when its address has made too many.
-    pub(super) fn note_guess(&self, address: IpAddr) -> Option<u64> {
-        self.guesses.note(address, clock::start())
     }
 
     /// Room for a body of the bearer of `key`.

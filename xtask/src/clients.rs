@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::cargo::{cargo, release_binary, root};
+use crate::described;
 use crate::json::integer;
 use crate::packages;
 use crate::python;
@@ -38,6 +39,7 @@ pub(crate) fn all() -> Result<Vec<Step>, Failure> {
     };
     add("examples/python_gateway: grpcio", python::check);
     add("CloudEvents in Python and JavaScript, OpenMeter's client", cloud_events);
+    add("every answer against /openapi.json: schemathesis", described::check);
     add("the tour of docs/INGEST.md", |weir| tour::check(weir, tour::INGEST));
     Ok(steps)
 }

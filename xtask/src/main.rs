@@ -7,6 +7,7 @@ mod cargo;
 mod clients;
 mod demo;
 mod dependencies;
+mod described;
 mod fuzz;
 mod json;
 mod options;

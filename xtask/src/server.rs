@@ -74,7 +74,11 @@ impl Server {
         self.key(operator.trim(), "gateway", org)
     }
 
-    fn key(&self, operator: &str, role: &str, org: &str) -> Result<String, String> {
+    /// Makes an API key of this role for an organization.
+    ///
+    /// # Errors
+    /// When the command fails.
+    pub(crate) fn key(&self, operator: &str, role: &str, org: &str) -> Result<String, String> {
         let words = format!("key create --role {role} --label {role} --org {org} --json");
         key_in(&self.call(operator, &words)?)
     }

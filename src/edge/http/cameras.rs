@@ -3,16 +3,20 @@
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::meter::{
-    CameraId, CameraSpec, CameraView, LicenseId, Name, Organization, Tokens, UnlimitedLicense, UsageKind,
+    CameraId, CameraSpec, CameraView, LicenseId, Limit, Name, Organization, Refusal, Tokens,
+    UnlimitedLicense, UsageKind,
 };
 
 use super::auth::{Caller, InOrganization, path_id};
 use super::body::{Asks, Json, Query, administers, ok};
+use super::describe::{Answer, Body, no_problems, no_query, query};
 use super::organizations::page_rows;
 use super::problem::Problem;
 use super::route::{Right, Route};
+use super::schemas::time_read;
 use super::time_text::TimeText;
 
 /// What is answered here.
@@ -22,6 +26,10 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations/{org}/cameras",
         right: Right::Read,
         summary: "List the cameras of an organization, page by page.",
+        query: query::<Page>,
+        body: None,
+        answers: &[Answer::json::<List>(200, "A page of cameras.")],
+        problems: no_problems,
         handler: || web::to(list),
     },
     Route {
@@ -29,6 +37,10 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations/{org}/cameras/{camera}",
         right: Right::Read,
         summary: "One camera, with what it used and the Unlimited AI Licenses bound to it.",
+        query: no_query,
+        body: None,
+        answers: &[Answer::json::<CameraBody>(200, "The camera.")],
+        problems: || vec![Refusal::UnknownCamera.into()],
         handler: || web::to(get),
     },
     Route {
@@ -36,6 +48,16 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations/{org}/cameras/{camera}",
         right: Right::Administer,
         summary: "Register a camera, or change it.",
+        query: no_query,
+        body: Body::json::<ToRegister>(),
+        answers: &[Answer::json::<CameraBody>(200, "The camera as it is now.")],
+        problems: || {
+            vec![
+                Refusal::UnknownCamera.into(),
+                Refusal::InTransfer.into(),
+                Refusal::LimitReached(Limit::Cameras).into(),
+            ]
+        },
         handler: || web::to(register),
     },
     Route {
@@ -43,13 +65,28 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations/{org}/cameras/{camera}",
         right: Right::Administer,
         summary: "Remove a camera; what it used stays counted.",
+        query: no_query,
+        body: None,
+        answers: &[Answer::empty(204, "It was removed.")],
+        problems: || vec![Refusal::UnknownCamera.into(), Refusal::InTransfer.into()],
         handler: || web::to(remove),
     },
     Route {
         method: Method::PUT,
         path: "/v1/organizations/{org}/cameras/{camera}/unlimited/{license}",
         right: Right::Administer,
-        summary: "Bind an Unlimited AI License to a camera.",
+        summary: "Bind an Unlimited AI License to a camera, or change its terms.",
+        query: no_query,
+        body: Body::json::<ToBind>(),
+        answers: &[Answer::json::<CameraBody>(200, "The camera as it is now.")],
+        problems: || {
+            vec![
+                Refusal::UnknownCamera.into(),
+                Refusal::LicenseInUse.into(),
+                Refusal::InTransfer.into(),
+                Refusal::LimitReached(Limit::Bindings).into(),
+            ]
+        },
         handler: || web::to(bind),
     },
     Route {
@@ -57,12 +94,24 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations/{org}/cameras/{camera}/unlimited/{license}",
         right: Right::Administer,
         summary: "Unbind an Unlimited AI License.",
+        query: no_query,
+        body: None,
+        answers: &[Answer::empty(204, "It was unbound.")],
+        problems: || {
+            vec![
+                Refusal::UnknownCamera.into(),
+                Refusal::UnknownLicense.into(),
+                Refusal::LicenseIsPermanent.into(),
+                Refusal::InTransfer.into(),
+            ]
+        },
         handler: || web::to(unbind),
     },
 ];
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = CameraSettings)]
 pub(super) struct ToRegister {
     network: Name,
     cloud_ai: bool,
@@ -76,12 +125,15 @@ impl Asks for ToRegister {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = UnlimitedTerms)]
 pub(super) struct ToBind {
     #[serde(default)]
     kind: UsageKind,
+    #[schema(schema_with = time_read)]
     from: TimeText,
+    #[schema(schema_with = time_read)]
     until: TimeText,
 }
 
@@ -91,14 +143,15 @@ impl Asks for ToBind {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Page {
     first: Option<u32>,
     limit: Option<usize>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Camera)]
 struct CameraBody {
     id: String,
     network: Name,
@@ -109,13 +162,15 @@ struct CameraBody {
     unlimited: Vec<Unlimited>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = NewestEvent)]
 struct Newest {
     epoch: u32,
     seq: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = UnlimitedLicense)]
 struct Unlimited {
     id: LicenseId,
     kind: UsageKind,
@@ -123,7 +178,8 @@ struct Unlimited {
     until: TimeText,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = CameraPage)]
 struct List {
     cameras: Vec<CameraBody>,
     next: Option<u32>,

@@ -11,12 +11,15 @@ use actix_web::http::Method;
 use actix_web::http::header::ContentType;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::meter::{BatchReply, Durability, FirstOutcome, Outcome, Refusal, ReservationId};
 
 use super::auth::{InOrganization, bearer_id};
 use super::body::{Query, is_encoded, is_other_charset, media_type, with_body};
 use super::debit_rows::{Format, Rows};
+use super::debit_shape::{Debits, Judged};
+use super::describe::{Answer, Body, Shape, query};
 use super::problem::Problem;
 use super::route::{Right, Route};
 use super::state::State;
@@ -27,32 +30,46 @@ pub(super) const ROUTES: &[Route] = &[
         method: Method::POST,
         path: "/v1/organizations/{org}/debits",
         right: Right::Debit,
-        summary: "Charge a batch of debits to the pool, each at most once.",
+        summary: "Charge debits to the pool, each at most once; each is judged by itself.",
+        query: query::<Options>,
+        body: DEBITS,
+        answers: &[JUDGED],
+        problems: || vec![Refusal::InTransfer.into()],
         handler: || web::to(debit),
     },
     Route {
         method: Method::POST,
         path: "/v1/organizations/{org}/reservations/{reservation}/debits",
         right: Right::Debit,
-        summary: "Charge a batch of debits to a reservation.",
+        summary: "Charge debits to a reservation, each at most once; each is judged by itself.",
+        query: query::<Options>,
+        body: DEBITS,
+        answers: &[JUDGED],
+        problems: || vec![Refusal::InTransfer.into()],
         handler: || web::to(debit),
     },
 ];
 
+const DEBITS: Option<Body> = Some(Body {
+    media: &["application/json", "application/x-ndjson", "application/msgpack"],
+    shape: Shape::of::<Debits>(),
+});
+const JUDGED: Answer = Answer::json::<Judged>(200, "What became of each debit, in their order.");
 const MEDIA_TYPES: &str = "application/json, application/x-ndjson or application/msgpack";
 /// Batches that each worker thread keeps for reuse.
 const KEPT_BATCHES: usize = 16;
 /// Bytes of an answer for each debit that was charged.
 const CHARGED_BYTES: usize = r#"{"outcome":"charged"},"#.len();
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
     #[serde(default)]
+    #[param(inline)]
     durability: DurabilityName,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum DurabilityName {
     #[default]

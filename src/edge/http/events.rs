@@ -10,6 +10,8 @@ use crate::meter::{Durability, Error, Outcome, Refusal, Role};
 
 use super::auth::Caller;
 use super::body::{is_encoded, is_other_charset, with_body};
+use super::debit_shape::CloudEvents;
+use super::describe::{Answer, Body, Shape, no_query};
 use super::event_rows::{Events, Group, Mode, listed};
 use super::problem::Problem;
 use super::route::{Right, Route};
@@ -22,6 +24,10 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/events",
         right: Right::DebitNamed,
         summary: "Charge CloudEvents, each at most once.",
+        query: no_query,
+        body: EVENTS,
+        answers: &[Answer::empty(204, "Each of them is charged, or was before.")],
+        problems: refusals,
         handler: || web::to(ingest),
     },
     Route {
@@ -29,10 +35,18 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/api/v1/events",
         right: Right::DebitNamed,
         summary: "The same, under the path that clients of OpenMeter know.",
+        query: no_query,
+        body: EVENTS,
+        answers: &[Answer::empty(204, "Each of them is charged, or was before.")],
+        problems: refusals,
         handler: || web::to(ingest),
     },
 ];
 
+const EVENTS: Option<Body> = Some(Body {
+    media: &["application/cloudevents+json", "application/cloudevents-batch+json", "application/json"],
+    shape: Shape::of::<CloudEvents>(),
+});
 const MEDIA_TYPES: &str = "application/cloudevents+json, application/cloudevents-batch+json, \
                            or json with the attributes in ce- headers";
 
@@ -57,6 +71,22 @@ async fn ingest(
         answer(events)
     };
     with_body(&state, state.limits.body_bytes_max, headers, (key, payload), judge).await
+}
+
+/// How one event is refused, or several of them at once.
+fn refusals() -> Vec<Problem> {
+    let of_debits = [
+        Refusal::UnknownOrganization,
+        Refusal::UnknownCamera,
+        Refusal::CloudAiDisabled,
+        Refusal::TooOld,
+        Refusal::Conflict,
+        Refusal::InTransfer,
+        Refusal::InsufficientTokens,
+        Refusal::Busy,
+    ];
+    let of_all = [Problem::events_refused(Vec::new())];
+    of_debits.into_iter().map(Problem::from).chain(of_all).collect()
 }
 
 /// Sends the batches of all organizations, and then waits for each.

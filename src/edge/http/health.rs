@@ -4,10 +4,12 @@ use actix_web::http::header::RETRY_AFTER;
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::meter::{Lsn, PartitionStatus};
 
 use super::body::ok;
+use super::describe::{Answer, no_problems, no_query};
 use super::route::{Right, Route};
 use super::state::State;
 
@@ -18,6 +20,10 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/healthz",
         right: Right::None,
         summary: "The process answers.",
+        query: no_query,
+        body: None,
+        answers: &[Answer::json::<Health>(200, "It does.")],
+        problems: no_problems,
         handler: || web::to(alive),
     },
     Route {
@@ -25,6 +31,14 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/readyz",
         right: Right::None,
         summary: "Whether requests are served, and where each partition stands.",
+        query: no_query,
+        body: None,
+        answers: &[
+            Answer::json::<Health>(200, "They are."),
+            Answer::json::<Health>(503, "They are not, or not all.")
+                .with(&[("Retry-After", "Seconds to wait.")]),
+        ],
+        problems: no_problems,
         handler: || web::to(ready),
     },
     Route {
@@ -32,20 +46,25 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/metrics",
         right: Right::None,
         summary: "The metrics as Prometheus text.",
+        query: no_query,
+        body: None,
+        answers: &[Answer::of::<String>(200, "The metrics.", PROMETHEUS_TEXT)],
+        problems: no_problems,
         handler: || web::to(metrics),
     },
 ];
 
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Health {
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     partitions: Option<Vec<Partition>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = PartitionStatus)]
 struct Partition {
     partition: u16,
     durable_lsn: Lsn,

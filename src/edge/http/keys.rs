@@ -3,11 +3,13 @@
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use crate::meter::{Action, ActorId, ApiKeyView, Name, NewApiKey, OrgId, Role};
+use crate::meter::{Action, ActorId, ApiKeyView, Limit, Name, NewApiKey, OrgId, Refusal, Role};
 
 use super::auth::{Caller, path_id};
 use super::body::{Asks, Json, created, ok};
+use super::describe::{Answer, Body, no_problems, no_query};
 use super::problem::Problem;
 use super::route::{Right, Route};
 use super::time_text::TimeText;
@@ -19,6 +21,10 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/keys",
         right: Right::ManageApiKeys,
         summary: "List the API keys.",
+        query: no_query,
+        body: None,
+        answers: &[Answer::json::<List>(200, "The keys, without their secrets.")],
+        problems: no_problems,
         handler: || web::to(list),
     },
     Route {
@@ -26,6 +32,10 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/keys",
         right: Right::ManageApiKeys,
         summary: "Make an API key; it is shown once.",
+        query: no_query,
+        body: Body::json::<ToMake>(),
+        answers: &[Answer::json::<Made>(201, "It was made.")],
+        problems: || vec![Refusal::UnknownOrganization.into(), Refusal::LimitReached(Limit::ApiKeys).into()],
         handler: || web::to(make),
     },
     Route {
@@ -33,12 +43,17 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/keys/{key}",
         right: Right::ManageApiKeys,
         summary: "Revoke an API key.",
+        query: no_query,
+        body: None,
+        answers: &[Answer::empty(204, "It was revoked, now or before.")],
+        problems: || vec![Refusal::UnknownKey.into()],
         handler: || web::to(revoke),
     },
 ];
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewApiKey)]
 pub(super) struct ToMake {
     label: Name,
     role: Role,
@@ -52,7 +67,8 @@ impl Asks for ToMake {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = MadeApiKey)]
 struct Made {
     id: ActorId,
     key: String,
@@ -61,12 +77,14 @@ struct Made {
     organizations: Vec<OrgId>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ApiKeyList)]
 struct List {
     keys: Vec<KeyBody>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ApiKey)]
 struct KeyBody {
     id: ActorId,
     label: Name,

@@ -4,15 +4,17 @@ use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::edge::license_key::KeyError;
 use crate::meter::{
     ActorId, Grant, KeyId, LicenseClaim, LicenseId, LicensePreview, LicenseStatus, LicenseStep, LicenseView,
-    OrgId, Tokens, TransferId,
+    Limit, OrgId, Refusal, Tokens, TransferId,
 };
 
 use super::auth::{Caller, InOrganization, path_id};
 use super::body::{Asks, Json, administers, created, ok};
+use super::describe::{Answer, Body, no_problems, no_query};
 use super::problem::Problem;
 use super::route::{Right, Route};
 use super::state::State;
@@ -25,6 +27,10 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations/{org}/licenses",
         right: Right::Read,
         summary: "List the Shared AI Token Licenses of an organization.",
+        query: no_query,
+        body: None,
+        answers: &[Answer::json::<List>(200, "The licenses, oldest first.")],
+        problems: no_problems,
         handler: || web::to(list),
     },
     Route {
@@ -32,6 +38,23 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations/{org}/licenses",
         right: Right::Administer,
         summary: "Add the licenses of a signed license key, or see what they would add.",
+        query: no_query,
+        body: Body::json::<ToAdd>(),
+        answers: &[
+            Answer::json::<Claimed>(201, "They were added, now or before."),
+            Answer::json::<Preview>(200, "What they would add; nothing was changed."),
+        ],
+        problems: || {
+            let of_key = [KeyError::Unsigned, KeyError::BadSignature, KeyError::Malformed(String::new())]
+                .map(Problem::from);
+            let refused =
+                [Refusal::LicenseKeyClaimed, Refusal::InTransfer, Refusal::LimitReached(Limit::Licenses)];
+            of_key
+                .into_iter()
+                .chain(refused.map(Problem::from))
+                .chain([KeyError::UnknownIssuer("issuer".parse().expect("valid")).into()])
+                .collect()
+        },
         handler: || web::to(add),
     },
     Route {
@@ -39,6 +62,10 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations/{org}/licenses/{license}",
         right: Right::Read,
         summary: "One Shared AI Token License with its history.",
+        query: no_query,
+        body: None,
+        answers: &[Answer::json::<LicenseBody>(200, "The license.")],
+        problems: || vec![Refusal::UnknownLicense.into()],
         handler: || web::to(get),
     },
     Route {
@@ -46,16 +73,22 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations/{org}/licenses/{license}",
         right: Right::Administer,
         summary: "Refused, always: a Shared AI Token License is permanent.",
+        query: no_query,
+        body: None,
+        answers: &[],
+        problems: || vec![Refusal::UnknownLicense.into(), Refusal::LicenseIsPermanent.into()],
         handler: || web::to(remove),
     },
 ];
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = SignedLicenseKey)]
 pub(super) struct ToAdd {
     key: String,
     #[serde(default)]
     dry_run: bool,
+    #[schema(ignore)]
     /// What an unsigned key would hold. Only a signed key says what it holds.
     licenses: Option<IgnoredAny>,
 }
@@ -66,22 +99,41 @@ impl Asks for ToAdd {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = LicenseClaim)]
 struct Claimed {
     key: KeyId,
     by: ActorId,
     claimed_at: TimeText,
-    licenses: Vec<Grant>,
+    licenses: Vec<GrantBody>,
     available: Tokens,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Grant)]
+struct GrantBody {
+    id: LicenseId,
+    granted: Tokens,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = LicensePreview)]
+struct Preview {
+    key: KeyId,
+    licenses: Vec<GrantBody>,
+    available_before: Tokens,
+    available_after: Tokens,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = LicenseList)]
 struct List {
     available: Tokens,
     licenses: Vec<LicenseBody>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = License)]
 struct LicenseBody {
     id: LicenseId,
     key: KeyId,
@@ -94,7 +146,8 @@ struct LicenseBody {
     history: Vec<Step>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = LicenseStep)]
 struct Step {
     at: TimeText,
     organization: OrgId,
@@ -113,11 +166,11 @@ pub(super) async fn add(
     }
     let (organization, key) = (organization.0, state.issuers.verify(&key)?.key);
     if dry_run {
-        let preview: LicensePreview = organization.preview_licenses(key).await?;
-        return Ok(ok(preview));
+        return Ok(ok(Preview::from(organization.preview_licenses(key).await?)));
     }
     let LicenseClaim { key, by, claimed_at, licenses } = organization.add_licenses(key).await?;
     let available = organization.summary().await?.available;
+    let licenses = licenses.into_iter().map(GrantBody::from).collect();
     Ok(created(Claimed { key, by, claimed_at: claimed_at.into(), licenses, available }))
 }
 
@@ -138,6 +191,20 @@ pub(super) async fn remove(
 ) -> Result<HttpResponse, Problem> {
     let Err(refusal) = organization.0.remove_license(path_id(&request, "license")?).await;
     Err(refusal.into())
+}
+
+impl From<Grant> for GrantBody {
+    fn from(grant: Grant) -> Self {
+        Self { id: grant.id, granted: grant.granted }
+    }
+}
+
+impl From<LicensePreview> for Preview {
+    fn from(preview: LicensePreview) -> Self {
+        let LicensePreview { key, licenses, available_before, available_after } = preview;
+        let licenses = licenses.into_iter().map(GrantBody::from).collect();
+        Self { key, licenses, available_before, available_after }
+    }
 }
 
 impl From<LicenseView> for LicenseBody {

@@ -3,12 +3,14 @@
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::limits::PAGE_ROWS_MAX;
-use crate::meter::{Action, Name, NewOrganization, OrgId, Summary, Tokens};
+use crate::meter::{Action, Limit, Name, NewOrganization, OrgId, Refusal, Summary, Tokens};
 
 use super::auth::{Caller, InOrganization};
 use super::body::{Asks, Json, Query, created, ok};
+use super::describe::{Answer, Body, no_problems, no_query, query};
 use super::problem::Problem;
 use super::route::{Right, Route};
 use super::time_text::TimeText;
@@ -20,6 +22,10 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations",
         right: Right::AnyKey,
         summary: "List the organizations that the key may know of, page by page.",
+        query: query::<Page>,
+        body: None,
+        answers: &[Answer::json::<List>(200, "A page of organizations.")],
+        problems: no_problems,
         handler: || web::to(list),
     },
     Route {
@@ -27,6 +33,12 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations",
         right: Right::CreateOrganization,
         summary: "Create an organization.",
+        query: no_query,
+        body: Body::json::<ToCreate>(),
+        answers: &[Answer::json::<Created>(201, "It was created.")],
+        problems: || {
+            vec![Refusal::OrganizationExists.into(), Refusal::LimitReached(Limit::Organizations).into()]
+        },
         handler: || web::to(create),
     },
     Route {
@@ -34,17 +46,23 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations/{org}/summary",
         right: Right::Read,
         summary: "The AI Token Summary of an organization.",
+        query: no_query,
+        body: None,
+        answers: &[Answer::json::<SummaryBody<'_>>(200, "The AI Token Summary.")],
+        problems: no_problems,
         handler: || web::to(summary),
     },
 ];
 
 const PAGE_ROWS_DEFAULT: usize = 100;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewOrganization)]
 pub(super) struct ToCreate {
     id: OrgId,
     name: Name,
+    #[schema(minimum = 60_000, maximum = 3_024_000_000u64)]
     retention_ms: Option<u64>,
 }
 
@@ -54,27 +72,30 @@ impl Asks for ToCreate {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Organization)]
 struct Created {
     id: OrgId,
     name: Name,
     created_at: TimeText,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Page {
     after: Option<OrgId>,
     limit: Option<usize>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = OrganizationPage)]
 struct List {
     organizations: Vec<OrgId>,
     next: Option<OrgId>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Summary)]
 struct SummaryBody<'a> {
     organization: &'a OrgId,
     name: &'a Name,
@@ -97,13 +118,15 @@ struct SummaryBody<'a> {
     networks: Vec<Network<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = BurnRate)]
 struct Burn {
     tokens: Tokens,
     window_ms: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = NetworkUsage)]
 struct Network<'a> {
     name: &'a Name,
     used: Tokens,

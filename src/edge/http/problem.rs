@@ -11,6 +11,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::domain::limits;
 use crate::edge::bearers::Stranger;
@@ -21,7 +22,7 @@ use crate::meter::{Error, Invalid, Limit, Refusal, status};
 
 /// How long a caller waits before it repeats a request that may succeed later, in seconds.
 const RETRY_AFTER_SECONDS: &str = "1";
-const MEDIA_TYPE: &str = "application/problem+json";
+pub(super) const MEDIA_TYPE: &str = "application/problem+json";
 
 /// The values that readers of bodies and queries check by themselves.
 const BOUNDED: [Invalid; 7] = [
@@ -46,7 +47,7 @@ pub(super) struct Problem {
 }
 
 /// An event of several that was refused.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct RefusedEvent {
     index: usize,
     code: &'static str,
@@ -63,8 +64,9 @@ enum Header {
     Allow(String),
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct Document<'a> {
     r#type: String,
     title: String,
     status: u16,
@@ -204,6 +206,16 @@ impl Problem {
     /// The same problem, of which this bound is the reason.
     pub(super) fn with_limit(self, limit: u64) -> Self {
         Self { limit: Some(limit), ..self }
+    }
+
+    /// Its HTTP status.
+    pub(super) fn status(&self) -> u16 {
+        self.status.as_u16()
+    }
+
+    /// Its stable code.
+    pub(super) fn code(&self) -> &'static str {
+        self.code
     }
 
     fn document(&self) -> String {

@@ -3,11 +3,15 @@
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use crate::meter::{Action, ActorId, OrgId, ReservationId, ReservationStatus, ReservationView, Tokens};
+use crate::meter::{
+    Action, ActorId, Limit, OrgId, Refusal, ReservationId, ReservationStatus, ReservationView, Tokens,
+};
 
 use super::auth::{Caller, InOrganization, path_id};
 use super::body::{Asks, Json, ok};
+use super::describe::{Answer, Body, no_problems, no_query};
 use super::problem::Problem;
 use super::route::{Right, Route};
 use super::time_text::TimeText;
@@ -19,6 +23,10 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations/{org}/reservations",
         right: Right::Read,
         summary: "List the reservations of an organization.",
+        query: no_query,
+        body: None,
+        answers: &[Answer::json::<List>(200, "The reservations, open ones and those that ended of late.")],
+        problems: no_problems,
         handler: || web::to(list),
     },
     Route {
@@ -26,6 +34,18 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations/{org}/reservations",
         right: Right::Debit,
         summary: "Hold tokens for work whose cost is known only afterwards.",
+        query: no_query,
+        body: Body::json::<ToReserve>(),
+        answers: &[Answer::json::<ReservationBody>(200, "The reservation, made now or before.")],
+        problems: || {
+            vec![
+                Refusal::Conflict.into(),
+                Refusal::InTransfer.into(),
+                Refusal::InsufficientTokens.into(),
+                Refusal::UnknownReservation.into(),
+                Refusal::LimitReached(Limit::Reservations).into(),
+            ]
+        },
         handler: || web::to(reserve),
     },
     Route {
@@ -33,6 +53,10 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations/{org}/reservations/{reservation}",
         right: Right::Read,
         summary: "One reservation.",
+        query: no_query,
+        body: None,
+        answers: &[Answer::json::<ReservationBody>(200, "The reservation.")],
+        problems: || vec![Refusal::UnknownReservation.into()],
         handler: || web::to(get),
     },
     Route {
@@ -40,15 +64,21 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations/{org}/reservations/{reservation}",
         right: Right::DebitOrAdminister,
         summary: "Give back what a reservation still holds.",
+        query: no_query,
+        body: None,
+        answers: &[Answer::json::<ReservationBody>(200, "The reservation as it ended.")],
+        problems: || vec![Refusal::UnknownReservation.into()],
         handler: || web::to(release),
     },
 ];
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewReservation)]
 pub(super) struct ToReserve {
     id: ReservationId,
     tokens: Tokens,
+    #[schema(minimum = 1_000, maximum = 86_400_000)]
     ttl_ms: u64,
 }
 
@@ -59,7 +89,8 @@ impl Asks for ToReserve {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Reservation)]
 struct ReservationBody {
     id: ReservationId,
     status: ReservationStatus,
@@ -72,7 +103,8 @@ struct ReservationBody {
     by: ActorId,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ReservationList)]
 struct List {
     reservations: Vec<ReservationBody>,
 }

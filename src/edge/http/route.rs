@@ -9,10 +9,15 @@ use std::fmt;
 use actix_web::http::Method;
 use actix_web::{HttpResponse, Resource, guard, web};
 
+use utoipa::openapi::path::Parameter;
+
 use crate::meter::{Action, ActorId, OrgId, Principal, Role};
 
+use super::describe::{Answer, Body};
 use super::problem::Problem;
-use super::{cameras, debits, events, health, keys, licenses, organizations, reservations, transfers};
+use super::{
+    cameras, debits, events, health, keys, licenses, manual, openapi, organizations, reservations, transfers,
+};
 
 /// What stands before the path of every route that asks for an API key: our own, and the one that clients of OpenMeter know.
 pub(super) const SCOPES: [&str; 2] = ["/v1", "/api/v1"];
@@ -27,6 +32,14 @@ pub struct Route {
     pub right: Right,
     /// What it does, in a few words.
     pub summary: &'static str,
+    /// What its query may hold.
+    pub(super) query: fn() -> Vec<Parameter>,
+    /// The body that it reads, if it reads one.
+    pub(super) body: Option<Body>,
+    /// What it answers when all is well.
+    pub(super) answers: &'static [Answer],
+    /// How it may refuse, beyond what every route of its kind does.
+    pub(super) problems: fn() -> Vec<Problem>,
     pub(super) handler: fn() -> actix_web::Route,
 }
 
@@ -59,7 +72,7 @@ pub enum Right {
 
 /// All routes.
 pub fn all() -> impl Iterator<Item = &'static Route> {
-    let groups: [&'static [Route]; 9] = [
+    let groups: [&'static [Route]; 11] = [
         organizations::ROUTES,
         cameras::ROUTES,
         licenses::ROUTES,
@@ -69,6 +82,8 @@ pub fn all() -> impl Iterator<Item = &'static Route> {
         transfers::ROUTES,
         keys::ROUTES,
         health::ROUTES,
+        openapi::ROUTES,
+        manual::ROUTES,
     ];
     groups.into_iter().flatten()
 }

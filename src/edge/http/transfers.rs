@@ -6,11 +6,13 @@ use actix_web::http::Method;
 use actix_web::http::header::LOCATION;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::meter::{ActorId, OrgId, Refusal, Role, Tokens, TransferId, TransferState, TransferView, Until};
 
 use super::auth::{Caller, path_id};
 use super::body::{Asks, Json, Query, ok};
+use super::describe::{Answer, Body, no_query, query};
 use super::problem::Problem;
 use super::route::{Right, Route};
 use super::state::State;
@@ -23,6 +25,20 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/transfers",
         right: Right::AdministerBoth,
         summary: "Move all tokens and licenses of one organization to another.",
+        query: query::<Wait>,
+        body: Body::json::<ToBegin>(),
+        answers: &[
+            Answer::json::<TransferBody>(200, "It has ended."),
+            Answer::json::<TransferBody>(202, "It has begun.").with(&[("Location", "Where it stands.")]),
+        ],
+        problems: || {
+            vec![
+                Refusal::Conflict.into(),
+                Refusal::UnknownOrganization.into(),
+                Refusal::UnknownTransfer.into(),
+                Refusal::Busy.into(),
+            ]
+        },
         handler: || web::to(begin),
     },
     Route {
@@ -30,12 +46,17 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/transfers/{transfer}",
         right: Right::ReadEither,
         summary: "Where a transfer stands.",
+        query: no_query,
+        body: None,
+        answers: &[Answer::json::<TransferBody>(200, "The transfer.")],
+        problems: || vec![Refusal::UnknownTransfer.into()],
         handler: || web::to(get),
     },
 ];
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewTransfer)]
 pub(super) struct ToBegin {
     id: TransferId,
     source: OrgId,
@@ -49,14 +70,15 @@ impl Asks for ToBegin {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wait {
     #[serde(default)]
     wait: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Transfer)]
 struct TransferBody {
     id: TransferId,
     source: OrgId,

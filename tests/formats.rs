@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tokenweir::domain::bindings::UnlimitedLicense;
-use tokenweir::domain::debit::{Charge, ChargeIdentity, Charges, Span, UsageKind};
+use tokenweir::domain::debit::{Charge, ChargeIdentity, Charges, Priced, Span, UsageKind};
 use tokenweir::domain::event::{Cargo, Change, Event, OrganizationCreated};
 use tokenweir::domain::hash;
 use tokenweir::domain::ids::{
@@ -14,6 +14,7 @@ use tokenweir::domain::ids::{
 };
 use tokenweir::domain::license::{License, LicenseStep};
 use tokenweir::domain::pool::Pool;
+use tokenweir::domain::rates::{Price, RateCard, Unit};
 use tokenweir::domain::registry::{Registry, RegistryChange, RegistryEvent, Role};
 use tokenweir::domain::time::Timestamp;
 use tokenweir::domain::tokens::Tokens;
@@ -80,6 +81,16 @@ fn reserved() -> Change {
     }
 }
 
+fn rate_card(version: u32, at_time: Timestamp) -> RateCard {
+    let price = |kind, unit, millitokens| Price { kind, unit, millitokens };
+    let prices = vec![
+        price(UsageKind::ContextualVideoAnalytics, Unit::Event, 1_000),
+        price(UsageKind::VideoSearch, Unit::Image, 1_500),
+        price(UsageKind::VideoSummary, Unit::Second, 1_000_000_000_000),
+    ];
+    RateCard { version, from: at(0), at: at_time, by: actor(), prices }
+}
+
 fn license(n: usize, granted: u64, moved_by: Option<TransferId>) -> License {
     let added = LicenseStep { at: at(1), organization: org("acme"), by: actor(), transfer: None };
     let moved = |transfer| LicenseStep {
@@ -125,6 +136,7 @@ fn change_name(change: &Change) -> &'static str {
         Change::Reserved { .. } => "reserved",
         Change::ReservationReleased { .. } => "reservation_released",
         Change::ReservationsExpired => "reservations_expired",
+        Change::RatesSet { .. } => "rates_set",
         Change::TransferOutPrepared { .. } => "transfer_out_prepared",
         Change::TransferInPrepared { .. } => "transfer_in_prepared",
         Change::TransferOutClosed { .. } => "transfer_out_closed",
@@ -145,6 +157,7 @@ fn changes() -> Vec<Change> {
         reserved(),
         Change::ReservationReleased { reservation: reservation() },
         Change::ReservationsExpired,
+        Change::RatesSet { card: rate_card(1, at(7)) },
         Change::TransferOutPrepared { transfer: transfer(), target: org("other"), by: actor() },
         Change::TransferInPrepared { transfer: transfer(), cargo: cargo() },
         Change::TransferOutClosed { transfer: transfer() },
@@ -202,7 +215,7 @@ fn charge(
     time: Option<Timestamp>,
 ) -> Charge {
     let print = hash::content_print(tokens, kind.number(), time);
-    Charge { slot: Slot(slot), identity, time, tokens, print, kind, exempt: false }
+    Charge { slot: Slot(slot), identity, time, tokens, print, kind, exempt: false, priced: None }
 }
 
 fn seq_charge(slot: u32, tokens: u32, seq: u64) -> Charge {
@@ -275,6 +288,12 @@ fn debit_frames_keep_their_bytes_with_each_optional_column() {
     check_debits("debits_event_ids", &ids, &text);
     check_debits("debits_mixed", &[seq[0], ids[0], exempt[1], ids[1], seq[2]], &text);
     check_debits_paid_by(Some(&reservation()), "debits_reservation", &seq, &[]);
+    let priced = |charge: Charge, unit, count| {
+        let charge = Charge { priced: Some(Priced { unit, count, version: 300 }), ..charge };
+        Charge { print: charge.content_print(), ..charge }
+    };
+    let rows = [priced(seq[0], Unit::Image, 12), ids[0], priced(seq[1], Unit::Second, 4_000_000)];
+    check_debits("debits_priced", &rows, &text[..7]);
 }
 
 fn pool() -> Pool {
@@ -341,6 +360,15 @@ fn reserving() -> Pool {
     pool
 }
 
+/// A pool with two rate cards.
+fn pricing() -> Pool {
+    let mut pool = pool();
+    for (version, ms) in [(1, 600), (2, 700)] {
+        pool.apply(&Event { at: at(ms), change: Change::RatesSet { card: rate_card(version, at(ms)) } });
+    }
+    pool
+}
+
 fn registry() -> Registry {
     let mut registry = Registry { lsn: Lsn(99), ..Registry::default() };
     for change in registry_changes() {
@@ -365,6 +393,7 @@ fn a_snapshot_keeps_its_bytes() {
     for (name, pools, registry) in [
         ("snapshot", &mut pools[..], Some(registry())),
         ("snapshot_reservations", &mut [(OrgNumber(0), reserving())], None),
+        ("snapshot_rates", &mut [(OrgNumber(0), pricing())], None),
     ] {
         let golden = check(name, &image(pools, registry.clone()));
         let mut decoded = snapshot_codec::decode(&golden).expect("golden bytes are read");

@@ -14,7 +14,7 @@ const MESSAGE_PACK: &str = "application/msgpack";
 const DEBITS_MAX: usize = 40;
 /// Values nest less deep than the shallowest format reads.
 const DEPTH_MAX: usize = 8;
-const OBJECTS: [Object; 7] = [
+const OBJECTS: [Object; 8] = [
     Object::Organization,
     Object::Camera,
     Object::Unlimited,
@@ -22,6 +22,7 @@ const OBJECTS: [Object; 7] = [
     Object::Transfer,
     Object::ApiKey,
     Object::Reservation,
+    Object::Rates,
 ];
 
 /// The first byte chooses what the rest is read as.

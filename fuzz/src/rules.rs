@@ -1,6 +1,7 @@
 //! The domain against the naive pools of `tests/rules`: outcomes, sums, licenses, and the end of every transfer.
 
 use tokenweir::domain::limits::SEQ_WINDOW;
+use tokenweir::domain::rates::Unit;
 
 use model::{CAMERAS, CLOCK_STEPS, Draw, KEYS, LICENSES, ORGS, Step, TRANSFERS};
 
@@ -53,7 +54,7 @@ fn step(from: &mut Bytes<'_>) -> Option<Step> {
     if from.0.is_empty() {
         return None;
     }
-    let (step, org) = (from.below(14), from.below(ORGS.len()));
+    let (step, org) = (from.below(15), from.below(ORGS.len()));
     Some(match step {
         0 => Step::Debits(org, (0..=from.below(8)).map(|_| draw(from)).collect()),
         1 => Step::Register(org, from.below(CAMERAS.len()), from.is_odd()),
@@ -74,7 +75,8 @@ fn step(from: &mut Bytes<'_>) -> Option<Step> {
         10 => Step::Ahead(from.below(CLOCK_STEPS.len())),
         11 => Step::Back(from.below(CLOCK_STEPS.len())),
         12 => Step::CrashOrg(org),
-        _ => Step::CrashCoordinator,
+        13 => Step::CrashCoordinator,
+        _ => Step::Rates(org, 1 + 97 * from.number(50), from.number(60)),
     })
 }
 
@@ -88,5 +90,6 @@ fn draw(from: &mut Bytes<'_>) -> Draw {
         other_time: what & 0x40 != 0,
         tokens: from.number(50),
         kind: what / 4 % 4,
+        unit: (what & 0x80 != 0).then_some(Unit::Image),
     }
 }

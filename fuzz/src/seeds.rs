@@ -86,14 +86,15 @@ fn bodies() -> Vec<Vec<u8>> {
         json!({"id": "t-1", "source": "acme", "target": "other"}),
         json!({"label": "a gateway", "role": "gateway", "organizations": ["acme"]}),
         json!({"id": "r-1", "tokens": 500, "ttl_ms": 60_000}),
+        json!({"from": "2025-01-01T00:00:00Z", "prices": [{"kind": "other", "unit": "second", "millitokens": 1_500}]}),
     ];
     // A choice that leaves the place of the object when divided by their number.
-    let objects = objects.iter().zip(7..).map(|(object, choice)| text(choice, object));
+    let objects = objects.iter().zip(8..).map(|(object, choice)| text(choice, object));
     let debits = [text(0, &debits), text(0, &by_seq), text(0, &odd), text(3, &debits), text(3, &odd)];
     let others =
         [with(1, lines.as_bytes()), with(2, &packed), with(0, br#"[{"camera":"cam","tokens":1e999}]"#)];
     let event = json!({"specversion": "1.0", "type": "t", "source": "//nvr/1", "id": "caf\u{e9} 50%", "subject": "cam",
-        "time": "2025-06-15T15:06:40Z", "organization": "acme", "data": {"tokens": 5, "kind": "other", "zone": [1.5]}});
+        "time": "2025-06-15T15:06:40Z", "organization": "acme", "data": {"images": 5, "kind": "other", "zone": [1.5]}});
     let encoded = json!({"specversion": "1.0", "type": "t", "source": "s", "id": "x".repeat(200), "subject": "cam",
         "time": "2025-06-15T15:06:40Z", "data_base64": "eyJ0b2tlbnMiOjd9"});
     let events = [text(4, &event), text(4, &json!([event, encoded, {}, 7])), text(5, &event)];

@@ -3,6 +3,8 @@
 use super::bindings::UnlimitedLicense;
 use super::ids::{ActorId, CameraId, LicenseId, Name, ReservationId};
 use super::license::LicenseKey;
+use super::rates::Price;
+use super::time::Timestamp;
 use super::tokens::Tokens;
 
 /// A change that somebody asks for.
@@ -49,6 +51,15 @@ pub enum Command {
     ReleaseReservation {
         /// The reservation.
         reservation: ReservationId,
+    },
+    /// Price events that bear no token count.
+    SetRates {
+        /// The time of the first events that the prices are for; now where there is none.
+        from: Option<Timestamp>,
+        /// The prices.
+        prices: Vec<Price>,
+        /// Who sets them.
+        by: ActorId,
     },
 }
 

@@ -5,8 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::hash;
 use super::ids::{ReservationId, Slot};
 use super::limits::{BATCH_DEBITS_MAX, DEBIT_TOKENS_MAX, EVENT_ID_BYTES_MAX, ID_BYTES_MAX};
+use super::rates::Unit;
 use super::refusal::{Invalid, Refusal};
 use super::time::Timestamp;
 
@@ -109,6 +111,23 @@ pub struct Debit<'a> {
     pub time: Option<Timestamp>,
 }
 
+/// An event that bears no token count: the rate card of its organization prices it when it is admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Measured<'a> {
+    /// The camera that consumed.
+    pub camera: CameraRef<'a>,
+    /// Under which identity it is charged at most once.
+    pub identity: Identity<'a>,
+    /// What is counted.
+    pub unit: Unit,
+    /// How many; of seconds, how many milliseconds. 1 to 1,000,000,000.
+    pub count: u64,
+    /// What the tokens are used for.
+    pub kind: UsageKind,
+    /// The event's time; the time of admission where absent.
+    pub time: Option<Timestamp>,
+}
+
 /// What became of a debit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -169,7 +188,10 @@ pub struct DebitRow {
     pub(crate) camera: RowCamera,
     pub(crate) identity: RowIdentity,
     pub(crate) time: Option<Timestamp>,
-    pub(crate) tokens: u32,
+    /// Tokens, or so many of the unit.
+    pub(crate) amount: u32,
+    /// None for tokens.
+    pub(crate) unit: Option<Unit>,
     pub(crate) kind: UsageKind,
     pub(crate) invalid: Option<Invalid>,
 }
@@ -212,6 +234,42 @@ pub struct Charge {
     pub kind: UsageKind,
     /// Whether nothing is drawn from the pool.
     pub exempt: bool,
+    /// What the tokens are the price of; none where the debit bore them.
+    pub priced: Option<Priced>,
+}
+
+/// What was priced, and by which rate card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Priced {
+    /// What is counted.
+    pub unit: Unit,
+    /// How many.
+    pub count: u32,
+    /// The version of the rate card.
+    pub version: u32,
+}
+
+impl Charge {
+    /// The print of the content that was asked for: of a priced event that is its quantity, so that it stays the same event when
+    /// prices change.
+    #[inline]
+    #[must_use]
+    pub fn content_print(&self) -> u16 {
+        let (amount, unit) =
+            self.priced.map_or((self.tokens, None), |priced| (priced.count, Some(priced.unit)));
+        content_print(amount, unit, self.kind, self.time)
+    }
+}
+
+/// The print of what a debit asks for.
+#[inline]
+pub(crate) fn content_print(
+    amount: u32,
+    unit: Option<Unit>,
+    kind: UsageKind,
+    time: Option<Timestamp>,
+) -> u16 {
+    hash::content_print(amount, kind.number() | unit.map_or(0, Unit::number) << 4, time)
 }
 
 /// The identity of an admitted debit.
@@ -263,10 +321,25 @@ impl DebitBatch {
     /// are not affected.
     #[inline]
     pub fn push(&mut self, debit: Debit<'_>) {
-        let (tokens, invalid) = match check(&debit) {
-            Ok(tokens) => (tokens, None),
-            Err(invalid) => return self.push_invalid(invalid),
-        };
+        match check(&debit) {
+            Ok(tokens) => self.push_row(&debit, tokens, None),
+            Err(invalid) => self.push_invalid(invalid),
+        }
+    }
+
+    /// Adds an event that the rate card prices. A value out of its bounds is judged with the batch, as that of a debit is.
+    pub fn push_measured(&mut self, event: Measured<'_>) {
+        let Measured { camera, identity, unit, count, kind, time } = event;
+        let debit = Debit { camera, identity, tokens: count, kind, time };
+        match check(&debit) {
+            Ok(count) => self.push_row(&debit, count, Some(unit)),
+            Err(Invalid::Tokens) => self.push_invalid(Invalid::Quantity),
+            Err(invalid) => self.push_invalid(invalid),
+        }
+    }
+
+    #[inline]
+    fn push_row(&mut self, debit: &Debit<'_>, amount: u32, unit: Option<Unit>) {
         let camera = match debit.camera {
             CameraRef::Slot(slot) => RowCamera::Slot(slot),
             CameraRef::Id(id) => RowCamera::Id(Span::push(&mut self.text, id.as_bytes())),
@@ -275,7 +348,8 @@ impl DebitBatch {
             Identity::Seq { epoch, seq } => RowIdentity::Seq { epoch, seq },
             Identity::EventId(id) => RowIdentity::EventId(Span::push(&mut self.text, id)),
         };
-        self.rows.push(DebitRow { camera, identity, time: debit.time, tokens, kind: debit.kind, invalid });
+        let (time, kind, invalid) = (debit.time, debit.kind, None);
+        self.rows.push(DebitRow { camera, identity, time, amount, unit, kind, invalid });
     }
 
     /// Adds a debit of which it is known already that it is `invalid`: its outcome keeps its place.
@@ -287,7 +361,8 @@ impl DebitBatch {
             camera,
             identity,
             time: None,
-            tokens: 0,
+            amount: 0,
+            unit: None,
             kind: UsageKind::default(),
             invalid,
         });
@@ -329,9 +404,9 @@ impl DebitBatch {
         &self.outcomes
     }
 
-    /// The tokens that each debit asks for, in order; 0 for an invalid one.
+    /// The tokens that each debit asks for, in order; 0 for an invalid one, and for one that is to be priced.
     pub fn tokens(&self) -> impl Iterator<Item = u32> {
-        self.rows.iter().map(|row| row.tokens)
+        self.rows.iter().map(|row| if row.unit.is_none() { row.amount } else { 0 })
     }
 
     /// Checks the number of debits.

@@ -5,7 +5,9 @@ use crate::planted::{self, Bug};
 use super::bindings::UnlimitedLicense;
 use super::camera::{Camera, CameraFlags};
 use super::command::{CameraSpec, Command};
-use super::debit::{Charge, ChargeIdentity, DebitRow, FirstOutcome, InCommon, RowCamera, RowIdentity};
+use super::debit::{
+    self, Charge, ChargeIdentity, DebitRow, FirstOutcome, InCommon, Priced, RowCamera, RowIdentity,
+};
 use super::event::{Cargo, Change};
 use super::hash;
 use super::ids::{ActorId, CameraId, LicenseId, OrgId, ReservationId, Slot, TransferId};
@@ -15,6 +17,7 @@ use super::limits::{
     POOL_NETWORKS_MAX, POOL_TOKENS_MAX, RESERVATION_MS_MAX, RESERVATION_MS_MIN, RESERVATIONS_OPEN_MAX,
 };
 use super::pool::Pool;
+use super::rates::{self, Price, RateCard, Unit};
 use super::refusal::{Invalid, Limit, Refusal};
 use super::seq_window::SeqClass;
 use super::time::Timestamp;
@@ -59,7 +62,7 @@ pub fn debit(
         return Err(Refusal::Invalid(Invalid::TimeAhead));
     }
     let (slot, camera) = find_camera(pool, row.camera, text).ok_or(Refusal::UnknownCamera)?;
-    let print = hash::content_print(row.tokens, row.kind.number(), row.time);
+    let print = debit::content_print(row.amount, row.unit, row.kind, row.time);
     let (identity, known) = match row.identity {
         RowIdentity::Seq { epoch, seq } => {
             (ChargeIdentity::Seq { epoch, seq }, known_seq(camera.window.classify(epoch, seq), print))
@@ -85,11 +88,23 @@ pub fn debit(
     }
     let exempt = camera.flags.has(CameraFlags::BOUND)
         && pool.bindings.exempts(slot, row.kind, row.time.unwrap_or(now));
+    let (tokens, priced) = match row.unit {
+        None => (row.amount, None),
+        Some(unit) => price(pool, row, unit, now)?,
+    };
     if !exempt {
-        check_funds(pool, reservation, row.tokens.into())?;
+        check_funds(pool, reservation, tokens.into())?;
     }
-    let (time, tokens, kind) = (row.time, row.tokens, row.kind);
-    Ok(Verdict::Charge(Charge { slot, identity, time, tokens, print, kind, exempt }))
+    let (time, kind) = (row.time, row.kind);
+    Ok(Verdict::Charge(Charge { slot, identity, time, tokens, print, kind, exempt, priced }))
+}
+
+/// The tokens of an event that bears none. An exempt one needs a price too: what was not charged is counted.
+#[cold]
+fn price(pool: &Pool, row: &DebitRow, unit: Unit, now: Timestamp) -> Result<(u32, Option<Priced>), Refusal> {
+    let count = row.amount;
+    let (tokens, version) = pool.rates.price(row.kind, (unit, count), row.time.unwrap_or(now))?;
+    Ok((tokens, Some(Priced { unit, count, version })))
 }
 
 /// Judges an administrative command; `None` when it is carried out already.
@@ -107,6 +122,7 @@ pub fn command(pool: &Pool, command: Command, now: Timestamp) -> Result<Option<C
             reserve(pool, reservation, (tokens, ttl_ms), by, now)
         }
         Command::ReleaseReservation { reservation } => release(pool, reservation),
+        Command::SetRates { from, prices, by } => set_rates(pool, from, prices, (by, now)),
     }
 }
 
@@ -271,6 +287,24 @@ fn release(pool: &Pool, reservation: ReservationId) -> Result<Option<Change>, Re
     let known = pool.reservations.get(&reservation).ok_or(Refusal::UnknownReservation)?;
     let changes = known.ended.is_none() || planted::is(Bug::FreeReservationTwice);
     Ok(changes.then_some(Change::ReservationReleased { reservation }))
+}
+
+/// A card that would price everything as the newest one does already changes nothing.
+fn set_rates(
+    pool: &Pool,
+    from: Option<Timestamp>,
+    prices: Vec<Price>,
+    (by, at): (ActorId, Timestamp),
+) -> Result<Option<Change>, Refusal> {
+    let prices = rates::ordered(prices)?;
+    let newest = pool.rates.newest();
+    let applies = |card: &RateCard| from.map_or(card.from <= at, |from| card.from == from);
+    if newest.is_some_and(|card| card.prices == prices && applies(card)) {
+        return Ok(None);
+    }
+    let version = newest.map_or(0, |card| card.version) + 1;
+    let card = RateCard { version, from: from.unwrap_or(at), at, by, prices };
+    Ok(Some(Change::RatesSet { card }))
 }
 
 fn register_camera(pool: &Pool, spec: CameraSpec) -> Result<Option<Change>, Refusal> {

@@ -8,6 +8,7 @@ use super::bindings::UnlimitedLicense;
 use super::hash::HashSecret;
 use super::ids::{ActorId, CameraId, KeyId, LicenseId, Name, OrgId, ReservationId, TransferId};
 use super::license::License;
+use super::rates::RateCard;
 use super::time::Timestamp;
 use super::tokens::Tokens;
 
@@ -79,6 +80,11 @@ pub enum Change {
     },
     /// Every open reservation whose time is over at this event expired: what it still held can be spent.
     ReservationsExpired,
+    /// A rate card was set: it prices events of its time and later, until another does.
+    RatesSet {
+        /// The card.
+        card: RateCard,
+    },
     /// The pool was frozen; its tokens and licenses are in transit to another.
     TransferOutPrepared {
         /// The transfer.

@@ -23,11 +23,11 @@ pub fn event_id(secret: HashSecret, slot: Slot, id: &[u8]) -> u64 {
     hasher.finish()
 }
 
-/// A 16-bit print of a debit's content: its tokens, its usage kind, and its time where it bears one.
+/// A 16-bit print of a debit's content: its amount, what that is an amount of, and its time where it bears one.
 #[inline]
 #[must_use]
-pub fn content_print(tokens: u32, kind: u8, time: Option<Timestamp>) -> u16 {
-    let content = u64::from(tokens) | u64::from(kind) << 32;
+pub fn content_print(amount: u32, what: u8, time: Option<Timestamp>) -> u16 {
+    let content = u64::from(amount) | u64::from(what) << 32;
     let mixed = (content ^ time.map_or(0, Timestamp::ms).rotate_left(29)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let folded = (mixed ^ (mixed >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let [.., high, higher] = folded.to_le_bytes();

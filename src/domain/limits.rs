@@ -10,6 +10,10 @@ pub const EVENT_ID_BYTES_MAX: usize = 128;
 pub const DEBIT_TOKENS_MAX: u32 = 1_000_000_000;
 /// Most tokens a pool may ever receive; every total stays exact in a JSON number (2^53 - 1).
 pub const POOL_TOKENS_MAX: u64 = 9_007_199_254_740_991;
+/// Most thousandths of a token that one unit may cost: as much as a debit may have.
+pub const RATE_MILLITOKENS_MAX: u64 = 1_000_000_000_000;
+/// Most rate cards of one organization that are remembered; the newest.
+pub const RATE_CARDS_MAX: usize = 64;
 /// Most debits in one batch.
 pub const BATCH_DEBITS_MAX: usize = 10_000;
 /// Most licenses one license key may expand to.

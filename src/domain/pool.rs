@@ -19,6 +19,7 @@ use super::hash::HashSecret;
 use super::ids::{ActorId, CameraId, KeyId, LicenseId, Lsn, Name, OrgId, ReservationId, TransferId};
 use super::license::{License, LicenseStep, Licenses};
 use super::limits::POOL_TOKENS_MAX;
+use super::rates::Rates;
 use super::reservation::{HowEnded, Reservation, Reservations};
 use super::time::Timestamp;
 use super::tokens::Tokens;
@@ -61,6 +62,8 @@ pub struct Pool {
     pub event_ids: EventIds,
     /// What holds tokens back.
     pub reservations: Reservations,
+    /// What events cost that bear no token count; a transfer leaves it where it is.
+    pub rates: Rates,
     /// Transfers from and to this pool.
     pub transfers: BTreeMap<TransferId, TransferSide>,
     /// The transfer that freezes the pool, if any.
@@ -123,6 +126,7 @@ impl Pool {
             keys: BTreeSet::new(),
             event_ids: EventIds::new(),
             reservations: Reservations::default(),
+            rates: Rates::default(),
             transfers: BTreeMap::new(),
             outgoing: None,
             burn: Burn::default(),
@@ -233,6 +237,7 @@ impl Pool {
                 self.reservations.end(reservation, HowEnded::Released, event.at);
             }
             Change::ReservationsExpired => self.reservations.expire(event.at),
+            Change::RatesSet { card } => self.rates.add(card.clone()),
             Change::TransferOutPrepared { transfer, target, by } => self.prepare_out(transfer, target, by),
             Change::TransferInPrepared { transfer, cargo } => {
                 self.transfers.insert(transfer.clone(), TransferSide::InPrepared { cargo: cargo.clone() });

@@ -24,6 +24,8 @@ pub enum Refusal {
     Conflict,
     /// The organization has no such reservation, or forgot that it had.
     UnknownReservation,
+    /// No rate card prices the event.
+    Unpriced,
     /// The reservation was settled to its last token, released, or its time is over.
     ReservationEnded,
     /// The reservation does not hold as much as the whole debit.
@@ -107,6 +109,10 @@ pub enum Invalid {
     BatchSize,
     /// A debit that is not readable at all.
     Syntax,
+    /// How many are to be priced.
+    Quantity,
+    /// The prices of a rate card.
+    Prices,
 }
 
 /// Which total would pass its bound.
@@ -143,6 +149,7 @@ impl Refusal {
             Self::CloudAiDisabled => "cloud_ai_disabled",
             Self::TooOld => "too_old",
             Self::Conflict => "conflict",
+            Self::Unpriced => "unpriced",
             Self::UnknownReservation => "unknown_reservation",
             Self::ReservationEnded => "reservation_ended",
             Self::ReservationExceeded => "reservation_exceeded",
@@ -193,6 +200,9 @@ impl fmt::Display for Refusal {
             Self::CloudAiDisabled => "the camera's cloud ai is off; switch it on to analyze",
             Self::TooOld => "the id lies before what can be told from a charged one; nothing was charged",
             Self::Conflict => "the id is taken by a request with other content; use a new id for a new event",
+            Self::Unpriced => {
+                "no rate card prices this kind and unit at the event's time; nothing was charged, set a price or send tokens"
+            }
             Self::UnknownReservation => "there is no such reservation; reserve first",
             Self::ReservationEnded => {
                 "the reservation was settled, released or expired; nothing was charged, reserve again"
@@ -287,6 +297,14 @@ impl fmt::Display for Invalid {
             ),
             Self::BatchSize => write!(f, "a batch holds at most {} debits", limits::BATCH_DEBITS_MAX),
             Self::Syntax => f.write_str("the debit is not readable"),
+            Self::Quantity => {
+                write!(f, "a quantity is a whole number from 1 to {}", limits::DEBIT_TOKENS_MAX)
+            }
+            Self::Prices => write!(
+                f,
+                "a rate card has at least one price, at most one for a kind and unit, each 1 to {} millitokens",
+                limits::RATE_MILLITOKENS_MAX
+            ),
         }
     }
 }

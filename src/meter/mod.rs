@@ -11,6 +11,7 @@ pub mod error;
 pub mod licenses;
 pub mod organization;
 pub mod pending;
+pub mod rates;
 pub mod reservations;
 pub mod status;
 pub mod transfers;
@@ -25,6 +26,7 @@ pub use licenses::{Grant, LicenseClaim, LicensePreview, LicenseView};
 pub use open::{Meter, NewOrganization, PartitionStatus};
 pub use organization::Organization;
 pub use pending::Pending;
+pub use rates::Estimate;
 pub use reservations::{ReservationStatus, ReservationView};
 pub use transfers::TransferView;
 
@@ -32,12 +34,15 @@ pub use crate::actors::engine::PartitionRecovery;
 pub use crate::actors::messages::{BatchReply, DebitReply, Durability, Unavailable};
 pub use crate::domain::bindings::UnlimitedLicense;
 pub use crate::domain::command::CameraSpec;
-pub use crate::domain::debit::{CameraRef, Debit, DebitBatch, FirstOutcome, Identity, Outcome, UsageKind};
+pub use crate::domain::debit::{
+    CameraRef, Debit, DebitBatch, FirstOutcome, Identity, Measured, Outcome, UsageKind,
+};
 pub use crate::domain::ids::{
     ActorId, CameraId, KeyId, LicenseId, Lsn, Name, OrgId, ReservationId, Slot, TransferId,
 };
 pub use crate::domain::license::{LicenseKey, LicenseStatus, LicenseStep};
 pub use crate::domain::pool::NetworkUsage;
+pub use crate::domain::rates::{Price, RateCard, Unit};
 pub use crate::domain::refusal::{Invalid, Limit, Refusal};
 pub use crate::domain::registry::{Role, TransferState};
 pub use crate::domain::summary::{CameraPage, CameraView, NewestSeq, Summary};

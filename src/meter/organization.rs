@@ -213,7 +213,16 @@ impl Organization {
         &self,
         question: impl FnOnce(&Pool, Timestamp) -> T + Send + 'static,
     ) -> Result<T, Error> {
-        let permit = self.org.admit(1)?;
+        self.ask_of(1, question).await
+    }
+
+    /// As [`Self::ask`], where the answer is as much work as so many debits.
+    pub(super) async fn ask_of<T: Send + 'static>(
+        &self,
+        debits: usize,
+        question: impl FnOnce(&Pool, Timestamp) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let permit = self.org.admit(debits)?;
         let (reply, pending) = oneshot::channel();
         self.org.submit(Request::Read { read: Box::new(ReadWith { question, reply }), permit })?;
         Pending::new(pending, &self.org.partition).await

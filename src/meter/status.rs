@@ -31,6 +31,7 @@ pub fn http_of_refusal(refusal: Refusal) -> u16 {
         | Refusal::UnknownTransfer
         | Refusal::UnknownKey => 404,
         Refusal::CloudAiDisabled
+        | Refusal::Unpriced
         | Refusal::TooOld
         | Refusal::Conflict
         | Refusal::ReservationEnded
@@ -65,6 +66,7 @@ pub fn grpc_of_refusal(refusal: Refusal) -> i32 {
         | Refusal::ReservationEnded
         | Refusal::ReservationExceeded
         | Refusal::CloudAiDisabled
+        | Refusal::Unpriced
         | Refusal::LicenseIsPermanent
         | Refusal::LicenseInUse
         | Refusal::NothingToTransfer => grpc_codes::FAILED_PRECONDITION,

@@ -6,17 +6,19 @@
 //!   for those that do not; the lengths of the event ids; their bytes end to end;
 //! - `TIMES`: a column of 0 for a row without a time, else one more than the zigzag of admission minus event time;
 //! - `EXEMPT`: a bitmap of the exempt rows;
-//! - `RESERVATION`: the length (`u8`) and the text of the id of the reservation that paid them.
+//! - `RESERVATION`: the length (`u8`) and the text of the id of the reservation that paid them;
+//! - `PRICED`: a bitmap of the rows that a rate card priced; rows of unit, count, version of the card for those.
 //!
 //! Neither content prints nor hashes of event ids are stored: the first follow from the content, the second from the id under
 //! the secret of the pool ([`DecodedDebits::resolve`]).
 
-use crate::domain::debit::{Charge, ChargeIdentity, Charges, Span, UsageKind};
+use crate::domain::debit::{Charge, ChargeIdentity, Charges, Priced, Span, UsageKind};
 use crate::domain::hash::{self, HashSecret};
 use crate::domain::ids::{OrgNumber, ReservationId, Slot};
 use crate::domain::limits::{
     BATCH_DEBITS_MAX, DEBIT_TOKENS_MAX, EVENT_ID_BYTES_MAX, PARTITION_ORGANIZATIONS_MAX, POOL_CAMERAS_MAX,
 };
+use crate::domain::rates::Unit;
 use crate::domain::time::Timestamp;
 
 use super::columns::{self, Rows};
@@ -34,6 +36,8 @@ const TIMES: u8 = 2;
 const EXEMPT: u8 = 4;
 /// Flag: a reservation paid.
 const RESERVATION: u8 = 8;
+/// Flag: some rows were priced by a rate card.
+const PRICED: u8 = 16;
 
 /// Appends the body of a debit frame.
 ///
@@ -61,6 +65,10 @@ pub fn encode_debits(out: &mut Vec<u8>, org: OrgNumber, batch: &Charges<'_>) {
     if let Some(id) = batch.reservation {
         out.push(u8::try_from(id.as_str().len()).expect("an id is short"));
         out.extend_from_slice(id.as_str().as_bytes());
+    }
+    if flags & PRICED != 0 {
+        wire::put_bitmap(out, charges.iter().map(|charge| charge.priced.is_some()));
+        columns::encode_rows(out, charges.iter().filter_map(priced_row));
     }
 }
 
@@ -127,7 +135,7 @@ pub fn decode_debits(body: &[u8], into: &mut DecodedDebits) -> Result<(), Decode
         return Err(DecodeError("a debit frame's count"));
     }
     let flags = wire::take_u8(from)?;
-    if flags & !(EVENT_IDS | TIMES | EXEMPT | RESERVATION) != 0 {
+    if flags & !(EVENT_IDS | TIMES | EXEMPT | RESERVATION | PRICED) != 0 {
         return Err(DecodeError("a debit frame's flags"));
     }
     if flags & EVENT_IDS == 0 {
@@ -142,6 +150,9 @@ pub fn decode_debits(body: &[u8], into: &mut DecodedDebits) -> Result<(), Decode
         take_exempt(from, &mut into.charges)?;
     }
     into.reservation = if flags & RESERVATION == 0 { None } else { Some(take_reservation(from)?) };
+    if flags & PRICED != 0 {
+        take_priced(from, &mut into.charges)?;
+    }
     wire::end(from)?;
     into.charges.iter_mut().try_for_each(finish)
 }
@@ -165,17 +176,18 @@ fn take_reservation(from: &mut &[u8]) -> Result<ReservationId, DecodeError> {
     id.ok_or(DecodeError("a debit frame's reservation"))
 }
 
-/// Three plain accumulators, put together once: this runs over every debit.
+/// A few plain accumulators, put together once: this runs over every debit.
 #[inline]
 fn flags_of(charges: &[Charge]) -> u8 {
-    let (mut event_ids, mut times, mut exempt) = (false, 0, false);
+    let (mut event_ids, mut times, mut exempt, mut priced) = (false, 0, false, false);
     for charge in charges {
         event_ids |= matches!(charge.identity, ChargeIdentity::EventId { .. });
         times |= charge.time.map_or(0, Timestamp::ms);
         exempt |= charge.exempt;
+        priced |= charge.priced.is_some();
     }
     let flag = |set: bool, flag: u8| if set { flag } else { 0 };
-    flag(event_ids, EVENT_IDS) | flag(times != 0, TIMES) | flag(exempt, EXEMPT)
+    flag(event_ids, EVENT_IDS) | flag(times != 0, TIMES) | flag(exempt, EXEMPT) | flag(priced, PRICED)
 }
 
 #[inline]
@@ -196,6 +208,11 @@ fn seq_of(charge: &Charge) -> Option<[u64; 2]> {
         ChargeIdentity::Seq { epoch, seq } => Some([u64::from(epoch), seq]),
         ChargeIdentity::EventId { .. } => None,
     }
+}
+
+fn priced_row(charge: &Charge) -> Option<[u64; 3]> {
+    let Priced { unit, count, version } = charge.priced?;
+    Some([u64::from(unit.number()), u64::from(count), u64::from(version)])
 }
 
 fn event_id_of<'a>(charge: &Charge, text: &'a [u8]) -> Option<&'a [u8]> {
@@ -275,6 +292,7 @@ fn charge([slot, tokens, kind]: [u64; 3], identity: ChargeIdentity) -> Result<Ch
         print: 0,
         kind: kind.ok_or(DecodeError("a debit's usage kind"))?,
         exempt: false,
+        priced: None,
     })
 }
 
@@ -298,12 +316,36 @@ fn take_exempt(from: &mut &[u8], charges: &mut [Charge]) -> Result<(), DecodeErr
     Ok(())
 }
 
+fn take_priced(from: &mut &[u8], charges: &mut [Charge]) -> Result<(), DecodeError> {
+    let priced = wire::take_bitmap(from, charges.len())?;
+    let count = wire::count_bits(priced);
+    if count == 0 {
+        return Err(DecodeError("a debit frame's flag for priced rows without any"));
+    }
+    let mut rows = Rows::<3>::take(from, count)?.iter();
+    for (i, charge) in charges.iter_mut().enumerate() {
+        if wire::bit(priced, i) {
+            charge.priced = Some(priced_of(rows.next().unwrap_or_default())?);
+        }
+    }
+    Ok(())
+}
+
+fn priced_of([unit, count, version]: [u64; 3]) -> Result<Priced, DecodeError> {
+    let unit = Unit::ALL.into_iter().find(|known| u64::from(known.number()) == unit);
+    let count = u32::try_from(count).ok().filter(|count| (1..=DEBIT_TOKENS_MAX).contains(count));
+    let version = u32::try_from(version).ok().filter(|version| *version > 0);
+    let priced = unit.zip(count).zip(version);
+    let priced = priced.map(|((unit, count), version)| Priced { unit, count, version });
+    priced.ok_or(DecodeError("what a rate card priced"))
+}
+
 /// What follows from a whole row.
 fn finish(charge: &mut Charge) -> Result<(), DecodeError> {
     if charge.time.is_none() && matches!(charge.identity, ChargeIdentity::EventId { .. }) {
         return Err(DecodeError("an event id without the event's time"));
     }
-    charge.print = hash::content_print(charge.tokens, charge.kind.number(), charge.time);
+    charge.print = charge.content_print();
     Ok(())
 }
 

@@ -15,7 +15,7 @@ fn seq_charge(slot: u32, tokens: u32, seq: u64) -> Charge {
     let (time, kind) = (None, UsageKind::default());
     let print = hash::content_print(tokens, kind.number(), time);
     let identity = ChargeIdentity::Seq { epoch: 3, seq };
-    Charge { slot: Slot(slot), identity, time, tokens, print, kind, exempt: false }
+    Charge { slot: Slot(slot), identity, time, tokens, print, kind, exempt: false, priced: None }
 }
 
 fn batch<'a>(charges: &'a [Charge], text: &'a [u8]) -> Charges<'a> {
@@ -77,9 +77,12 @@ fn make(drawn: Vec<Drawn>) -> (Vec<Charge>, Vec<u8>) {
             }
             None => ChargeIdentity::Seq { epoch, seq },
         };
-        let print = hash::content_print(tokens, kind, time);
         let kind = UsageKind::from_number(kind).expect("in range");
-        Charge { slot: Slot(slot), identity, time, tokens, print, kind, exempt }
+        let unit = Unit::ALL.into_iter().find(|unit| u32::from(unit.number()) == tokens % 7);
+        let priced =
+            unit.map(|unit| Priced { unit, count: DEBIT_TOKENS_MAX - tokens + 1, version: 1 + epoch / 2 });
+        let charge = Charge { slot: Slot(slot), identity, time, tokens, print: 0, kind, exempt, priced };
+        Charge { print: charge.content_print(), ..charge }
     };
     let charges = drawn.into_iter().map(make).collect();
     (charges, text)
@@ -134,6 +137,12 @@ fn values_out_of_their_bounds_are_refused() {
     }
 }
 
+fn priced_row_of(row: [u64; 3]) -> Vec<u8> {
+    let mut out = vec![1];
+    columns::encode_rows(&mut out, std::iter::once(row));
+    out
+}
+
 #[test]
 fn a_head_out_of_its_bounds_is_refused() {
     let body = |org: u64, at: u64, count: u64, flags: u8| {
@@ -152,7 +161,14 @@ fn a_head_out_of_its_bounds_is_refused() {
         (body(7, 0, 1, 0), "time"),
         (body(7, AT_MS, 0, 0), "count"),
         (body(7, AT_MS, too_many, 0), "count"),
-        (body(7, AT_MS, 1, 16), "flags"),
+        (body(7, AT_MS, 1, 32), "flags"),
+        ([body(7, AT_MS, 1, PRICED), vec![0]].concat(), "flag for priced rows without any"),
+        ([body(7, AT_MS, 1, PRICED), priced_row_of([0, 1, 1])].concat(), "rate card"),
+        ([body(7, AT_MS, 1, PRICED), priced_row_of([4, 1, 1])].concat(), "rate card"),
+        ([body(7, AT_MS, 1, PRICED), priced_row_of([1, 0, 1])].concat(), "rate card"),
+        ([body(7, AT_MS, 1, PRICED), priced_row_of([1, 1_000_000_001, 1])].concat(), "rate card"),
+        ([body(7, AT_MS, 1, PRICED), priced_row_of([1, 1, 0])].concat(), "rate card"),
+        ([body(7, AT_MS, 1, PRICED), priced_row_of([1, 1, 1 << 32])].concat(), "rate card"),
         (body(7, AT_MS, 1, RESERVATION), "cut off"),
         ([body(7, AT_MS, 1, RESERVATION), vec![0]].concat(), "reservation"),
         ([body(7, AT_MS, 1, RESERVATION), vec![1, b' ']].concat(), "reservation"),

@@ -10,6 +10,7 @@ use crate::domain::limits::{
     API_KEY_ORGANIZATIONS_MAX, KEY_LICENSES_MAX, POOL_LICENSES_MAX, POOL_TOKENS_MAX, RESERVATION_MS_MAX,
     RESERVATION_MS_MIN, RETENTION_MS_MAX, RETENTION_MS_MIN,
 };
+use crate::domain::rates::{self, RateCard};
 use crate::domain::registry::{RegistryChange, RegistryEvent};
 use crate::domain::time::Timestamp;
 use crate::domain::tokens::Tokens;
@@ -32,6 +33,10 @@ pub fn event(event: &Event) -> Result<(), DecodeError> {
         Change::LicensesAdded { key, licenses } => added(key, licenses),
         Change::TransferInPrepared { cargo: coming, .. } => cargo(coming),
         Change::Reserved { tokens, until, .. } => reserved(*tokens, event.at, *until),
+        Change::RatesSet { card } => {
+            ensure(card.at == event.at, "a rate card of another time than its event")?;
+            rate_card(card)
+        }
         Change::CameraRegistered { .. }
         | Change::CameraRemoved { .. }
         | Change::UnlimitedUnbound { .. }
@@ -84,6 +89,11 @@ pub(super) fn reserved(tokens: Tokens, at: Timestamp, until: Timestamp) -> Resul
     ensure((1..=POOL_TOKENS_MAX).contains(&tokens.0), "the tokens of a reservation")?;
     let fits = at.plus_ms(RESERVATION_MS_MIN) <= until && until <= at.plus_ms(RESERVATION_MS_MAX);
     ensure(fits, "the time of a reservation")
+}
+
+/// Checks a rate card.
+pub(super) fn rate_card(card: &RateCard) -> Result<(), DecodeError> {
+    ensure(card.version > 0 && rates::are_prices(&card.prices), "the prices of a rate card")
 }
 
 /// Checks what a license key grants.

@@ -9,6 +9,7 @@ use crate::domain::event::{Cargo, Change, OrganizationCreated};
 use crate::domain::ids::{ActorId, CameraId, KeyId, LicenseId, Name, OrgId, ReservationId, TransferId};
 use crate::domain::license::{License, LicenseStep};
 use crate::domain::limits::{KEY_LICENSES_MAX, POOL_TOKENS_MAX, RESERVATION_MS_MAX, RETENTION_MS_DEFAULT};
+use crate::domain::rates::{Price, RateCard, Unit};
 use crate::domain::registry::{RegistryChange, Role};
 use crate::domain::time::Timestamp;
 use crate::domain::tokens::Tokens;
@@ -101,6 +102,9 @@ fn events_that_could_break_a_pool_are_refused() {
         (reserved(POOL_TOKENS_MAX + 1, 5_000), "tokens of a reservation"),
         (reserved(1, 1_004), "time of a reservation"),
         (reserved(1, 6 + RESERVATION_MS_MAX), "time of a reservation"),
+        (rates(6, 1), "rate card of another time"),
+        (rates(5, 0), "prices of a rate card"),
+        (rates(5, u64::MAX), "prices of a rate card"),
     ] {
         let refused = decode_org_event(&body_of(bad)).expect_err(what);
         assert!(refused.to_string().contains(what), "{what}: {refused}");
@@ -113,10 +117,16 @@ fn events_that_could_break_a_pool_are_refused() {
         reserved(1, 1_005),
         Change::ReservationReleased { reservation: ReservationId::new("r").expect("valid") },
         Change::ReservationsExpired,
+        rates(5, 1),
     ] {
         let event = Event { at: at(5), change: good.clone() };
         assert_eq!(decode_org_event(&body_of(good)), Ok((OrgNumber(9), event)));
     }
+}
+
+fn rates(ms: u64, millitokens: u64) -> Change {
+    let prices = vec![Price { kind: UsageKind::default(), unit: Unit::Event, millitokens }];
+    Change::RatesSet { card: RateCard { version: 1, from: at(9), at: at(ms), by: actor(), prices } }
 }
 
 #[test]

@@ -42,6 +42,10 @@ pub(super) fn pool(pool: &Pool, event: &Event) -> bool {
             pool.reservations.get(reservation).is_some_and(|known| known.ended.is_none())
         }
         Change::ReservationsExpired => pool.reservations.is_due(event.at),
+        Change::RatesSet { card } => {
+            let newest = pool.rates.newest().map_or(0, |card| card.version);
+            newest.checked_add(1) == Some(card.version)
+        }
         Change::TransferOutPrepared { transfer, .. } => {
             let is_new = pool.outgoing.is_none() && !pool.transfers.contains_key(transfer);
             is_new && pool.reservations.open() == 0

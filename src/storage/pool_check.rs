@@ -3,7 +3,7 @@
 use crate::domain::burn::Burn;
 use crate::domain::ids::Slot;
 use crate::domain::limits::{
-    POOL_TOKENS_MAX, RESERVATIONS_ENDED_MAX, RESERVATIONS_OPEN_MAX, TIMESTAMP_MS_MAX,
+    POOL_TOKENS_MAX, RATE_CARDS_MAX, RESERVATIONS_ENDED_MAX, RESERVATIONS_OPEN_MAX, TIMESTAMP_MS_MAX,
 };
 use crate::domain::pool::{Pool, Totals};
 use crate::domain::tokens::Tokens;
@@ -23,6 +23,7 @@ pub(super) fn bounds(pool: &Pool) -> Result<(), DecodeError> {
     ensure(ordered, "a pool older than its creation")?;
     totals(&pool.totals, pool.balance)?;
     reservations(pool)?;
+    rates(pool)?;
     let (held, drawn) = pool.licenses.parts();
     ensure(drawn <= event_check::licenses(held)?, "more drawn from licenses than they hold")?;
     let by_camera = pool.cameras.iter_from(Slot(0)).map(|(_, _, camera)| Tokens(camera.used));
@@ -52,6 +53,14 @@ fn reservations(pool: &Pool) -> Result<(), DecodeError> {
     ensure(few, "more reservations than an organization may have")?;
     ensure(pool.reservations.held() <= pool.balance, "reservations of more tokens than the pool has")?;
     known.values().try_for_each(|one| event_check::reserved(one.reserved, one.at, one.until))
+}
+
+fn rates(pool: &Pool) -> Result<(), DecodeError> {
+    ensure(pool.rates.cards().count() <= RATE_CARDS_MAX, "more rate cards than are remembered")?;
+    pool.rates.cards().try_for_each(event_check::rate_card)?;
+    let mut pairs = pool.rates.cards().zip(pool.rates.cards().skip(1));
+    let rises = pairs.all(|(card, next)| card.version.checked_add(1) == Some(next.version));
+    ensure(rises, "rate cards out of order")
 }
 
 fn transfers(pool: &Pool) -> Result<(), DecodeError> {

@@ -20,6 +20,7 @@ use crate::domain::invariants;
 use crate::domain::license::{License, Licenses};
 use crate::domain::limits::{CAMERA_BINDINGS_MAX, POOL_NETWORKS_MAX};
 use crate::domain::pool::{NetworkUsage, Pool, Totals};
+use crate::domain::rates::Rates;
 use crate::domain::reservation::{Reservation, Reservations};
 use crate::domain::time::Timestamp;
 use crate::domain::tokens::Tokens;
@@ -69,6 +70,8 @@ pub struct PoolImage {
     pub horizon: Timestamp,
     /// What holds tokens back, and what did.
     pub reservations: Reservations,
+    /// What events cost that bear no token count.
+    pub rates: Rates,
     /// Transfers from and to this pool.
     pub transfers: BTreeMap<TransferId, TransferSide>,
     /// The transfer that freezes the pool, if any.
@@ -101,6 +104,7 @@ impl PoolImage {
             event_ids: pool.event_ids.freeze(),
             horizon: pool.event_ids.horizon(),
             reservations: pool.reservations.clone(),
+            rates: pool.rates.clone(),
             transfers: pool.transfers.clone(),
             outgoing: pool.outgoing.clone(),
             burn: pool.burn.clone(),
@@ -133,6 +137,8 @@ pub(super) struct StoredPool<'a> {
     horizon: Timestamp,
     #[serde(default, skip_serializing_if = "no_reservations")]
     reservations: Cow<'a, BTreeMap<ReservationId, Reservation>>,
+    #[serde(default, skip_serializing_if = "no_rates")]
+    rates: Cow<'a, Rates>,
     transfers: Cow<'a, BTreeMap<TransferId, TransferSide>>,
     outgoing: Option<TransferId>,
     burn: Burn,
@@ -173,6 +179,7 @@ impl<'a> StoredPool<'a> {
             event_ids: event_ids::pack(&image.event_ids, image.horizon).into(),
             horizon: image.horizon,
             reservations: Cow::Borrowed(image.reservations.known()),
+            rates: Cow::Borrowed(&image.rates),
             transfers: Cow::Borrowed(&image.transfers),
             outgoing: image.outgoing.clone(),
             burn: image.burn.clone(),
@@ -206,6 +213,7 @@ impl<'a> StoredPool<'a> {
             keys: self.keys.into_owned(),
             event_ids,
             reservations,
+            rates: self.rates.into_owned(),
             transfers: self.transfers.into_owned(),
             outgoing: self.outgoing,
             burn: self.burn,
@@ -219,6 +227,10 @@ impl<'a> StoredPool<'a> {
 
 fn no_reservations(reservations: &BTreeMap<ReservationId, Reservation>) -> bool {
     reservations.is_empty()
+}
+
+fn no_rates(rates: &Rates) -> bool {
+    rates.is_empty()
 }
 
 fn places(networks: &[NetworkUsage]) -> Result<BTreeMap<Name, u32>, DecodeError> {

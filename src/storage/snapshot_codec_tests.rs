@@ -12,6 +12,7 @@ use crate::domain::ids::{
 };
 use crate::domain::license::{License, LicenseStep};
 use crate::domain::limits::RETENTION_MS_DEFAULT;
+use crate::domain::rates::{Price, RateCard, Unit};
 use crate::domain::registry::{RegistryChange, RegistryEvent, TransferState};
 use crate::domain::reservation::{Ended, Reservation, Reservations};
 use crate::domain::time::Timestamp;
@@ -97,7 +98,7 @@ fn apply_debits(pool: &mut Pool, cameras: usize, first: u64, debits: &[(usize, u
             let identity = if *by_event_id { ChargeIdentity::EventId { hash, id } } else { seq };
             let (kind, exempt) = (UsageKind::default(), *exempt);
             let print = hash::content_print(*tokens, kind.number(), time);
-            Charge { slot, identity, time, tokens: *tokens, print, kind, exempt }
+            Charge { slot, identity, time, tokens: *tokens, print, kind, exempt, priced: None }
         })
         .collect();
     pool.apply_charges(Charges { at: at(200), charges: &charges, text: &text, reservation: None });
@@ -145,8 +146,16 @@ fn reserving() -> Pool {
         pool.apply(&Event { at: at(200), change });
     }
     let (slot, identity) = (Slot(0), ChargeIdentity::Seq { epoch: 4, seq: 1 });
-    let charge =
-        Charge { slot, identity, time: None, tokens: 3, print: 1, kind: UsageKind::default(), exempt: false };
+    let charge = Charge {
+        slot,
+        identity,
+        time: None,
+        tokens: 3,
+        print: 1,
+        kind: UsageKind::default(),
+        exempt: false,
+        priced: None,
+    };
     for (reservation, seq) in [("open", 1), ("paid", 2)] {
         let charges = [Charge { identity: ChargeIdentity::Seq { epoch: 4, seq }, ..charge }];
         let reservation = Some(&id(reservation));
@@ -154,6 +163,17 @@ fn reserving() -> Pool {
     }
     pool.apply(&Event { at: at(1_300), change: Change::ReservationsExpired });
     assert_eq!((pool.reservations.held(), pool.reservations.open()), (Tokens(47), 1));
+    pool
+}
+
+/// A pool with rate cards up to this version.
+fn pricing(versions: u32) -> Pool {
+    let mut pool = pool("pricing", 3, &[]);
+    for version in 1..=versions {
+        let prices = vec![Price { kind: UsageKind::Other, unit: Unit::Second, millitokens: version.into() }];
+        let card = RateCard { version, from: at(5), at: at(300), by: actor(), prices };
+        pool.apply(&Event { at: at(300), change: Change::RatesSet { card } });
+    }
     pool
 }
 
@@ -197,7 +217,7 @@ fn check(mut pools: Vec<Pool>, registry: Option<Registry>) -> Vec<u8> {
         );
         assert!(restored.cameras.iter_from(Slot(0)).eq(live.cameras.iter_from(Slot(0))));
         assert_eq!((&restored.keys, &restored.transfers), (&live.keys, &live.transfers));
-        assert_eq!(restored.reservations, live.reservations);
+        assert_eq!((&restored.reservations, &restored.rates), (&live.reservations, &live.rates));
         assert_eq!((restored.totals, &restored.burn, restored.lsn), (live.totals, &live.burn, live.lsn));
     }
     assert!(encode(&image(&mut again, registry)) == bytes, "I8: equal pools give equal bytes");
@@ -209,7 +229,10 @@ fn a_partition_comes_back_alike() {
     check(vec![], None);
     check(vec![], Some(Registry::default()));
     let debits = [(0, 5, false, true), (1, 7, true, false), (700, 9, false, false), (1, 3, false, false)];
-    check(vec![empty("new"), pool("acme", 701, &debits), in_transit(), reserving()], Some(registry()));
+    check(
+        vec![empty("new"), pool("acme", 701, &debits), in_transit(), reserving(), pricing(3)],
+        Some(registry()),
+    );
 }
 
 #[test]
@@ -232,10 +255,14 @@ fn two_organizations_of_one_id_are_refused() {
     assert_eq!(decode(&bytes).expect_err("two of one id"), DecodeError("two organizations of one id"));
 }
 
+fn card() -> RateCard {
+    pricing(1).rates.newest().expect("it has one").clone()
+}
+
 #[test]
 fn a_pool_that_breaks_an_invariant_is_refused() {
     type Break = fn(&mut Pool);
-    let breaks: [(Break, &str); 12] = [
+    let breaks: [(Break, &str); 14] = [
         (|pool| pool.balance.0 += 1, "invariants"),
         (|pool| pool.totals.granted.0 = u64::MAX, "totals"),
         (|pool| pool.totals.debits_charged = u64::MAX, "count"),
@@ -248,6 +275,8 @@ fn a_pool_that_breaks_an_invariant_is_refused() {
         (|pool| pool.burn.add(u64::MAX - 100, at(200)), "burn"),
         (|pool| pool.outgoing = Some(transfer("t-0")), "invariants"),
         (|pool| pool.last_at = Timestamp::FIRST, "older than its creation"),
+        (|pool| pool.rates.add(RateCard { prices: Vec::new(), ..card() }), "prices of a rate card"),
+        (|pool| (0..2).for_each(|_| pool.rates.add(card())), "rate cards out of order"),
     ];
     for (broken, what) in breaks {
         let mut pool = pool("acme", 3, &[(1, 7, true, false)]);

@@ -143,7 +143,8 @@ fn r12_of_a_batch_each_refused_event_is_listed_and_the_rest_is_charged() {
         (json!({"data": {"tokens": 1_000_000}}), "insufficient_tokens"),
         (json!({"data": {"tokens": "5"}}), "invalid"),
         (json!({"data": {"tokens": 5, "kind": "mining"}}), "invalid"),
-        (json!({"data": {}}), "invalid"),
+        (json!({"data": {}}), "unpriced"),
+        (json!({"data": {"images": 0}}), "invalid"),
         (json!({"data": "tokens"}), "invalid"),
         (json!({"data_base64": "!"}), "invalid"),
         (json!({"specversion": "0.3"}), "invalid"),
@@ -294,9 +295,9 @@ fn the_attributes_of_a_binary_event_are_told_apart() {
         let answer = binary(&server, &[&sound[..], &[extra]].concat(), data);
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{extra:?}: {answer}");
     }
-    for body in ["tokens", "[5]", "{", ""] {
+    for (body, status) in [("tokens", 400), ("[5]", 400), ("{", 400), ("", 409)] {
         let answer = binary(&server, &sound, body);
-        assert!(answer.starts_with("HTTP/1.1 400 "), "{body}: {answer}");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{body}: {answer}");
     }
     let mut plain = sound.to_vec();
     plain[6].1 = "text/plain";

@@ -10,6 +10,7 @@ mod license_keys;
 mod lifecycle;
 mod limits;
 mod problems;
+mod rates;
 mod reservations;
 mod routes;
 mod signer;

@@ -65,10 +65,10 @@ fn r13_every_short_sequence_of_debits_clock_steps_and_crashes_agrees_with_the_na
 }
 
 fn debit(org: &mut Org, naive: &mut Naive, debit: Debit<'_>) {
-    let allowed = naive.allowed(&debit, org.clock);
+    let allowed = naive.allowed(&debit, None, org.clock);
     let outcome = org.debit(debit);
     assert!(allowed.contains(&outcome), "{debit:?}: {outcome:?}, where {allowed:?} is allowed");
-    naive.follow(&debit, outcome, org.clock);
+    naive.follow(&debit, None, outcome, org.clock);
 }
 
 fn add(org: &mut Org, naive: &mut Naive) {

@@ -11,6 +11,7 @@ mod metering;
 mod model;
 mod naive;
 mod precedence;
+mod rates;
 mod replay;
 mod reservations;
 mod schedules;

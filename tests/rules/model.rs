@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use tokenweir::domain::bindings::UnlimitedLicense;
 use tokenweir::domain::command::{CameraSpec, Command};
-use tokenweir::domain::debit::{Debit, Identity, UsageKind};
+use tokenweir::domain::debit::{Debit, DebitBatch, Identity, Measured, UsageKind};
 use tokenweir::domain::event::Change;
 use tokenweir::domain::ids::OrgId;
+use tokenweir::domain::rates::{Price, Unit};
 
 use super::naive::Naive;
 use super::support::{Entry, HOUR, RETENTION, at, camera, camera_id, event, org_id, seq, unlimited};
@@ -31,6 +32,8 @@ pub(crate) struct Draw {
     pub(crate) other_time: bool,
     pub(crate) tokens: u64,
     pub(crate) kind: usize,
+    /// What `tokens` are instead, where they are to be priced.
+    pub(crate) unit: Option<Unit>,
 }
 
 /// What both are asked to do, and what happens to them.
@@ -49,15 +52,33 @@ pub(crate) enum Step {
     Back(usize),
     CrashOrg(usize),
     CrashCoordinator,
+    /// Images of two kinds cost so many millitokens, from this hour on.
+    Rates(usize, u64, u64),
 }
 
 fn draw() -> impl Strategy<Value = Draw> {
     let number = prop_oneof![3 => 0_u64..12, 1 => 0_u64..150];
-    let parts =
-        (0..CAMERAS.len(), any::<bool>(), 1_u32..3, number, prop::bool::weighted(0.1), 0_u64..6, 0_usize..5);
-    parts.prop_map(|(camera, by_event, epoch, number, other_time, tokens, kind)| {
+    let parts = (
+        0..CAMERAS.len(),
+        any::<bool>(),
+        1_u32..3,
+        number,
+        prop::bool::weighted(0.1),
+        0_u64..6,
+        (0_usize..5, prop::bool::weighted(0.2)),
+    );
+    parts.prop_map(|(camera, by_event, epoch, number, other_time, tokens, (kind, measured))| {
         let epoch = if epoch == 2 && number % 5 == 0 { 2 } else { 1 };
-        Draw { camera, by_event, epoch, number, other_time, tokens, kind: kind.saturating_sub(2) }
+        Draw {
+            camera,
+            by_event,
+            epoch,
+            number,
+            other_time,
+            tokens,
+            kind: kind.saturating_sub(2),
+            unit: measured.then_some(Unit::Image),
+        }
     })
 }
 
@@ -77,8 +98,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Tick),
         2 => (0..CLOCK_STEPS.len()).prop_map(Step::Ahead),
         1 => (0..CLOCK_STEPS.len()).prop_map(Step::Back),
-        1 => org.prop_map(Step::CrashOrg),
+        1 => org.clone().prop_map(Step::CrashOrg),
         1 => Just(Step::CrashCoordinator),
+        1 => (org.clone(), 1_u64..5_000, 0_u64..60).prop_map(|(org, price, from)| Step::Rates(org, price, from)),
     ]
 }
 
@@ -106,6 +128,7 @@ impl Twins {
         match step {
             Step::Debits(org, draws) => self.debits(ORGS[org], &draws),
             Step::Register(org, camera, on) => self.register(ORGS[org], CAMERAS[camera], on),
+            Step::Rates(org, price, from) => self.rates(ORGS[org], price, from),
             Step::Remove(org, camera) => self.remove(ORGS[org], CAMERAS[camera]),
             Step::Bind(org, camera, license, from, until) => {
                 self.bind(
@@ -160,12 +183,28 @@ impl Twins {
         let (org, naive) = self.pair(org);
         let ids: Vec<_> = draws.iter().map(|draw| format!("event-{}", draw.number)).collect();
         let debits: Vec<_> = draws.iter().zip(&ids).map(|(draw, id)| debit(draw, id)).collect();
-        let outcomes = org.debits(&debits);
-        for (debit, outcome) in debits.iter().zip(outcomes) {
-            let allowed = naive.allowed(debit, org.clock);
-            assert!(allowed.contains(&outcome), "{debit:?}: {outcome:?}, where {allowed:?} is allowed");
-            naive.follow(debit, outcome, org.clock);
+        let mut batch = DebitBatch::default();
+        for (debit, draw) in debits.iter().zip(draws) {
+            let Debit { camera, identity, tokens: count, kind, time } = *debit;
+            match draw.unit {
+                None => batch.push(*debit),
+                Some(unit) => batch.push_measured(Measured { camera, identity, unit, count, kind, time }),
+            }
         }
+        let outcomes = org.judge(batch);
+        for ((debit, draw), outcome) in debits.iter().zip(draws).zip(outcomes) {
+            let allowed = naive.allowed(debit, draw.unit, org.clock);
+            assert!(allowed.contains(&outcome), "{debit:?}: {outcome:?}, where {allowed:?} is allowed");
+            naive.follow(debit, draw.unit, outcome, org.clock);
+        }
+    }
+
+    fn rates(&mut self, org: &str, millitokens: u64, hour: u64) {
+        let (org, naive) = self.pair(org);
+        let price = |kind| Price { kind, unit: Unit::Image, millitokens };
+        let (prices, from) = (UsageKind::ALL[..2].iter().map(|kind| price(*kind)).collect(), at(hour * HOUR));
+        let set = Command::SetRates { from: Some(from), prices, by: super::support::actor() };
+        assert_eq!(org.command(set), Ok(naive.set_rates(from, millitokens, org.clock)));
     }
 
     fn register(&mut self, org: &str, id: &str, on: bool) {

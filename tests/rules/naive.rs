@@ -12,13 +12,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokenweir::domain::bindings::UnlimitedLicense;
 use tokenweir::domain::debit::{CameraRef, Debit, FirstOutcome, Identity, Outcome, UsageKind};
 use tokenweir::domain::pool::Pool;
+use tokenweir::domain::rates::Unit;
 use tokenweir::domain::refusal::{Invalid, Refusal};
 use tokenweir::domain::time::Timestamp;
 
 use super::support::at;
 
-/// What a debit is for: tokens, kind and time.
-type Content = (u64, UsageKind, Option<Timestamp>);
+/// What a debit is for: how many, of what, kind and time.
+type Content = (u64, Option<Unit>, UsageKind, Option<Timestamp>);
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Id {
@@ -60,6 +61,8 @@ pub(crate) struct Naive {
     bindings: BTreeMap<String, (String, UnlimitedLicense)>,
     licenses: Vec<NaiveLicense>,
     keys: BTreeSet<String>,
+    /// What an image of the first two kinds costs, in thousandths, and from when; in the order in which prices were set.
+    rates: Vec<(Timestamp, u64)>,
     charged: BTreeMap<(String, Id), (Content, FirstOutcome)>,
     newest: BTreeMap<String, (u32, u64)>,
     sides: BTreeMap<String, Side>,
@@ -73,31 +76,47 @@ impl Naive {
     }
 
     /// Follows what became of the debit.
-    pub(crate) fn follow(&mut self, debit: &Debit<'_>, outcome: Outcome, clock: Timestamp) {
+    pub(crate) fn follow(
+        &mut self,
+        debit: &Debit<'_>,
+        unit: Option<Unit>,
+        outcome: Outcome,
+        clock: Timestamp,
+    ) {
         let first = match outcome {
             Outcome::Charged => FirstOutcome::Charged,
             Outcome::Exempt => FirstOutcome::Exempt,
             Outcome::Duplicate(_) | Outcome::Refused(_) => return,
         };
+        let now = clock.ms().max(self.last_ms);
+        let tokens = self.price(debit, unit, now).expect("what has no price is refused");
         self.touch(clock);
-        self.charged.insert(full_id(debit), ((debit.tokens, debit.kind, debit.time), first));
+        self.charged.insert(full_id(debit), ((debit.tokens, unit, debit.kind, debit.time), first));
         if let Identity::Seq { epoch, seq } = debit.identity {
             let newest = self.newest.entry(name_of(debit).to_owned()).or_insert((epoch, seq));
             *newest = (*newest).max((epoch, seq));
         }
         if first == FirstOutcome::Exempt {
-            self.exempt += debit.tokens;
+            self.exempt += tokens;
             return;
         }
-        self.balance -= debit.tokens;
-        self.used += debit.tokens;
-        let mut owed = debit.tokens;
+        self.balance -= tokens;
+        self.used += tokens;
+        let mut owed = tokens;
         for license in &mut self.licenses {
             let paid = license.remaining.min(owed);
             license.remaining -= paid;
             owed -= paid;
         }
         assert_eq!(owed, 0, "the licenses hold what the pool holds");
+    }
+
+    pub(crate) fn set_rates(&mut self, from: Timestamp, millitokens: u64, clock: Timestamp) -> bool {
+        let is_new = self.rates.last() != Some(&(from, millitokens));
+        if is_new {
+            self.rates.push((from, millitokens));
+        }
+        self.changed(is_new, clock)
     }
 
     pub(crate) fn register(&mut self, camera: &str, on: bool, clock: Timestamp) -> Result<bool, Refusal> {

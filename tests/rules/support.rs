@@ -4,7 +4,9 @@
 
 use tokenweir::domain::bindings::UnlimitedLicense;
 use tokenweir::domain::command::{CameraSpec, Command};
-use tokenweir::domain::debit::{CameraRef, Charge, Charges, Debit, DebitBatch, Identity, Outcome, UsageKind};
+use tokenweir::domain::debit::{
+    CameraRef, Charge, Charges, Debit, DebitBatch, Identity, Measured, Outcome, UsageKind,
+};
 use tokenweir::domain::event::{Event, OrganizationCreated};
 use tokenweir::domain::ids::{ActorId, CameraId, KeyId, LicenseId, Name, OrgId, ReservationId, TransferId};
 use tokenweir::domain::invariants;
@@ -188,16 +190,28 @@ impl Org {
         self.pay(Some(reservation_id(reservation)), debits)
     }
 
+    /// Judges and carries out one event that is to be priced.
+    pub(crate) fn measured(&mut self, event: Measured<'_>) -> Outcome {
+        let mut batch = DebitBatch::default();
+        batch.push_measured(event);
+        self.judge(batch)[0]
+    }
+
     fn pay(&mut self, reservation: Option<ReservationId>, debits: &[Debit<'_>]) -> Vec<Outcome> {
-        self.expire();
         let mut batch = DebitBatch::with_capacity(debits.len());
-        batch.pay_by(reservation.clone());
+        batch.pay_by(reservation);
         for debit in debits {
             batch.push(*debit);
         }
-        let Charges { at, charges, text, .. } = self.process.debits(&mut batch, self.clock);
+        self.judge(batch)
+    }
+
+    /// Judges and carries out a batch.
+    pub(crate) fn judge(&mut self, mut batch: DebitBatch) -> Vec<Outcome> {
+        self.expire();
+        let Charges { at, charges, text, reservation } = self.process.debits(&mut batch, self.clock);
         if !charges.is_empty() {
-            let (charges, text) = (charges.to_vec(), text.to_vec());
+            let (charges, text, reservation) = (charges.to_vec(), text.to_vec(), reservation.cloned());
             self.journal.push(Entry::Charges { at, charges, text, reservation });
         }
         self.check();

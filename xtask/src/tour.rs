@@ -25,8 +25,10 @@ pub(crate) const README: (&str, &[&str]) = (
         "clean: every frame and snapshot reads back, and every invariant holds",
     ],
 );
-pub(crate) const INGEST: (&str, &[&str]) =
-    ("docs/INGEST.md", &[r#""code":"events_refused""#, r#""available":999577"#]);
+pub(crate) const INGEST: (&str, &[&str]) = (
+    "docs/INGEST.md",
+    &[r#""code":"events_refused""#, r#""available":999572"#, r#""rate_card":1"#, r#""tokens":23"#],
+);
 
 /// Runs the tour of a document in an empty folder, with the release binary on the path.
 ///

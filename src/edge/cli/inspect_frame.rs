@@ -114,6 +114,9 @@ fn row(names: Names<'_>, charge: &Charge, text: &[u8]) -> Value {
     if let Some(time) = charge.time {
         value["time"] = time_text(time).into();
     }
+    if let Some(priced) = charge.priced {
+        value["priced"] = json!({ "unit": priced.unit, "count": priced.count, "rate_card": priced.version });
+    }
     value
 }
 

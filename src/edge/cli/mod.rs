@@ -26,6 +26,7 @@ mod license_keys;
 mod licenses;
 mod organizations;
 mod output;
+mod rates;
 mod replay;
 mod replay_pace;
 mod replay_pump;
@@ -76,6 +77,9 @@ pub enum Command {
     /// Hold tokens for work whose cost is known only afterwards, list and release what is held.
     #[command(subcommand, visible_alias = "reservations")]
     Reservation(reservations::ReservationCommand),
+    /// Set and list what events cost that bear no token count.
+    #[command(subcommand)]
+    Rates(rates::RatesCommand),
     /// Move a whole pool to another organization, or ask where such a transfer stands.
     #[command(subcommand, visible_alias = "transfers")]
     Transfer(transfers::TransferCommand),
@@ -136,6 +140,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Camera(command) => cameras::run(&command),
         Command::License(command) => licenses::run(&command),
         Command::Summary(args) => summary::run(&args),
+        Command::Rates(command) => rates::run(&command),
         Command::Reservation(command) => reservations::run(&command),
         Command::Transfer(command) => transfers::run(&command),
         Command::Key(command) => keys::run(&command),

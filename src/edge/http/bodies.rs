@@ -14,7 +14,7 @@ use super::body::parse;
 use super::debit_rows::{Format, Rows};
 use super::event_rows::{Events, Mode};
 use super::problem::Problem;
-use super::{cameras, keys, licenses, organizations, reservations, transfers};
+use super::{cameras, keys, licenses, organizations, rates, reservations, transfers};
 
 /// What is read as one object of JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub enum Object {
     ApiKey,
     /// Tokens to reserve.
     Reservation,
+    /// A rate card to set.
+    Rates,
 }
 
 /// Reads a body of at most `most` debits. With them come the places of the rows of which more is told than their refusal.
@@ -84,6 +86,7 @@ pub fn object(object: Object, body: &[u8]) -> Result<String, u16> {
         Object::Transfer => told::<transfers::ToBegin>(body),
         Object::ApiKey => told::<keys::ToMake>(body),
         Object::Reservation => told::<reservations::ToReserve>(body),
+        Object::Rates => told::<rates::ToSet>(body),
     }
 }
 

@@ -11,7 +11,9 @@ use serde::Deserialize as _;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::meter::{CameraId, CameraRef, Debit, DebitBatch, Identity, Invalid, Timestamp, UsageKind};
+use crate::meter::{
+    CameraId, CameraRef, Debit, DebitBatch, Identity, Invalid, Measured, Refusal, Timestamp, Unit, UsageKind,
+};
 
 use super::problem::Problem;
 use super::scalar::Scalar;
@@ -85,9 +87,16 @@ impl Rows {
     /// Adds the debit that these fields are, or a row that says why they are none.
     pub(super) fn push(&mut self, fields: &Fields<'_>) {
         match fields.debit() {
-            Ok(debit) => self.batch.push(debit),
+            Ok(Asked::Debit(debit)) => self.batch.push(debit),
+            Ok(Asked::Measured(event)) => self.batch.push_measured(event),
             Err(flaw) => self.push_flaw(flaw),
         }
+    }
+
+    /// Why a row of this batch was refused.
+    pub(super) fn problem(&self, row: usize, refusal: Refusal) -> Problem {
+        let told = self.details.binary_search_by_key(&row, |(flawed, _)| *flawed).ok();
+        Problem::from(refusal).with_detail(told.map(|place| self.details[place].1.clone()))
     }
 
     fn read_json(&mut self, body: &[u8]) -> Result<(), Problem> {
@@ -322,6 +331,12 @@ impl Row<'_> {
     }
 }
 
+/// A debit that bears its tokens, or one that is to be priced.
+enum Asked<'a> {
+    Debit(Debit<'a>),
+    Measured(Measured<'a>),
+}
+
 /// The fields of one debit, as they were found.
 #[derive(Debug, Default)]
 pub(super) struct Fields<'de> {
@@ -330,6 +345,8 @@ pub(super) struct Fields<'de> {
     pub(super) seq: Option<Scalar<'de>>,
     pub(super) event_id: Option<Scalar<'de>>,
     pub(super) tokens: Option<Scalar<'de>>,
+    pub(super) images: Option<Scalar<'de>>,
+    pub(super) duration_ms: Option<Scalar<'de>>,
     pub(super) kind: Option<Scalar<'de>>,
     pub(super) time: Option<Scalar<'de>>,
     pub(super) flaw: Option<Cow<'static, str>>,
@@ -344,6 +361,8 @@ impl<'de> Fields<'de> {
             "seq" => &mut self.seq,
             "event_id" => &mut self.event_id,
             "tokens" => &mut self.tokens,
+            "images" => &mut self.images,
+            "duration_ms" => &mut self.duration_ms,
             "kind" => &mut self.kind,
             "time" => &mut self.time,
             unknown => {
@@ -358,19 +377,28 @@ impl<'de> Fields<'de> {
         *field = Some(value);
     }
 
-    /// The debit; a field that is null counts as absent.
-    fn debit(&self) -> Result<Debit<'_>, Flaw> {
+    /// The debit; a field that is null counts as absent. Of tokens, images and a duration the first that is there counts; one that
+    /// has none of them is an event to be priced.
+    fn debit(&self) -> Result<Asked<'_>, Flaw> {
         if let Some(flaw) = &self.flaw {
             return Err((Invalid::Syntax, Some(flaw.clone())));
         }
         let camera = present(&self.camera).and_then(Scalar::text).filter(|id| is_camera_id(id));
-        Ok(Debit {
-            camera: CameraRef::Id(camera.ok_or((Invalid::CameraId, None))?),
-            identity: self.identity()?,
-            tokens: present(&self.tokens).and_then(Scalar::number).ok_or((Invalid::Tokens, None))?,
-            kind: self.kind()?,
-            time: self.time()?,
-        })
+        let camera = CameraRef::Id(camera.ok_or((Invalid::CameraId, None))?);
+        let identity = self.identity()?;
+        if let Some(tokens) = present(&self.tokens) {
+            let tokens = tokens.number().ok_or((Invalid::Tokens, None))?;
+            let (kind, time) = (self.kind()?, self.time()?);
+            return Ok(Asked::Debit(Debit { camera, identity, tokens, kind, time }));
+        }
+        let (unit, count) = match (present(&self.images), present(&self.duration_ms)) {
+            (Some(images), _) => (Unit::Image, images.number()),
+            (None, Some(duration)) => (Unit::Second, duration.number()),
+            (None, None) => (Unit::Event, Some(1)),
+        };
+        let count = count.ok_or((Invalid::Quantity, None))?;
+        let (kind, time) = (self.kind()?, self.time()?);
+        Ok(Asked::Measured(Measured { camera, identity, unit, count, kind, time }))
     }
 
     fn identity(&self) -> Result<Identity<'_>, Flaw> {

@@ -46,9 +46,10 @@ impl PartialSchema for Debit {
             .property("event_id", text)
             .property("time", time_read())
             .property("tokens", whole(1, u64::from(limits::DEBIT_TOKENS_MAX), "What the event costs."))
+            .property("images", quantity("Images, to be priced where there are no tokens."))
+            .property("duration_ms", quantity("Milliseconds, to be priced where there are neither."))
             .property("kind", UsageKind::schema())
             .required("camera")
-            .required("tokens")
             .additional_properties(Some(AdditionalProperties::FreeForm(false)));
         let by_seq = ObjectBuilder::new().required("epoch").required("seq");
         let by_id = ObjectBuilder::new().required("event_id").required("time");
@@ -57,6 +58,10 @@ impl PartialSchema for Debit {
 }
 
 impl ToSchema for Debit {}
+
+fn quantity(text: &str) -> ObjectBuilder {
+    whole(1, u64::from(limits::DEBIT_TOKENS_MAX), text)
+}
 
 /// A body of CloudEvents 1.0: one, or an array of them. In the binary mode the body is the data alone.
 pub(super) struct CloudEvents;
@@ -83,8 +88,9 @@ impl PartialSchema for CloudEvent {
         let data = ObjectBuilder::new()
             .property("tokens", whole(1, u64::from(limits::DEBIT_TOKENS_MAX), "What the event costs."))
             .property("kind", UsageKind::schema())
-            .property("organization", id("The organization that is charged."))
-            .required("tokens");
+            .property("images", quantity("Images, to be priced where there are no tokens."))
+            .property("duration_ms", quantity("Milliseconds, to be priced where there are neither."))
+            .property("organization", id("The organization that is charged."));
         let attributes = [
             ("specversion", "1.0."),
             ("id", "With the source: names the event; the same on every repetition."),

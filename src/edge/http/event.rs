@@ -1,7 +1,7 @@
 //! One CloudEvent: the attributes and the data that make a debit, from either content mode.
 //!
-//! `subject` is the camera; `source` and `id` together are the event id; `time` is the event's time; `data` has the tokens and the
-//! kind. Attributes and data that mean nothing here are passed over: an event is made for others too. Deliberately absent: what
+//! `subject` is the camera; `source` and `id` together are the event id; `time` is the event's time; `data` has the tokens, or what
+//! they are the price of, and the kind. Attributes and data that mean nothing here are passed over: an event is made for others too. Deliberately absent: what
 //! a value must be beyond its type, which [`super::debit_rows`] judges as it does for any debit.
 
 use std::borrow::Cow;
@@ -47,6 +47,8 @@ struct Attributes<'de> {
 #[derive(Debug, Default)]
 struct Data<'de> {
     tokens: Option<Scalar<'de>>,
+    images: Option<Scalar<'de>>,
+    duration_ms: Option<Scalar<'de>>,
     kind: Option<Scalar<'de>>,
     organization: Option<Scalar<'de>>,
 }
@@ -113,6 +115,8 @@ impl<'de> Event<'de> {
             camera: attributes.subject,
             event_id: Some(Scalar::Text(event_id(&source, &id).into())),
             tokens: data.tokens,
+            images: data.images,
+            duration_ms: data.duration_ms,
             kind: data.kind,
             time: attributes.time,
             ..Fields::default()
@@ -235,7 +239,13 @@ fn from_base64(text: &str) -> Option<Data<'static>> {
     let bytes = STANDARD.decode(text).ok()?;
     let data: Data<'_> = serde_json::from_slice(&bytes).ok()?;
     let owned = |value: Option<Scalar<'_>>| value.map(Scalar::into_owned);
-    Some(Data { tokens: owned(data.tokens), kind: owned(data.kind), organization: owned(data.organization) })
+    Some(Data {
+        tokens: owned(data.tokens),
+        images: owned(data.images),
+        duration_ms: owned(data.duration_ms),
+        kind: owned(data.kind),
+        organization: owned(data.organization),
+    })
 }
 
 impl<'de> Deserialize<'de> for Data<'de> {
@@ -258,6 +268,8 @@ impl<'de> Visitor<'de> for DataVisitor {
         while let Some(name) = members.next_key::<Scalar<'de>>()? {
             let member = match name.text().unwrap_or_default() {
                 "tokens" => &mut data.tokens,
+                "images" => &mut data.images,
+                "duration_ms" => &mut data.duration_ms,
                 "kind" => &mut data.kind,
                 "organization" => &mut data.organization,
                 _ => {

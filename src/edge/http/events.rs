@@ -3,17 +3,22 @@
 //! They are debits like any other, of which this is one more form. An answer says that they are durable. Deliberately absent: an
 //! event store; what an event holds beyond its debit is gone.
 
+use std::borrow::Cow;
+use std::iter::zip;
+
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
-use crate::meter::{Durability, Error, Outcome, Refusal, Role};
+use crate::meter::{Durability, Error, Estimate, OrgId, Outcome, Refusal, Role};
 
 use super::auth::Caller;
-use super::body::{is_encoded, is_other_charset, with_body};
+use super::body::{Query, is_encoded, is_other_charset, ok, with_body};
 use super::debit_shape::CloudEvents;
-use super::describe::{Answer, Body, Shape, no_query};
+use super::describe::{Answer, Body, Shape, query};
 use super::event_rows::{Events, Group, Mode, listed};
-use super::problem::Problem;
+use super::problem::{Problem, RefusedEvent};
 use super::route::{Right, Route};
 use super::state::State;
 
@@ -24,9 +29,9 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/events",
         right: Right::DebitNamed,
         summary: "Charge CloudEvents, each at most once.",
-        query: no_query,
+        query: query::<Options>,
         body: EVENTS,
-        answers: &[Answer::empty(204, "Each of them is charged, or was before.")],
+        answers: &ANSWERS,
         problems: refusals,
         handler: || web::to(ingest),
     },
@@ -35,14 +40,21 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/api/v1/events",
         right: Right::DebitNamed,
         summary: "The same, under the path that clients of OpenMeter know.",
-        query: no_query,
+        query: query::<Options>,
         body: EVENTS,
-        answers: &[Answer::empty(204, "Each of them is charged, or was before.")],
+        answers: &ANSWERS,
         problems: refusals,
         handler: || web::to(ingest),
     },
 ];
 
+const ANSWERS: [Answer; 2] = [
+    Answer::empty(204, "Each of them is charged, or was before."),
+    Answer::json::<Estimates>(
+        200,
+        "With dry_run: what each would cost if it came alone; nothing was charged.",
+    ),
+];
 const EVENTS: Option<Body> = Some(Body {
     media: &["application/cloudevents+json", "application/cloudevents-batch+json", "application/json"],
     shape: Shape::of::<CloudEvents>(),
@@ -50,11 +62,45 @@ const EVENTS: Option<Body> = Some(Body {
 const MEDIA_TYPES: &str = "application/cloudevents+json, application/cloudevents-batch+json, \
                            or json with the attributes in ce- headers";
 
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct Options {
+    /// Whether only what the events would cost is asked for.
+    #[serde(default)]
+    #[param(required = false)]
+    dry_run: bool,
+}
+
+/// What events would cost.
+#[derive(Default, Serialize, ToSchema)]
+struct Estimates {
+    /// Of those that would be charged, in all.
+    tokens: u64,
+    results: Vec<Estimated>,
+}
+
+#[derive(Default, Serialize, ToSchema)]
+struct Estimated {
+    index: usize,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    organization: Option<OrgId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate_card: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<Cow<'static, str>>,
+}
+
 /// Charges the events of a body.
 async fn ingest(
     request: HttpRequest,
     state: web::Data<State>,
     caller: Caller,
+    options: Query<Options>,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     if !caller.principal.has_somewhere(Role::Gateway) {
@@ -67,6 +113,9 @@ async fn ingest(
     let judge = |body: web::Bytes| async move {
         let mut events = Events::read(mode, (headers, &body), most, &caller.principal)?;
         drop(body);
+        if options.0.dry_run {
+            return estimate(events, &caller).await;
+        }
         judge(&mut events, &caller).await;
         answer(events)
     };
@@ -81,6 +130,7 @@ fn refusals() -> Vec<Problem> {
         Refusal::CloudAiDisabled,
         Refusal::TooOld,
         Refusal::Conflict,
+        Refusal::Unpriced,
         Refusal::InTransfer,
         Refusal::InsufficientTokens,
         Refusal::Busy,
@@ -112,13 +162,57 @@ async fn judge(Events { groups, refused, .. }: &mut Events, caller: &Caller) {
 }
 
 fn note_refusals(group: &Group, refused: &mut Vec<(usize, Problem)>) {
-    let mut details = group.rows.details.iter().peekable();
     for (row, outcome) in group.rows.batch.outcomes().iter().enumerate() {
-        let detail = details.next_if(|(flawed, _)| *flawed == row).map(|(_, detail)| detail.clone());
         if let Outcome::Refused(refusal) = outcome {
-            let problem = Problem::from(*refusal);
-            refused.push((group.places[row], problem.with_detail(detail)));
+            refused.push((group.places[row], group.rows.problem(row, *refusal)));
         }
+    }
+}
+
+/// What each event would cost if it came alone.
+async fn estimate(mut events: Events, caller: &Caller) -> Result<HttpResponse, Problem> {
+    let mut all = Estimates::default();
+    for group in &mut events.groups {
+        let organization = caller.meter.organization(&caller.principal, &group.organization)?;
+        let estimates = organization.estimate(std::mem::take(&mut group.rows.batch)).await?;
+        for (row, (place, estimate)) in zip(&group.places, estimates).enumerate() {
+            match estimate.outcome {
+                Outcome::Refused(refusal) => events.refused.push((*place, group.rows.problem(row, refusal))),
+                _ => all.add(*place, &group.organization, estimate),
+            }
+        }
+    }
+    let refused =
+        listed(events.into_refused()).into_iter().map(|RefusedEvent { index, code, detail, .. }| {
+            let (code, detail) = (Some(code), Some(detail));
+            Estimated { index, outcome: "refused", code, detail, ..Estimated::default() }
+        });
+    all.results.extend(refused);
+    all.results.sort_by_key(|result| result.index);
+    Ok(ok(all))
+}
+
+impl Estimates {
+    fn add(&mut self, index: usize, organization: &OrgId, estimate: Estimate) {
+        let outcome = match estimate.outcome {
+            Outcome::Charged => "charged",
+            Outcome::Exempt => "exempt",
+            Outcome::Duplicate(_) => "duplicate",
+            Outcome::Refused(_) => "refused",
+        };
+        if estimate.outcome == Outcome::Charged {
+            self.tokens += u64::from(estimate.tokens);
+        }
+        let (organization, tokens) = (Some(organization.clone()), Some(estimate.tokens));
+        let rate_card = estimate.rate_card;
+        self.results.push(Estimated {
+            index,
+            outcome,
+            organization,
+            tokens,
+            rate_card,
+            ..Estimated::default()
+        });
     }
 }
 

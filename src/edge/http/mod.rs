@@ -26,6 +26,7 @@ mod manual;
 mod openapi;
 mod organizations;
 mod problem;
+mod rates;
 mod reservations;
 pub mod route;
 mod scalar;

@@ -49,9 +49,9 @@ pub(super) struct Problem {
 /// An event of several that was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct RefusedEvent {
-    index: usize,
-    code: &'static str,
-    detail: Cow<'static, str>,
+    pub(super) index: usize,
+    pub(super) code: &'static str,
+    pub(super) detail: Cow<'static, str>,
     #[serde(skip)]
     is_retryable: bool,
 }
@@ -342,7 +342,8 @@ fn limit_of_value(invalid: Invalid) -> Option<u64> {
         Invalid::Grant | Invalid::Reserved => limits::POOL_TOKENS_MAX,
         Invalid::TimeToLive => limits::RESERVATION_MS_MAX,
         Invalid::Name => count(limits::NAME_BYTES_MAX),
-        Invalid::Tokens => u64::from(limits::DEBIT_TOKENS_MAX),
+        Invalid::Tokens | Invalid::Quantity => u64::from(limits::DEBIT_TOKENS_MAX),
+        Invalid::Prices => limits::RATE_MILLITOKENS_MAX,
         Invalid::EventId => count(limits::EVENT_ID_BYTES_MAX),
         Invalid::TimeAhead => limits::EVENT_AHEAD_MS_MAX,
         Invalid::Role => count(limits::API_KEY_ORGANIZATIONS_MAX),

@@ -16,7 +16,8 @@ use crate::meter::{Action, ActorId, OrgId, Principal, Role};
 use super::describe::{Answer, Body};
 use super::problem::Problem;
 use super::{
-    cameras, debits, events, health, keys, licenses, manual, openapi, organizations, reservations, transfers,
+    cameras, debits, events, health, keys, licenses, manual, openapi, organizations, rates, reservations,
+    transfers,
 };
 
 /// What stands before the path of every route that asks for an API key: our own, and the one that clients of OpenMeter know.
@@ -72,12 +73,13 @@ pub enum Right {
 
 /// All routes.
 pub fn all() -> impl Iterator<Item = &'static Route> {
-    let groups: [&'static [Route]; 11] = [
+    let groups: [&'static [Route]; 12] = [
         organizations::ROUTES,
         cameras::ROUTES,
         licenses::ROUTES,
         debits::ROUTES,
         events::ROUTES,
+        rates::ROUTES,
         reservations::ROUTES,
         transfers::ROUTES,
         keys::ROUTES,

@@ -9,7 +9,7 @@ use utoipa::{PartialSchema, ToSchema};
 use crate::domain::limits;
 use crate::meter::{
     ActorId, KeyId, LicenseId, LicenseStatus, Lsn, Name, OrgId, ReservationId, ReservationStatus, Role,
-    Tokens, TransferId, TransferState, UsageKind,
+    Tokens, TransferId, TransferState, Unit, UsageKind,
 };
 
 use super::time_text::TimeText;
@@ -43,6 +43,7 @@ schema! {
     Tokens => whole(0, limits::POOL_TOKENS_MAX, "An amount of AI tokens."),
     Lsn => ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).description(Some("A number of a journal frame.")),
     UsageKind => one_of(&UsageKind::ALL, "What the tokens are used for."),
+    Unit => one_of(&Unit::ALL, "Of what a price is; a duration is counted in milliseconds."),
     Role => one_of(&[Role::Operator, Role::Admin, Role::Viewer, Role::Gateway], "What an API key may do."),
     LicenseStatus => one_of(&[LicenseStatus::Active, LicenseStatus::UsedUp], "Whether a license still holds tokens."),
     ReservationStatus => one_of(

@@ -240,7 +240,8 @@ fn org_step(place: Place, change: Change) -> Option<Spoken> {
         | Change::UnlimitedUnbound { .. }
         | Change::Reserved { .. }
         | Change::ReservationReleased { .. }
-        | Change::ReservationsExpired => None,
+        | Change::ReservationsExpired
+        | Change::RatesSet { .. } => None,
     }
 }
 

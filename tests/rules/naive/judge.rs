@@ -1,8 +1,9 @@
 //! How the naive pool judges a debit.
 
-use tokenweir::domain::debit::{Debit, FirstOutcome, Identity, Outcome};
+use tokenweir::domain::debit::{Debit, FirstOutcome, Identity, Outcome, UsageKind};
 use tokenweir::domain::hash::content_print;
-use tokenweir::domain::limits::{EVENT_AHEAD_MS_MAX, SEQ_CONTENT_WINDOW, SEQ_WINDOW};
+use tokenweir::domain::limits::{EVENT_AHEAD_MS_MAX, RATE_CARDS_MAX, SEQ_CONTENT_WINDOW, SEQ_WINDOW};
+use tokenweir::domain::rates::Unit;
 use tokenweir::domain::refusal::{Invalid, Refusal};
 use tokenweir::domain::time::Timestamp;
 
@@ -20,10 +21,11 @@ enum Memory {
 
 impl Naive {
     /// Every outcome that the rules allow for the debit.
-    pub(crate) fn allowed(&self, debit: &Debit<'_>, clock: Timestamp) -> Vec<Outcome> {
+    pub(crate) fn allowed(&self, debit: &Debit<'_>, unit: Option<Unit>, clock: Timestamp) -> Vec<Outcome> {
         let now = clock.ms().max(self.last_ms);
         if debit.tokens == 0 {
-            return vec![Outcome::Refused(Refusal::Invalid(Invalid::Tokens))];
+            let what = if unit.is_some() { Invalid::Quantity } else { Invalid::Tokens };
+            return vec![Outcome::Refused(Refusal::Invalid(what))];
         }
         if debit.time.is_some_and(|time| time.ms() > now + EVENT_AHEAD_MS_MAX) {
             return vec![Outcome::Refused(Refusal::Invalid(Invalid::TimeAhead))];
@@ -31,19 +33,40 @@ impl Naive {
         let Some(camera) = self.cameras.get(name_of(debit)) else {
             return vec![Outcome::Refused(Refusal::UnknownCamera)];
         };
-        self.memories(debit, now).into_iter().map(|memory| self.judge(debit, *camera, memory, now)).collect()
+        let price = self.price(debit, unit, now);
+        let judge = |memory| self.judge((debit, price), *camera, memory, now);
+        self.memories(debit, unit, now).into_iter().map(judge).collect()
     }
 
-    fn judge(&self, debit: &Debit<'_>, (here, on): (bool, bool), memory: Memory, now: u64) -> Outcome {
+    /// What it costs, by the newest price from then or before; none when it has no price.
+    pub(super) fn price(&self, debit: &Debit<'_>, unit: Option<Unit>, now: u64) -> Option<u64> {
+        if unit.is_none() {
+            return Some(debit.tokens);
+        }
+        let time = debit.time.map_or(now, Timestamp::ms);
+        let remembered = self.rates.iter().rev().take(RATE_CARDS_MAX);
+        let (_, price) = remembered.into_iter().find(|(from, _)| from.ms() <= time)?;
+        let is_priced = UsageKind::ALL[..2].contains(&debit.kind);
+        is_priced.then(|| (debit.tokens * price).div_ceil(1_000))
+    }
+
+    fn judge(
+        &self,
+        (debit, price): (&Debit<'_>, Option<u64>),
+        (here, on): (bool, bool),
+        memory: Memory,
+        now: u64,
+    ) -> Outcome {
         Outcome::Refused(match memory {
             Memory::Same(first) => return Outcome::Duplicate(first),
             _ if !here => Refusal::UnknownCamera,
             _ if !on => Refusal::CloudAiDisabled,
             Memory::TooOld => Refusal::TooOld,
             Memory::Other => Refusal::Conflict,
+            Memory::New if price.is_none() => Refusal::Unpriced,
             Memory::New if self.is_exempt(debit, now) => return Outcome::Exempt,
             Memory::New if self.frozen.is_some() => Refusal::InTransfer,
-            Memory::New if self.balance < debit.tokens => Refusal::InsufficientTokens,
+            Memory::New if price.is_some_and(|price| self.balance < price) => Refusal::InsufficientTokens,
             Memory::New => return Outcome::Charged,
         })
     }
@@ -56,9 +79,9 @@ impl Naive {
         })
     }
 
-    fn memories(&self, debit: &Debit<'_>, now: u64) -> Vec<Memory> {
+    fn memories(&self, debit: &Debit<'_>, unit: Option<Unit>, now: u64) -> Vec<Memory> {
         let first = self.charged.get(&full_id(debit));
-        let same = first.is_some_and(|(content, _)| same_content(*content, debit));
+        let same = first.is_some_and(|(content, _)| same_content(*content, (debit, unit)));
         match (debit.identity, first) {
             (Identity::Seq { epoch, seq }, _) => {
                 let (top_epoch, top) = self.newest.get(name_of(debit)).copied().unwrap_or((epoch, seq));
@@ -80,7 +103,7 @@ impl Naive {
                     Some((_, outcome)) if same => vec![Memory::Same(*outcome)],
                     _ if is_old(debit.time) => vec![Memory::TooOld],
                     // The first was at a time that is past the retention: with a new time it may pass for a new event.
-                    Some(((_, _, time), _)) if is_old(*time) => vec![Memory::Other, Memory::New],
+                    Some(((.., time), _)) if is_old(*time) => vec![Memory::Other, Memory::New],
                     Some(_) => vec![Memory::Other],
                     None => vec![Memory::New],
                 }
@@ -90,10 +113,14 @@ impl Naive {
 }
 
 /// Content is compared by its print, as the pool does: two in 65,536 contents look alike.
-fn same_content((tokens, kind, time): Content, debit: &Debit<'_>) -> bool {
+fn same_content(
+    (tokens, first_unit, kind, time): Content,
+    (debit, unit): (&Debit<'_>, Option<Unit>),
+) -> bool {
     let small = |tokens: u64| u32::try_from(tokens).expect("tests spend little");
-    let first = content_print(small(tokens), kind.number(), time);
-    let now = content_print(small(debit.tokens), debit.kind.number(), debit.time);
+    let what = |kind: UsageKind, unit: Option<Unit>| kind.number() + 16 * unit.map_or(0, Unit::number);
+    let first = content_print(small(tokens), what(kind, first_unit), time);
+    let now = content_print(small(debit.tokens), what(debit.kind, unit), debit.time);
     let ignored = if matches!(debit.identity, Identity::EventId(_)) { 1 } else { 0 };
     first | ignored == now | ignored
 }

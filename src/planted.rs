@@ -27,11 +27,17 @@ pub enum Bug {
     FreeReservationTwice,
     /// A reservation that is asked for again holds its tokens again.
     CountLeaseTwice,
+    /// An Unlimited AI License exempts after its validity.
+    ExemptForever,
+    /// A camera whose Cloud AI is off is charged.
+    MeterDisabled,
+    /// An API key that was revoked goes on to be valid.
+    KeepRevokedKey,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::AcknowledgeBeforeSync,
         Self::ForgetDedup,
         Self::CreditTwice,
@@ -42,6 +48,9 @@ impl Bug {
         Self::RestoreTransferred,
         Self::FreeReservationTwice,
         Self::CountLeaseTwice,
+        Self::ExemptForever,
+        Self::MeterDisabled,
+        Self::KeepRevokedKey,
     ];
 }
 

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::planted::{self, Bug};
+
 use super::debit::UsageKind;
 use super::ids::{LicenseId, Slot};
 use super::time::Timestamp;
@@ -25,7 +27,7 @@ impl UnlimitedLicense {
     /// Whether it exempts usage of `kind` at `time`.
     #[must_use]
     pub fn exempts(&self, kind: UsageKind, time: Timestamp) -> bool {
-        self.kind == kind && self.from <= time && time < self.until
+        self.kind == kind && self.from <= time && (time < self.until || planted::is(Bug::ExemptForever))
     }
 }
 

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::planted::{self, Bug};
+
 use super::ids::{ActorId, KeyId, Lsn, Name, OrgId, TransferId};
 use super::time::Timestamp;
 use super::tokens::Tokens;
@@ -241,7 +243,7 @@ impl Registry {
                 self.api_keys.insert(id, key);
             }
             RegistryChange::ApiKeyRevoked { id } => {
-                if let Some(key) = self.api_keys.get_mut(&id) {
+                if let Some(key) = self.api_keys.get_mut(&id).filter(|_| !planted::is(Bug::KeepRevokedKey)) {
                     key.revoked_at = Some(at);
                 }
             }

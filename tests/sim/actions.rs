@@ -54,6 +54,14 @@ pub(crate) enum Action {
     Reserve { pick: u64, tokens: u64, ttl_ms: u64 },
     /// A client gives back what a reservation holds.
     Release { pick: u64 },
+    /// An administrator turns a camera's Cloud AI on or off, or removes the camera.
+    Camera { pick: u64 },
+    /// An administrator binds an Unlimited AI License to a camera for so long, or unbinds one.
+    Unlimited { pick: u64, lasts_ms: u64 },
+    /// An API key is made, revoked or asked for.
+    Key { pick: u64 },
+    /// A gateway does what gateways with a lease do.
+    Gateway { pick: u64, tokens: u64 },
 }
 
 impl Action {
@@ -91,7 +99,11 @@ impl Action {
                 tokens: 1 + below(random, 60),
                 ttl_ms: 1_000 + below(random, RESERVED_MS_MAX - 1_000),
             },
-            _ => Self::Release { pick },
+            21 => Self::Release { pick },
+            22 => Self::Camera { pick },
+            23 => Self::Unlimited { pick, lasts_ms: 1 + below(random, 90_000) },
+            24 => Self::Key { pick },
+            _ => Self::Gateway { pick, tokens: 10 + below(random, 90) },
         }
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! It never looks into a pool or a file. What is acknowledged as durable counts for ever (I3); what is acknowledged as applied
 //! counts until the next crash; no identity is charged twice (I4); sums of a summary agree (I1, I2); a decided transfer stays
-//! decided (I6); a reservation pays no more than it was made for and ends once (I7); frames never go back (I5). When all is asked again in the end there are no doubts left, and every sum is exact (I10).
+//! decided (I6); what was set holds until something else may have been set (`settings`); a reservation pays no more than it was made for and ends once (I7); frames never go back (I5). When all is asked again in the end there are no doubts left, and every sum is exact (I10).
+
+mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,8 +17,10 @@ use tokenweir::domain::reservation::Reservation;
 use tokenweir::domain::summary::Summary;
 use tokenweir::protocol::coordinator::Answer;
 
-use crate::net::{Item, Order, Reply, Request};
+use crate::net::{Item, Order, Reply, Request, Setting};
 use crate::node::RETENTION_MS;
+
+use self::settings::Settings;
 
 pub(crate) type Check = Result<(), String>;
 
@@ -28,6 +32,7 @@ pub(crate) struct Auditor {
     keys: BTreeMap<usize, Key>,
     transfers: BTreeMap<usize, Move>,
     reservations: BTreeMap<usize, Held>,
+    settings: Settings,
     /// By partition: the newest frame that a durable reply named.
     lsns: BTreeMap<usize, Lsn>,
     runs: u64,
@@ -47,8 +52,10 @@ struct Org {
 struct Seen {
     sent: u64,
     durable: bool,
-    /// In which run it was charged last.
-    charged_in: Option<u64>,
+    /// In which run it was carried out last.
+    carried_out_in: Option<u64>,
+    /// Whether it was exempt then.
+    exempt: bool,
     /// The last answer in the end: it can no longer be told whether it was charged.
     too_old: bool,
 }
@@ -80,10 +87,21 @@ fn ensure(holds: bool, what: impl FnOnce() -> String) -> Check {
     if holds { Ok(()) } else { Err(what()) }
 }
 
+impl Seen {
+    /// The least and the most that so many tokens of it were charged.
+    fn charged(&self, tokens: u64, in_doubt: bool) -> (u64, u64) {
+        match (self.durable, self.exempt) {
+            (true, true) => (0, 0),
+            (true, false) => (tokens, tokens),
+            (false, _) => (0, if in_doubt { tokens } else { 0 }),
+        }
+    }
+}
+
 impl Org {
     /// Tokens of durable debits that this reservation paid.
     fn durable_of(&self, paid_by: Option<usize>) -> u64 {
-        self.paid_by(paid_by).filter(|(_, seen)| seen.durable).map(|(item, _)| item.tokens).sum()
+        self.paid_by(paid_by).map(|(item, seen)| seen.charged(item.tokens, false).0).sum()
     }
 
     /// Tokens of debits that this reservation was asked to pay.
@@ -97,9 +115,10 @@ impl Org {
 }
 
 impl Auditor {
-    /// An organization was created, in this partition.
-    pub(crate) fn created(&mut self, org: usize, partition: usize) {
+    /// An organization was created, in this partition, with so many cameras.
+    pub(crate) fn created(&mut self, org: usize, partition: usize, cameras: usize) {
         self.orgs.entry(org).or_default().partition = partition;
+        (0..cameras).for_each(|camera| self.settings.created(org, camera));
     }
 
     /// The time, as the clients see it.
@@ -140,7 +159,8 @@ impl Auditor {
                 let known = self.reservations.get_mut(reservation);
                 known.into_iter().for_each(|held| held.released = true);
             }
-            Request::Read { .. } => {}
+            Request::Set(setting) => self.settings.asked(*setting),
+            Request::Read { .. } | Request::AskKey { .. } => {}
         }
     }
 
@@ -163,6 +183,15 @@ impl Auditor {
                 self.frame(*org, *lsn)?;
                 self.reservation(*reservation, answer.as_ref())
             }
+            Reply::Set { setting, answer, lsn } => {
+                if let (Some(lsn), Setting::Camera { org, .. } | Setting::Unlimited { org, .. }) =
+                    (lsn, setting)
+                {
+                    self.frame(*org, *lsn)?;
+                }
+                self.settings.told(*setting, *answer)
+            }
+            Reply::Key { key, is } => self.settings.key_is(*key, *is),
             Reply::Claim { key, org, answer } => self.claim(*key, *org, answer),
             Reply::Transfer { id, answer } => self.transfer(*id, answer),
             Reply::Read { org, summary, lsn } => {
@@ -190,6 +219,9 @@ impl Auditor {
                 tokens,
             }));
         }
+        let told = self.reservations.values().filter(|held| held.told.is_some());
+        requests.extend(told.map(|held| Request::Reserve(held.order)));
+        requests.extend(self.settings.keys().map(|key| Request::AskKey { key }));
         for (id, Move { source, target, .. }) in &self.transfers {
             requests.push(Request::Transfer { id: *id, source: *source, target: *target });
         }
@@ -198,14 +230,18 @@ impl Auditor {
 
     /// Judges the last summary of an organization, when there are no doubts left.
     pub(crate) fn last_summary(&self, org: usize, summary: &Summary) -> Check {
-        let (mut least, mut most) = (0, 0);
+        let (mut least, mut most, mut exempt) = (0, 0, 0);
         for (item, seen) in &self.orgs[&org].debits {
-            least += if seen.durable { item.tokens } else { 0 };
-            most += if seen.durable || seen.too_old { item.tokens } else { 0 };
+            let charged = seen.charged(item.tokens, seen.too_old);
+            (least, most) = (least + charged.0, most + charged.1);
+            exempt += if seen.durable && seen.exempt { item.tokens } else { 0 };
         }
         let (totals, used) = (summary.totals, summary.totals.used.0);
         ensure((least..=most).contains(&used), || {
             format!("I4: in the end org {org} has used {used}, its debits come to {least} to {most}")
+        })?;
+        ensure((exempt..=exempt + most - least).contains(&totals.exempt.0), || {
+            format!("R9: in the end org {org} was exempt of {}, its debits come to {exempt}", totals.exempt)
         })?;
         let granted: u64 =
             self.keys.values().filter(|key| key.owner == Some(org)).map(|key| key.tokens).sum();
@@ -221,12 +257,29 @@ impl Auditor {
         ensure(summary.held.0 == 0, || {
             format!("I7: in the end reservations of org {org} hold {}", summary.held)
         })?;
+        self.reservations
+            .values()
+            .filter(|held| held.order.org == org)
+            .try_for_each(|held| self.settled(held))?;
         let moved = (totals.transferred_out.0, totals.transferred_in.0, summary.in_transit.0);
         ensure(moved == (out, into, 0), || {
             format!(
                 "I6: in the end org {org} has moved {moved:?}, its transfers come to {:?}",
                 (out, into, 0)
             )
+        })
+    }
+
+    /// A reservation that ended was settled for what it was told to pay, once, and for nothing else.
+    fn settled(&self, held: &Held) -> Check {
+        let Some(told) = &held.told else { return Ok(()) };
+        let (mut least, mut most) = (0, 0);
+        for (item, seen) in self.orgs[&held.order.org].paid_by(Some(held.order.reservation)) {
+            let charged = seen.charged(item.tokens, seen.too_old);
+            (least, most) = (least + charged.0, most + charged.1);
+        }
+        ensure(told.ended.is_some() && (least..=most).contains(&told.settled.0), || {
+            format!("I7: in the end {told:?}, and what it paid comes to {least} to {most}")
         })
     }
 
@@ -253,33 +306,42 @@ impl Auditor {
         let moves = self.transfers.values().any(|one| one.source == org);
         let held = item.paid_by.and_then(|reservation| self.reservations.get(&reservation));
         let known = self.orgs.get_mut(&org).expect("it was created");
-        let below = known.highest[&item.camera].saturating_sub(SEQ_WINDOW) > item.number;
+        let may_be_too_old = if item.by_event_id {
+            item.time_ms < latest_ms.saturating_sub(RETENTION_MS)
+        } else {
+            known.highest[&item.camera].saturating_sub(SEQ_WINDOW) > item.number
+        };
+        // The camera is judged before the age of an id that is not known any more.
+        let no_camera =
+            matches!(outcome, Outcome::Refused(Refusal::CloudAiDisabled | Refusal::UnknownCamera));
+        self.settings.debit(org, item, outcome)?;
         let seen = known.debits.get_mut(item).ok_or("a reply to what was never sent")?;
-        seen.too_old = outcome == Outcome::Refused(Refusal::TooOld);
+        seen.too_old = outcome == Outcome::Refused(Refusal::TooOld) || no_camera && may_be_too_old;
         let told = |holds, what: &str| ensure(holds, || what.to_owned());
         match outcome {
-            Outcome::Charged => {
+            Outcome::Charged | Outcome::Exempt => {
                 told(!seen.durable, "I3 or I4: charged again after it was durable")?;
-                told(seen.charged_in != Some(run), "I4: charged twice in one run")?;
-                told(item.paid_by.is_none() || held.is_some(), "I7: paid by what nobody reserved")?;
-                seen.charged_in = Some(run);
-                seen.durable = durable;
+                told(seen.carried_out_in != Some(run), "I4: charged twice in one run")?;
+                let exempt = outcome == Outcome::Exempt;
+                told(exempt || item.paid_by.is_none() || held.is_some(), "I7: paid by what nobody reserved")?;
+                (seen.carried_out_in, seen.exempt, seen.durable) = (Some(run), exempt, durable);
                 let paid = known.durable_of(item.paid_by);
                 let within = held.is_none_or(|held| paid <= held.order.tokens);
                 ensure(within, || format!("I7: a reservation paid {paid}"))
             }
             Outcome::Duplicate(first) => {
-                told(first == FirstOutcome::Charged, "I4: another first outcome")?;
+                let exempt = first == FirstOutcome::Exempt;
+                let is_known = seen.durable || seen.carried_out_in == Some(run);
+                told(!is_known || exempt == seen.exempt, "I4: another first outcome")?;
                 told(seen.sent > 1, "I3: a duplicate of what was sent once")?;
-                seen.durable |= durable;
+                (seen.exempt, seen.durable) = (exempt, seen.durable || durable);
                 Ok(())
             }
-            Outcome::Refused(Refusal::TooOld) if item.by_event_id => told(
-                item.time_ms < latest_ms.saturating_sub(RETENTION_MS),
-                "I4: too old within the retention",
-            ),
-            Outcome::Refused(Refusal::TooOld) => told(below, "I4: too old inside the window"),
+            Outcome::Refused(_) if seen.too_old => {
+                told(may_be_too_old, "I4: too old within the retention or the window")
+            }
             Outcome::Refused(_) if seen.durable => told(false, "I3: refused after it was durable"),
+            Outcome::Refused(_) if no_camera => Ok(()),
             Outcome::Refused(Refusal::InTransfer) => told(moves, "I6: frozen without a transfer"),
             Outcome::Refused(Refusal::InsufficientTokens) => told(held.is_none(), "I7: the pool was asked"),
             Outcome::Refused(Refusal::UnknownReservation) => {
@@ -290,7 +352,7 @@ impl Auditor {
                 let asked = known.sent_to(item.paid_by);
                 told(held.is_some_and(|held| asked > held.order.tokens), "I7: it holds enough")
             }
-            Outcome::Exempt | Outcome::Refused(_) => told(false, "I3: what it rests on was acknowledged"),
+            Outcome::Refused(_) => told(false, "I3: what it rests on was acknowledged"),
         }
     }
 
@@ -380,9 +442,10 @@ impl Auditor {
         ensure(came == there + totals.used.0 + totals.transferred_out.0, || {
             format!("I1: of org {org} the sums disagree: {there} are there of {totals:?}")
         })?;
-        let debits = || self.orgs[&org].debits.iter();
-        let least: u64 = debits().filter(|(_, seen)| seen.durable).map(|(item, _)| item.tokens).sum();
-        let most: u64 = debits().map(|(item, _)| item.tokens).sum();
+        self.settings.summary(org, summary)?;
+        let debits = || self.orgs[&org].debits.iter().map(|(item, seen)| seen.charged(item.tokens, true));
+        let (least, most): (u64, u64) =
+            (debits().map(|charged| charged.0).sum(), debits().map(|charged| charged.1).sum());
         ensure((least..=most).contains(&totals.used.0), || {
             format!("I3 or I4: org {org} has used {}, its debits come to {least} to {most}", totals.used)
         })?;

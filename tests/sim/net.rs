@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use tokenweir::domain::debit::Outcome;
+use tokenweir::domain::debit::{Outcome, UsageKind};
 use tokenweir::domain::ids::{Lsn, OrgId};
 use tokenweir::domain::refusal::Refusal;
 use tokenweir::domain::registry::Registry;
@@ -26,12 +26,78 @@ pub(crate) enum Envelope {
 /// What a client asks.
 #[derive(Clone, Debug)]
 pub(crate) enum Request {
-    Debits { org: usize, items: Vec<Item>, applied: bool },
-    Claim { key: usize, org: usize, tokens: u64 },
-    Transfer { id: usize, source: usize, target: usize },
-    Read { org: usize },
+    Debits {
+        org: usize,
+        items: Vec<Item>,
+        applied: bool,
+    },
+    Claim {
+        key: usize,
+        org: usize,
+        tokens: u64,
+    },
+    Transfer {
+        id: usize,
+        source: usize,
+        target: usize,
+    },
+    Read {
+        org: usize,
+    },
     Reserve(Order),
-    Release { org: usize, reservation: usize },
+    Release {
+        org: usize,
+        reservation: usize,
+    },
+    Set(Setting),
+    /// Whether an API key opens anything.
+    AskKey {
+        key: usize,
+    },
+}
+
+/// What a client wants to set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Setting {
+    Camera {
+        org: usize,
+        camera: usize,
+        to: CameraIs,
+    },
+    /// An Unlimited AI License of the organization: bound on these terms, or unbound.
+    Unlimited {
+        org: usize,
+        license: usize,
+        to: Option<Terms>,
+    },
+    Key {
+        key: usize,
+        to: KeyIs,
+    },
+}
+
+/// Whether a camera is there, and its Cloud AI on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CameraIs {
+    On,
+    Off,
+    Removed,
+}
+
+/// What an API key is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeyIs {
+    Unknown,
+    Valid,
+    Revoked,
+}
+
+/// Which camera an Unlimited AI License exempts, from when until before when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Terms {
+    pub(crate) camera: usize,
+    pub(crate) from_ms: u64,
+    pub(crate) until_ms: u64,
 }
 
 /// What a client wants to reserve.
@@ -52,6 +118,7 @@ pub(crate) struct Item {
     pub(crate) by_event_id: bool,
     pub(crate) number: u64,
     pub(crate) tokens: u64,
+    pub(crate) kind: UsageKind,
     pub(crate) time_ms: u64,
 }
 
@@ -84,6 +151,16 @@ pub(crate) enum Reply {
         reservation: usize,
         answer: Result<Reservation, Refusal>,
         lsn: Lsn,
+    },
+    Set {
+        setting: Setting,
+        answer: Result<(), Refusal>,
+        /// The frame that the answer of an organization rests on.
+        lsn: Option<Lsn>,
+    },
+    Key {
+        key: usize,
+        is: KeyIs,
     },
     /// It was neither carried out nor refused, as far as the client knows.
     Unavailable,

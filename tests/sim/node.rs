@@ -5,18 +5,23 @@
 
 use std::collections::BTreeMap;
 
-use tokenweir::domain::command::Command;
+use tokenweir::domain::bindings::UnlimitedLicense;
+use tokenweir::domain::command::{CameraSpec, Command};
 use tokenweir::domain::debit::{CameraRef, Debit, DebitBatch, Identity, UsageKind};
 use tokenweir::domain::event::{Change, Event, OrganizationCreated};
 use tokenweir::domain::hash;
-use tokenweir::domain::ids::{ActorId, KeyId, Lsn, Name, OrgId, OrgNumber, ReservationId, TransferId};
+use tokenweir::domain::ids::{
+    ActorId, CameraId, KeyId, LicenseId, Lsn, Name, OrgId, OrgNumber, ReservationId, TransferId,
+};
 use tokenweir::domain::license::LicenseKey;
 use tokenweir::domain::pool::Pool;
 use tokenweir::domain::refusal::Refusal;
-use tokenweir::domain::registry::Registry;
+use tokenweir::domain::registry::{Registry, Role};
 use tokenweir::domain::time::Timestamp;
 use tokenweir::domain::tokens::Tokens;
-use tokenweir::protocol::coordinator::{Answer, Coordinator, Effect, Ticket, TransferOrder, Until};
+use tokenweir::protocol::coordinator::{
+    Answer, ApiKeyOrder, Coordinator, Effect, Ticket, TransferOrder, Until,
+};
 use tokenweir::protocol::message::{ToOrg, from_nobody};
 use tokenweir::protocol::org::OrgProcess;
 use tokenweir::stepped::Stepped;
@@ -24,7 +29,7 @@ use tokenweir::storage::manifest::Stage;
 use tokenweir::storage::snapshot_codec::{self, PartitionImage, PoolImage};
 use tokenweir::storage::{DirectoryLock, Fault, Manifest, Result, SimDisk, fixture};
 
-use crate::net::{Envelope, Item, Left, Order, Post, Reply, Request};
+use crate::net::{CameraIs, Envelope, Item, KeyIs, Left, Order, Post, Reply, Request, Setting, Terms};
 
 /// How long a caller waits for an end that does not come, in milliseconds.
 const PATIENCE_MS: u64 = 10_000;
@@ -67,18 +72,33 @@ pub(crate) struct Gathering {
 enum Waiting {
     Claim(usize, usize),
     Transfer(usize),
+    Key(usize, KeyIs),
 }
 
 pub(crate) fn org_id(org: usize) -> OrgId {
     OrgId::new(&format!("org-{org}")).expect("valid")
 }
 
-pub(crate) fn camera_id(camera: usize) -> String {
+fn camera_id(camera: usize) -> String {
     format!("cam-{camera}")
 }
 
 fn reservation_id(reservation: usize) -> ReservationId {
     ReservationId::new(&format!("held-{reservation}")).expect("valid")
+}
+
+fn license_id(org: usize, license: usize) -> LicenseId {
+    LicenseId::new(&format!("unlimited-{org}-{license}")).expect("valid")
+}
+
+fn key_id(key: usize) -> ActorId {
+    ActorId::new(&format!("key-{key}")).expect("valid")
+}
+
+/// The command that registers a camera, with its Cloud AI on or off.
+pub(crate) fn register(camera: usize, cloud_ai: bool) -> Command {
+    let (id, network) = (CameraId::new(&camera_id(camera)).expect("valid"), Name::new("net").expect("valid"));
+    Command::RegisterCamera(CameraSpec { id, network, cloud_ai, pro_license: false })
 }
 
 fn by() -> ActorId {
@@ -279,6 +299,13 @@ impl Node {
                 let command = Command::ReleaseReservation { reservation: reservation_id(reservation) };
                 self.reserve(org, reservation, command, now);
             }
+            Request::Set(setting) => self.set(setting, now),
+            Request::AskKey { key } => {
+                let is = self.registry().api_keys.get(&key_id(key)).map_or(KeyIs::Unknown, |known| {
+                    if known.revoked_at.is_some() { KeyIs::Revoked } else { KeyIs::Valid }
+                });
+                self.parts[0].stepped.release(answer(self.post.clone(), Reply::Key { key, is }));
+            }
             Request::Claim { key, org, tokens } => {
                 let id = KeyId::new(&format!("key-{key}")).expect("valid");
                 let key_of = LicenseKey { id, grants: vec![Tokens(tokens), Tokens(1)] };
@@ -295,6 +322,46 @@ impl Node {
                 self.execute();
             }
         }
+    }
+
+    fn set(&mut self, setting: Setting, now: Timestamp) {
+        let (org, command) = match setting {
+            Setting::Camera { org, camera, to: CameraIs::Removed } => {
+                (org, Command::RemoveCamera { camera: CameraId::new(&camera_id(camera)).expect("valid") })
+            }
+            Setting::Camera { org, camera, to } => (org, register(camera, to == CameraIs::On)),
+            Setting::Unlimited { org, license, to: None } => {
+                (org, Command::UnbindUnlimited { license: license_id(org, license) })
+            }
+            Setting::Unlimited { org, license, to: Some(Terms { camera, from_ms, until_ms }) } => {
+                let camera = CameraId::new(&camera_id(camera)).expect("valid");
+                let at = |ms| Timestamp::from_ms(ms).expect("in range");
+                let (id, kind) = (license_id(org, license), UsageKind::ContextualVideoAnalytics);
+                let license = UnlimitedLicense { id, kind, from: at(from_ms), until: at(until_ms) };
+                (org, Command::BindUnlimited { camera, license })
+            }
+            Setting::Key { key, to } => return self.set_key(key, to, now),
+        };
+        let post = self.post.clone();
+        let Some(mut up) = self.up(&org_id(org), now) else {
+            return post.push(Left::Reply(Reply::Unavailable));
+        };
+        let answer = up.command(command, now);
+        let reply = Reply::Set { setting, answer, lsn: Some(up.stepped.last_lsn()) };
+        up.stepped.release(self::answer(post, reply));
+    }
+
+    fn set_key(&mut self, key: usize, to: KeyIs, now: Timestamp) {
+        let ticket = self.ticket(Waiting::Key(key, to), now);
+        if to == KeyIs::Valid {
+            let label = Name::new("a gateway").expect("valid");
+            let (id, hash, organizations) = (key_id(key), [7; 32], vec![org_id(0)]);
+            let order = ApiKeyOrder { id, hash, label, role: Role::Gateway, organizations, by: by() };
+            self.coordinator.create_api_key(order, ticket, now, &mut self.effects);
+        } else {
+            self.coordinator.revoke_api_key(key_id(key), ticket, now, &mut self.effects);
+        }
+        self.execute();
     }
 
     fn ticket(&mut self, waiting: Waiting, now: Timestamp) -> Ticket {
@@ -429,6 +496,10 @@ impl Waiting {
         match self {
             Self::Claim(key, org) => Reply::Claim { key, org, answer },
             Self::Transfer(id) => Reply::Transfer { id, answer },
+            Self::Key(key, to) => {
+                let answer = if let Answer::Refused(refusal) = answer { Err(refusal) } else { Ok(()) };
+                Reply::Set { setting: Setting::Key { key, to }, answer, lsn: None }
+            }
         }
     }
 }
@@ -454,6 +525,6 @@ fn push(batch: &mut DebitBatch, item: &Item) {
         Identity::Seq { epoch: 1, seq: item.number }
     };
     let time = Some(Timestamp::from_ms(item.time_ms).expect("in range"));
-    let (camera, kind) = (CameraRef::Id(&camera), UsageKind::ContextualVideoAnalytics);
-    batch.push(Debit { camera, identity, tokens: item.tokens, kind, time });
+    let camera = CameraRef::Id(&camera);
+    batch.push(Debit { camera, identity, tokens: item.tokens, kind: item.kind, time });
 }

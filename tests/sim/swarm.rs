@@ -24,15 +24,15 @@ pub(crate) struct Swarm {
 }
 
 /// How many kinds of action there are.
-const KINDS: usize = 22;
+const KINDS: usize = 26;
 
-/// The kinds that are about reservations. Whether a run has them is drawn apart, so that the seeds that were kept before there
-/// were any are the runs that they were.
-const RESERVATIONS: [usize; 2] = [20, 21];
-const APART: u64 = 145;
+/// Kinds that came later, each set with a number of its own, for which the seeds that were kept draw none of them: whether a run has them is drawn apart, so that the seeds that were kept
+/// before there were any are the runs that they were. Reservations; cameras, Unlimited AI Licenses and API keys; leases.
+const LATER: [(u64, &[usize]); 3] = [(145, &[20, 21]), (148, &[22, 23, 24]), (276, &[25])];
 
 /// By kind of action, how likely it is where it is wanted.
-const WEIGHTS: [u64; KINDS] = [30, 3, 3, 8, 40, 3, 3, 4, 40, 40, 8, 12, 6, 2, 2, 1, 1, 1, 2, 1, 10, 3];
+const WEIGHTS: [u64; KINDS] =
+    [30, 3, 3, 8, 40, 3, 3, 4, 40, 40, 8, 12, 6, 2, 2, 1, 1, 1, 2, 1, 10, 3, 3, 4, 3, 20];
 
 /// Kinds that every run has: debits, claims, deliveries, commits, reads.
 const ALWAYS: [usize; 6] = [0, 1, 3, 4, 8, 9];
@@ -41,10 +41,12 @@ impl Swarm {
     /// Draws the kind of run.
     pub(crate) fn draw(random: &mut SplitMix) -> Self {
         let mut weights = WEIGHTS;
-        let reservations = [0, 1, 1, 3][below_usize(&mut SplitMix(random.0 ^ APART), 4)];
-        RESERVATIONS.iter().for_each(|kind| weights[*kind] *= reservations);
+        for (apart, kinds) in LATER {
+            let times = [0, 1, 1, 3][below_usize(&mut SplitMix(random.0 ^ apart), 4)];
+            kinds.iter().for_each(|kind| weights[*kind] *= times);
+        }
         for (kind, weight) in weights.iter_mut().enumerate() {
-            if !ALWAYS.contains(&kind) && !RESERVATIONS.contains(&kind) {
+            if !ALWAYS.contains(&kind) && LATER.iter().all(|(_, kinds)| !kinds.contains(&kind)) {
                 *weight *= [0, 1, 1, 3][below_usize(random, 4)];
             }
         }

@@ -3,13 +3,13 @@
 //! First faults and work mix as the actions say (safety); then faults stop, everything is asked again, and everything must end
 //! (liveness). The machine is the unit of a crash: whoever runs on it ends.
 
+mod clients;
+
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher as _};
 
-use tokenweir::domain::command::{CameraSpec, Command};
 use tokenweir::domain::debit::Outcome;
 use tokenweir::domain::hash;
-use tokenweir::domain::ids::{CameraId, Name};
 use tokenweir::domain::invariants;
 use tokenweir::domain::registry::TransferState;
 use tokenweir::domain::reservation::HowEnded;
@@ -21,12 +21,14 @@ use tokenweir::storage::{DirectoryLock, Disk as _, SimDisk};
 
 use crate::actions::{Action, RESERVED_MS_MAX};
 use crate::auditor::{Auditor, Check};
-use crate::net::{Envelope, Item, Left, Order, Reply, Request};
-use crate::node::{self, Node, camera_id, org_id};
+use crate::gateway::Gateway;
+use crate::net::{Envelope, Left, Order, Reply, Request, Setting};
+use crate::node::{self, Node, org_id};
 use crate::swarm::Swarm;
 
 const START_MS: u64 = 1_750_000_000_000;
 const CAMERAS: usize = 2;
+const GATEWAYS: usize = 2;
 /// After so many steps somebody restarts a node of which a partition stopped.
 const SICK_STEPS_MAX: u64 = 12;
 /// In so many rounds everything must end.
@@ -51,6 +53,9 @@ pub(crate) struct World {
     keys: Vec<Request>,
     moves: Vec<Request>,
     orders: Vec<Order>,
+    gateways: [Gateway; GATEWAYS],
+    /// How many leases were asked for.
+    leases: usize,
     /// What a crash that is under way will leave.
     plan: u64,
     sick: u64,
@@ -82,6 +87,8 @@ impl World {
             keys: Vec::new(),
             moves: Vec::new(),
             orders: Vec::new(),
+            gateways: Default::default(),
+            leases: 0,
             plan: 0,
             sick: 0,
             live: None,
@@ -93,13 +100,9 @@ impl World {
         let now = world.now;
         for org in 0..swarm.organizations {
             world.nodes[0].create(org, now);
-            world.auditor.created(org, usize::from(hash::partition(&org_id(org), swarm.partitions)));
-            for camera in (0..CAMERAS).map(camera_id) {
-                let (id, network) =
-                    (CameraId::new(&camera).expect("valid"), Name::new("net").expect("valid"));
-                let spec = CameraSpec { id, network, cloud_ai: true, pro_license: false };
-                world.nodes[0].command(org, Command::RegisterCamera(spec), now);
-            }
+            let partition = usize::from(hash::partition(&org_id(org), swarm.partitions));
+            world.auditor.created(org, partition, CAMERAS);
+            (0..CAMERAS).for_each(|camera| world.nodes[0].command(org, node::register(camera, true), now));
             world.claim(u64::try_from(org).expect("few") * 2 + 1, 300);
         }
         world.pump()?;
@@ -175,6 +178,10 @@ impl World {
                     self.net.push(Envelope::Request(Request::Release { org, reservation }));
                 }
             }
+            Action::Camera { pick } => self.set_camera(pick),
+            Action::Unlimited { pick, lasts_ms } => self.set_unlimited(pick, lasts_ms),
+            Action::Key { pick } => self.set_or_ask_key(pick),
+            Action::Gateway { pick, tokens } => self.gateway(pick, tokens),
             Action::Read { pick } => {
                 let org = place(pick, self.swarm.organizations);
                 self.net.push(Envelope::Request(Request::Read { org }));
@@ -246,72 +253,6 @@ impl World {
         };
         done.into_iter().for_each(|what| self.count(what));
         Ok(())
-    }
-
-    fn send_debits(&mut self, pick: u64, count: usize, retry: u64, applied: bool) {
-        let request = if retry < self.swarm.retries && !self.sent.is_empty() {
-            self.sent[place(pick, self.sent.len())].clone()
-        } else {
-            let paid_by = self.some_order(pick / 3).filter(|_| pick.is_multiple_of(3));
-            let org = paid_by.map_or(place(pick, self.swarm.organizations), |order| order.org);
-            let paid_by = paid_by.map(|order| order.reservation);
-            let before = self.numbers.get(&org).copied().unwrap_or_default();
-            let item = |n: u64| Item {
-                paid_by,
-                camera: place(pick / 11 + n, CAMERAS),
-                by_event_id: [false, true, (pick + n) & 1 == 0][place(self.swarm.event_ids, 3)],
-                number: before + n,
-                tokens: 1 + (pick + n) % 9,
-                time_ms: self.now.ms(),
-            };
-            let count = u64::try_from(count).expect("few");
-            let items = (1..=count).map(item).collect();
-            self.numbers.insert(org, before + count);
-            Request::Debits { org, items, applied }
-        };
-        self.sent.push(request.clone());
-        self.net.push(Envelope::Request(request));
-    }
-
-    fn claim(&mut self, pick: u64, tokens: u64) {
-        let org = place(pick / 2, self.swarm.organizations);
-        let request = match self.keys.get(place(pick, self.keys.len())) {
-            Some(Request::Claim { key, tokens, .. }) if pick.is_multiple_of(2) => {
-                Request::Claim { key: *key, org, tokens: *tokens }
-            }
-            _ => Request::Claim { key: self.keys.len(), org, tokens },
-        };
-        self.keys.push(request.clone());
-        self.net.push(Envelope::Request(request));
-    }
-
-    fn some_order(&self, pick: u64) -> Option<Order> {
-        self.orders.get(place(pick, self.orders.len())).copied()
-    }
-
-    fn reserve(&mut self, pick: u64, tokens: u64, ttl_ms: u64) {
-        let new = Order {
-            org: place(pick / 4, self.swarm.organizations),
-            reservation: self.orders.len(),
-            tokens,
-            ttl_ms,
-        };
-        let order = self.some_order(pick).filter(|_| pick.is_multiple_of(4)).unwrap_or(new);
-        self.orders.push(order);
-        self.net.push(Envelope::Request(Request::Reserve(order)));
-    }
-
-    fn send_transfer(&mut self, pick: u64) {
-        let source = place(pick / 3, self.swarm.organizations);
-        let target = (source + 1) % self.swarm.organizations;
-        let again = pick.is_multiple_of(3) && !self.moves.is_empty();
-        let request = if again {
-            self.moves[place(pick, self.moves.len())].clone()
-        } else {
-            Request::Transfer { id: self.moves.len(), source, target }
-        };
-        self.moves.push(request.clone());
-        self.net.push(Envelope::Request(request));
     }
 
     fn deliver(&mut self, pick: u64) {
@@ -459,6 +400,7 @@ impl World {
                 self.note(&format!("{reply:?}"));
                 self.tally(&reply);
                 self.auditor.reply(&reply)?;
+                self.gateways.iter_mut().for_each(|gateway| gateway.hear(&reply));
                 if let Reply::Read { org, summary, .. } = reply {
                     self.summaries.insert(org, *summary);
                 }
@@ -502,7 +444,8 @@ impl World {
                     self.count(match outcome {
                         Outcome::Duplicate(_) => "debit duplicate",
                         Outcome::Refused(refusal) => refusal.code(),
-                        Outcome::Charged | Outcome::Exempt => "debit charged",
+                        Outcome::Charged => "debit charged",
+                        Outcome::Exempt => "debit exempt",
                     });
                 }
             }
@@ -520,9 +463,15 @@ impl World {
                     Some(HowEnded::Expired) => "reservation expired",
                 });
             }
+            Reply::Set { answer: Err(refusal), .. } => self.count(refusal.code()),
+            Reply::Set { setting, answer: Ok(()), .. } => self.count(match setting {
+                Setting::Camera { .. } => "camera set",
+                Setting::Unlimited { .. } => "unlimited license set",
+                Setting::Key { .. } => "api key set",
+            }),
             Reply::Claim { answer: Answer::Refused(refusal), .. } => self.count(refusal.code()),
             Reply::Unavailable => self.count("unavailable"),
-            Reply::Claim { .. } | Reply::Transfer { .. } | Reply::Read { .. } => {}
+            Reply::Claim { .. } | Reply::Transfer { .. } | Reply::Read { .. } | Reply::Key { .. } => {}
         }
     }
 

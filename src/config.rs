@@ -235,13 +235,24 @@ impl Config {
     /// # Errors
     /// When the file cannot be read, when a setting is unknown, or when a value does not fit.
     pub fn load(file: Option<&Path>, flags: &[(&'static str, String)]) -> Result<Self, ConfigError> {
+        Ok(Self::load_with_places(file, flags)?.0)
+    }
+
+    /// The same, and what is set: the name, the value and the place of each setting that is not left to its default.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_with_places(
+        file: Option<&Path>,
+        flags: &[(&'static str, String)],
+    ) -> Result<(Self, Vec<[String; 3]>), ConfigError> {
         let mut settings = Settings::default();
         if let Some(file) = file {
             settings.add_file(file)?;
         }
         settings.add_environment(std::env::vars_os())?;
         settings.add_flags(flags);
-        Self::from_settings(&settings)
+        Ok((Self::from_settings(&settings)?, settings.shown()))
     }
 
     /// Where gRPC is served; none when it is off.

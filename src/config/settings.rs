@@ -36,8 +36,12 @@ impl Settings {
     /// Adds the settings of a TOML file.
     pub(super) fn add_file(&mut self, path: &Path) -> Result<(), ConfigError> {
         let values = File::from(path).format(FileFormat::Toml).required(true).collect()?;
-        let place = path.display().to_string();
-        values.into_iter().try_for_each(|(name, value): (String, Value)| self.add(&name, value.kind, &place))
+        // A file that was read before can be read again, or else its lines are not told.
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        values.into_iter().try_for_each(|(name, value): (String, Value)| {
+            let line = line_of(&text, &name).map_or(String::new(), |line| format!(":{line}"));
+            self.add(&name, value.kind, &format!("{}{line}", path.display()))
+        })
     }
 
     /// Adds the settings of the environment.
@@ -60,6 +64,14 @@ impl Settings {
             let place = format!("the flag --{}", name.replace('_', "-"));
             self.found.insert(name, Found { value: ValueKind::String(value.clone()), place });
         }
+    }
+
+    /// The name, the value and the place of everything that was found.
+    pub(super) fn shown(&self) -> Vec<[String; 3]> {
+        let row = |(name, found): (&&str, &Found)| {
+            [(*name).to_owned(), found.value.to_string(), found.place.clone()]
+        };
+        self.found.iter().map(row).collect()
     }
 
     /// A whole number from `least` to `most`.
@@ -119,6 +131,16 @@ impl Found {
     }
 }
 
+/// The line that sets `name`, or begins the table of that name.
+fn line_of(text: &str, name: &str) -> Option<usize> {
+    let sets = |line: &str| {
+        let line = line.trim_start();
+        let key = line.split(['=', ']']).next().unwrap_or_default();
+        key.trim_matches(['[', ' ', '\t', '"', '\'']).eq_ignore_ascii_case(name) && key.len() < line.len()
+    };
+    text.lines().position(sets).map(|before| before + 1)
+}
+
 fn is_setting(variable: &str) -> bool {
     let is_service = SERVICE_VARIABLES.iter().any(|prefix| variable.starts_with(prefix));
     variable.starts_with(PREFIX) && !is_service && !OTHER_VARIABLES.contains(&variable)
@@ -138,6 +160,20 @@ mod tests {
     fn check_message(result: Result<Config, ConfigError>, parts: &[&str]) {
         let message = result.expect_err("it does not fit").to_string();
         assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+    }
+
+    #[test]
+    fn a_wrong_setting_of_a_file_is_told_with_its_line() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        for (text, line) in [
+            ("# first\nlog = \"info\"\n workers = 0\n", 3),
+            ("log = \"info\"\n\"worker\" = 2\n", 2),
+            ("log = \"info\"\n\n[tls]\nkey = 1\n", 3),
+        ] {
+            std::fs::write(file.path(), text).expect("written");
+            let place = format!("{}:{line}: ", file.path().display());
+            check_message(Config::load(Some(file.path()), &[]), &[&place]);
+        }
     }
 
     #[test]

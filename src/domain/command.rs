@@ -3,6 +3,7 @@
 use super::bindings::UnlimitedLicense;
 use super::ids::{ActorId, CameraId, LicenseId, Name, ReservationId};
 use super::license::LicenseKey;
+use super::precondition::Precondition;
 use super::rates::Price;
 use super::time::Timestamp;
 use super::tokens::Tokens;
@@ -46,6 +47,13 @@ pub enum Command {
         ttl_ms: u64,
         /// Who reserves.
         by: ActorId,
+    },
+    /// Change a camera only while this holds of it.
+    Provided {
+        /// What must hold.
+        precondition: Precondition,
+        /// The change.
+        change: Box<Command>,
     },
     /// Give back what a reservation still holds.
     ReleaseReservation {

@@ -123,6 +123,10 @@ pub fn command(pool: &Pool, command: Command, now: Timestamp) -> Result<Option<C
         }
         Command::ReleaseReservation { reservation } => release(pool, reservation),
         Command::SetRates { from, prices, by } => set_rates(pool, from, prices, (by, now)),
+        Command::Provided { precondition, change } => {
+            precondition.check(pool)?;
+            self::command(pool, *change, now)
+        }
     }
 }
 

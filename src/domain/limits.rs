@@ -1,5 +1,13 @@
 //! Every bound of the product, declared once. An error that reports a bound takes the number from here.
 
+/// Longest `Idempotency-Key`, in bytes.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
+/// Most memory that the answers to requests with an `Idempotency-Key` take, in bytes.
+pub const IDEMPOTENCY_BYTES_MAX: usize = 32 << 20;
+/// Longest answer that is kept for a request with an `Idempotency-Key`, in bytes.
+pub const IDEMPOTENCY_ANSWER_BYTES_MAX: usize = 1 << 20;
+/// How long such an answer is kept, in milliseconds.
+pub const IDEMPOTENCY_KEEP_MS: u64 = 24 * 60 * 60 * 1_000;
 /// Longest organization, camera, license, key or transfer identifier, in bytes.
 pub const ID_BYTES_MAX: usize = 64;
 /// Longest name (of an organization or a network), in bytes of UTF-8.

@@ -21,6 +21,7 @@ pub mod invariants;
 pub mod license;
 pub mod limits;
 pub mod pool;
+pub mod precondition;
 pub mod rates;
 pub mod refusal;
 pub mod registry;

@@ -46,6 +46,8 @@ pub enum Refusal {
     LicenseKeyClaimed,
     /// The Unlimited AI License is bound to another camera.
     LicenseInUse,
+    /// The camera is not as the caller expects it.
+    PreconditionFailed,
     /// There is no such license.
     UnknownLicense,
     /// There is no such transfer.
@@ -161,6 +163,7 @@ impl Refusal {
             Self::OrganizationExists => "organization_exists",
             Self::LicenseKeyClaimed => "license_key_claimed",
             Self::LicenseInUse => "license_in_use",
+            Self::PreconditionFailed => "precondition_failed",
             Self::UnknownLicense => "unknown_license",
             Self::UnknownTransfer => "unknown_transfer",
             Self::UnknownKey => "unknown_key",
@@ -223,6 +226,9 @@ impl fmt::Display for Refusal {
             }
             Self::LicenseInUse => {
                 "the unlimited ai license is bound to another camera; unbind it there first"
+            }
+            Self::PreconditionFailed => {
+                "the camera is not as you expect it; nothing was changed, read it again and decide anew"
             }
             Self::UnknownLicense => "there is no such license",
             Self::UnknownTransfer => "there is no such transfer",

@@ -9,6 +9,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::actors::coordinator::What;
 use crate::domain::ids::{ActorId, Name, OrgId};
+use crate::domain::refusal::Invalid;
 use crate::domain::registry::{ApiKey, Role};
 use crate::domain::time::Timestamp;
 use crate::protocol::coordinator::ApiKeyOrder;
@@ -63,14 +64,31 @@ impl Meter {
     /// [`Refusal::Forbidden`](super::Refusal::Forbidden) unless `who` is an operator or the host, [`Refusal::UnknownOrganization`](super::Refusal::UnknownOrganization), or a role whose
     /// organizations do not fit it.
     pub async fn create_api_key(&self, who: &Principal, new: NewApiKey) -> Result<(ActorId, String), Error> {
+        let mut short = [0; 8];
+        fill_random(&mut short);
+        self.create_api_key_as(who, ActorId::new(&hex(&short))?, new).await
+    }
+
+    /// Makes an API key of this id: at most once, because what is made is never forgotten. An id has no `_`.
+    ///
+    /// # Errors
+    /// As [`Self::create_api_key`], and [`Refusal::Conflict`](super::Refusal::Conflict) when there is a key of this id.
+    pub async fn create_api_key_as(
+        &self,
+        who: &Principal,
+        id: ActorId,
+        new: NewApiKey,
+    ) -> Result<(ActorId, String), Error> {
         who.authorize(Action::ManageApiKeys)?;
         for organization in &new.organizations {
             self.find(organization)?;
         }
-        let (mut short, mut long) = ([0; 8], [0; 32]);
-        fill_random(&mut short);
+        if id.as_str().contains('_') {
+            return Err(Invalid::ActorId.into());
+        }
+        let mut long = [0; 32];
         fill_random(&mut long);
-        let (id, secret) = (ActorId::new(&hex(&short))?, hex(&long));
+        let secret = hex(&long);
         let NewApiKey { label, role, organizations } = new;
         let (key_id, by, hash) = (id.clone(), who.actor(), hash(&secret));
         self.order(What::CreateApiKey(ApiKeyOrder { id: key_id, hash, label, role, organizations, by }))

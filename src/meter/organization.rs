@@ -12,6 +12,7 @@ use crate::domain::command::{CameraSpec, Command};
 use crate::domain::debit::{Debit, DebitBatch};
 use crate::domain::ids::{ActorId, CameraId, LicenseId, Lsn, OrgId, Slot};
 use crate::domain::pool::Pool;
+use crate::domain::precondition::Precondition;
 use crate::domain::refusal::Refusal;
 use crate::domain::summary::{CameraPage, CameraView, Summary};
 use crate::domain::time::Timestamp;
@@ -26,6 +27,7 @@ pub struct Organization {
     pub(super) org: Arc<Org>,
     pub(super) engine: Arc<Engine>,
     pub(super) rights: Rights,
+    precondition: Option<Precondition>,
 }
 
 #[derive(Clone, Debug)]
@@ -44,7 +46,14 @@ impl Organization {
             read: who.may(Action::Read(&org.id)),
             administer: who.may(Action::Administer(&org.id)),
         };
-        Self { org, engine, rights }
+        Self { org, engine, rights, precondition: None }
+    }
+
+    /// The same handle, through which cameras are changed only while this holds. It is checked with the change: nothing comes
+    /// between the two.
+    #[must_use]
+    pub fn provided(self, precondition: Precondition) -> Self {
+        Self { precondition: Some(precondition), ..self }
     }
 
     /// The organization's id.
@@ -116,7 +125,7 @@ impl Organization {
     /// # Errors
     /// [`Refusal::Forbidden`] unless an administrator asks, or a bound is reached.
     pub async fn register_camera(&self, camera: CameraSpec) -> Result<Lsn, Error> {
-        self.command(self.rights.administer, Command::RegisterCamera(camera)).await
+        self.change(Command::RegisterCamera(camera)).await
     }
 
     /// Removes a camera: its debits are refused from then on. What was charged for it stays, and stays known.
@@ -124,7 +133,7 @@ impl Organization {
     /// # Errors
     /// [`Refusal::Forbidden`] unless an administrator asks, [`Refusal::UnknownCamera`].
     pub async fn remove_camera(&self, camera: CameraId) -> Result<Lsn, Error> {
-        self.command(self.rights.administer, Command::RemoveCamera { camera }).await
+        self.change(Command::RemoveCamera { camera }).await
     }
 
     /// Binds an Unlimited AI License to a camera, or changes its terms (R9).
@@ -133,7 +142,7 @@ impl Organization {
     /// [`Refusal::Forbidden`] unless an administrator asks, [`Refusal::UnknownCamera`], [`Refusal::LicenseInUse`], an empty
     /// validity, or a bound is reached.
     pub async fn bind_unlimited(&self, camera: CameraId, license: UnlimitedLicense) -> Result<Lsn, Error> {
-        self.command(self.rights.administer, Command::BindUnlimited { camera, license }).await
+        self.change(Command::BindUnlimited { camera, license }).await
     }
 
     /// Unbinds an Unlimited AI License; the camera falls back to the pool.
@@ -141,7 +150,7 @@ impl Organization {
     /// # Errors
     /// [`Refusal::Forbidden`] unless an administrator asks, [`Refusal::UnknownLicense`].
     pub async fn unbind_unlimited(&self, license: LicenseId) -> Result<Lsn, Error> {
-        self.command(self.rights.administer, Command::UnbindUnlimited { license }).await
+        self.change(Command::UnbindUnlimited { license }).await
     }
 
     /// The AI Token Summary.
@@ -198,6 +207,15 @@ impl Organization {
     #[cfg(feature = "testing")]
     pub fn panic_for_test(&self) {
         self.org.queue(Request::Panic);
+    }
+
+    /// Carries out a change of a camera, under the precondition of this handle.
+    async fn change(&self, command: Command) -> Result<Lsn, Error> {
+        let command = match self.precondition.clone() {
+            None => command,
+            Some(precondition) => Command::Provided { precondition, change: Box::new(command) },
+        };
+        self.command(self.rights.administer, command).await
     }
 
     /// Carries out a command, if there is the `right` to it.

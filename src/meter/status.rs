@@ -40,6 +40,7 @@ pub fn http_of_refusal(refusal: Refusal) -> u16 {
         | Refusal::LicenseKeyClaimed
         | Refusal::LicenseInUse
         | Refusal::NothingToTransfer => 409,
+        Refusal::PreconditionFailed => 412,
         Refusal::LimitReached(_) => 422,
         Refusal::Busy => 429,
         Refusal::InTransfer => 503,
@@ -69,6 +70,7 @@ pub fn grpc_of_refusal(refusal: Refusal) -> i32 {
         | Refusal::Unpriced
         | Refusal::LicenseIsPermanent
         | Refusal::LicenseInUse
+        | Refusal::PreconditionFailed
         | Refusal::NothingToTransfer => grpc_codes::FAILED_PRECONDITION,
         Refusal::Forbidden => grpc_codes::PERMISSION_DENIED,
         Refusal::UnknownOrganization

@@ -194,7 +194,21 @@ impl Fixture {
 
     /// One request; no key where `key` is empty.
     pub(crate) fn call(&self, method: &str, path: &str, key: &str, body: Body<'_>) -> Answer {
+        self.call_with((method, path), key, &[], body)
+    }
+
+    /// The same with these headers.
+    pub(crate) fn call_with(
+        &self,
+        (method, path): (&str, &str),
+        key: &str,
+        headers: &[(&str, &str)],
+        body: Body<'_>,
+    ) -> Answer {
         let mut request = ureq::http::Request::builder().method(method).uri(self.url(path));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         if !key.is_empty() {
             request = request.header("authorization", format!("Bearer {key}"));
         }

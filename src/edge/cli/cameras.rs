@@ -9,7 +9,7 @@ use crate::domain::ids::{CameraId, LicenseId, Name, OrgId};
 use super::client::{Client, ServerArgs};
 use super::failure::Failure;
 use super::organizations::parse_name;
-use super::output::{answer, field, number_field, print, print_json, rows, table, yes};
+use super::output::{answer, field, number_field, rows, table, yes};
 
 const PAGE: u32 = 1_000;
 
@@ -148,18 +148,14 @@ fn set(args: &SetArgs) -> Result<(), Failure> {
 fn list(args: &ListArgs) -> Result<(), Failure> {
     let mut cameras = Vec::new();
     for_each(&args.server.client()?, &args.organization, |camera| cameras.push(camera.clone()))?;
-    if args.server.json {
-        print_json(&json!({ "cameras": cameras }));
-    } else {
-        print(&table_of(&cameras));
-    }
+    answer(args.server.output(), &json!({ "cameras": cameras }), |list| table_of(rows(list, "cameras")));
     Ok(())
 }
 
 fn remove(args: &CameraArgs) -> Result<(), Failure> {
     args.server.client()?.delete(&args.path())?;
     let removed = json!({ "organization": args.organization, "camera": args.camera, "removed": true });
-    answer(args.server.json, &removed, |_| {
+    answer(args.server.output(), &removed, |_| {
         format!(
             "removed {}; its debits are refused from now on, what was charged for it stays known",
             args.camera
@@ -181,14 +177,14 @@ fn unbind(args: &UnbindArgs) -> Result<(), Failure> {
     let server = &args.camera.server;
     server.client()?.delete(&format!("{}/unlimited/{}", args.camera.path(), args.license))?;
     let unbound = json!({ "camera": args.camera.camera, "license": args.license, "unbound": true });
-    answer(server.json, &unbound, |_| {
+    answer(server.output(), &unbound, |_| {
         format!("unbound {}; {} falls back to the pool", args.license, args.camera.camera)
     });
     Ok(())
 }
 
 fn show(server: &ServerArgs, camera: &Value) {
-    answer(server.json, camera, |camera| {
+    answer(server.output(), camera, |camera| {
         let mut text = table_of(std::slice::from_ref(camera));
         for license in rows(camera, "unlimited") {
             let (from, until) = (field(license, "from"), field(license, "until"));

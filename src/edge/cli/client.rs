@@ -12,6 +12,7 @@ use ureq::Agent;
 use ureq::http::{Request, Response, Uri};
 
 use super::failure::Failure;
+use super::output::Output;
 use super::trust::TrustArgs;
 
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
@@ -29,12 +30,20 @@ pub struct ServerArgs {
     /// Whom to trust.
     #[command(flatten)]
     pub trust: TrustArgs,
-    /// Print JSON.
-    #[arg(long)]
+    /// How to print the answer.
+    #[arg(long, value_enum, value_name = "FORM", default_value_t = Output::Table)]
+    pub output: Output,
+    /// The same as --output json.
+    #[arg(long, conflicts_with = "output")]
     pub json: bool,
 }
 
 impl ServerArgs {
+    /// How to print the answer.
+    pub(super) fn output(&self) -> Output {
+        if self.json { Output::Json } else { self.output }
+    }
+
     /// A client for this server.
     ///
     /// # Errors

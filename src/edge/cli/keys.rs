@@ -15,7 +15,7 @@ use super::client::ServerArgs;
 use super::data_key;
 use super::failure::Failure;
 use super::organizations::parse_name;
-use super::output::{answer, field, note, rows, table};
+use super::output::{Output, answer, field, note, rows, table};
 
 /// Create, list and revoke API keys.
 #[derive(Debug, Subcommand)]
@@ -123,8 +123,8 @@ fn create(args: &CreateArgs) -> Result<(), Failure> {
             server.client()?.post("/v1/keys", &body)?
         }
     };
-    answer(server.json, &created, |key| field(key, "key"));
-    if !server.json {
+    answer(server.output(), &created, |key| field(key, "key"));
+    if server.output() != Output::Json {
         note("keep this key: it is shown this once, and only its hash is stored");
     }
     Ok(())
@@ -133,7 +133,7 @@ fn create(args: &CreateArgs) -> Result<(), Failure> {
 fn list(args: &ListArgs) -> Result<(), Failure> {
     let server = &args.place.server;
     let keys = at(args.place.data.as_deref(), data_key::list, || Ok(server.client()?.get("/v1/keys")?))?;
-    answer(server.json, &keys, |keys| {
+    answer(server.output(), &keys, |keys| {
         let row = |key: &Value| {
             ["id", "label", "role", "organizations", "by", "created_at", "revoked_at"]
                 .map(|name| field(key, name))
@@ -151,7 +151,7 @@ fn revoke(args: &RevokeArgs) -> Result<(), Failure> {
         |directory| data_key::revoke(directory, &args.id),
         || Ok(server.client()?.delete(&format!("/v1/keys/{}", args.id))?),
     )?;
-    answer(server.json, &json!({ "id": args.id, "revoked": true }), |_| {
+    answer(server.output(), &json!({ "id": args.id, "revoked": true }), |_| {
         format!("revoked {}; it is refused from now on", args.id)
     });
     Ok(())

@@ -99,7 +99,7 @@ fn add(args: &AddArgs) -> Result<(), Failure> {
     let body = json!({ "key": license_key(&args.license_key)?, "dry_run": args.dry_run });
     let path = format!("/v1/organizations/{}/licenses", args.organization);
     let added = args.server.client()?.post(&path, &body)?;
-    answer(args.server.json, &added, |value| {
+    answer(args.server.output(), &added, |value| {
         let outcome = if args.dry_run {
             let (before, after) =
                 (number_field(value, "available_before"), number_field(value, "available_after"));
@@ -119,7 +119,7 @@ fn add(args: &AddArgs) -> Result<(), Failure> {
 fn list(args: &ListArgs) -> Result<(), Failure> {
     let path = format!("/v1/organizations/{}/licenses", args.organization);
     let licenses = args.server.client()?.get(&path)?;
-    answer(args.server.json, &licenses, |value| {
+    answer(args.server.output(), &licenses, |value| {
         let available = number_field(value, "available");
         format!("{}\norg available ai tokens: {available}", table_of(rows(value, "licenses")))
     });
@@ -128,7 +128,7 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
 
 fn history(args: &LicenseArgs) -> Result<(), Failure> {
     let license = args.server.client()?.get(&args.path())?;
-    answer(args.server.json, &license, |license| {
+    answer(args.server.output(), &license, |license| {
         let row = |step: &Value| {
             let what = if step["transfer"].is_null() { "added" } else { "transferred" };
             let transfer = field(step, "transfer");
@@ -143,7 +143,7 @@ fn history(args: &LicenseArgs) -> Result<(), Failure> {
 
 fn remove(args: &LicenseArgs) -> Result<(), Failure> {
     let removed = args.server.client()?.delete(&args.path())?;
-    answer(args.server.json, &removed, |_| format!("removed {}", args.license));
+    answer(args.server.output(), &removed, |_| format!("removed {}", args.license));
     Ok(())
 }
 

@@ -4,12 +4,14 @@
 //! a data directory that no server holds, or a backup, and change nothing; `backup` reads one that a server may hold, and `restore` makes a new one. `replay` works on either. Each command has one file, with its
 //! options, its work and its output.
 //!
-//! Invariants: what a program may read goes to standard output, everything else to standard error; with `--json`, standard
+//! Invariants: what a program may read goes to standard output, everything else to standard error; with `--json` or `--output json`, standard
 //! output holds JSON and nothing else, and why a command failed is JSON on the last line of standard error. Deliberately absent: starting the server, which the program's root dispatches.
 
 mod backup;
 mod cameras;
 mod client;
+mod completions;
+mod config;
 mod data_key;
 mod demo;
 mod demo_count;
@@ -41,10 +43,13 @@ mod transfers;
 mod trust;
 mod verify;
 
+use std::ffi::OsString;
+
 use clap::{Parser, Subcommand};
 
 pub use client::ServerArgs;
 pub use failure::Failure;
+pub use output::Output;
 pub use trust::TrustArgs;
 
 /// Meters the AI tokens that camera streams consume: one pool per organization, charged exactly once, durable.
@@ -94,6 +99,11 @@ pub enum Command {
     Backup(backup::BackupArgs),
     /// Make a data directory of a backup, as it was at a point in time, and verify it.
     Restore(restore::RestoreArgs),
+    /// Check or show the configuration of a server.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Print what a shell needs to complete commands and flags.
+    Completions(completions::CompletionArgs),
     /// Send a recorded token trace as debits of many cameras, to a server or into a data directory.
     Replay(replay::ReplayArgs),
 }
@@ -123,7 +133,15 @@ pub fn tell(failure: &Failure) {
 
 /// Whether the command line asks for JSON, be it understood or not.
 fn wants_json() -> bool {
-    std::env::args_os().any(|argument| argument == "--json")
+    let mut arguments = std::env::args_os();
+    let is_json = |value: Option<OsString>| value.is_some_and(|value| value == "json");
+    while let Some(argument) = arguments.next() {
+        let asks = argument == "--json" || argument == "--output=json";
+        if asks || argument == "--output" && is_json(arguments.next()) {
+            return true;
+        }
+    }
+    false
 }
 
 /// Runs a command other than `serve`.
@@ -148,6 +166,8 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Inspect(args) => inspect::run(&args),
         Command::Backup(args) => backup::run(&args),
         Command::Restore(args) => restore::run(&args),
+        Command::Config(command) => config::run(&command),
+        Command::Completions(args) => completions::run(&args),
         Command::Replay(args) => replay::run(&args),
     }
 }

@@ -7,7 +7,7 @@ use crate::domain::ids::{Name, OrgId};
 
 use super::client::ServerArgs;
 use super::failure::Failure;
-use super::output::{answer, field, print, print_json, rows};
+use super::output::{answer, field, rows};
 
 /// Create and list organizations.
 #[derive(Debug, Subcommand)]
@@ -62,7 +62,7 @@ fn create(args: &CreateArgs) -> Result<(), Failure> {
         body["retention_ms"] = retention_ms.into();
     }
     let created = args.server.client()?.post("/v1/organizations", &body)?;
-    answer(args.server.json, &created, |value| {
+    answer(args.server.output(), &created, |value| {
         format!(
             "created {} ({}); its pool is empty: add a license key to it",
             field(value, "id"),
@@ -82,10 +82,9 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
         let Some(next) = page["next"].as_str() else { break };
         path = format!("/v1/organizations?limit=1000&after={next}");
     }
-    if args.server.json {
-        print_json(&json!({ "organizations": organizations }));
-    } else {
-        organizations.iter().filter_map(Value::as_str).for_each(print);
-    }
+    let list = json!({ "organizations": organizations });
+    answer(args.server.output(), &list, |list| {
+        rows(list, "organizations").iter().filter_map(Value::as_str).collect::<Vec<_>>().join("\n")
+    });
     Ok(())
 }

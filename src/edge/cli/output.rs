@@ -2,10 +2,15 @@
 //!
 //! A reader that goes away (`weir inspect | head`) ends the output, not the program with a fault.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 
+use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::Value;
+
+/// The lists of rows in answers.
+const LISTS: [&str; 6] = ["organizations", "cameras", "licenses", "reservations", "keys", "rates"];
 
 /// Prints one line, or several, to standard output.
 pub(super) fn print(text: &str) {
@@ -28,13 +33,72 @@ pub(super) fn print_json_line(value: &impl Serialize) {
     print(&serde_json::to_string(value).expect("values of this program have text keys"));
 }
 
-/// Prints the answer itself, or what `text` makes of it.
-pub(super) fn answer(json: bool, value: &Value, text: impl FnOnce(&Value) -> String) {
-    if json {
-        print_json(value);
-    } else {
-        print(&text(value));
+/// How an answer is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people: lines and tables.
+    #[default]
+    Table,
+    /// The answer itself.
+    Json,
+    /// The rows of the answer, with a line of column names first (RFC 4180).
+    Csv,
+}
+
+impl From<bool> for Output {
+    fn from(json: bool) -> Self {
+        if json { Self::Json } else { Self::Table }
     }
+}
+
+/// Prints the answer itself, its rows, or what `text` makes of it.
+pub(super) fn answer(output: impl Into<Output>, value: &Value, text: impl FnOnce(&Value) -> String) {
+    match output.into() {
+        Output::Json => print_json(value),
+        Output::Csv => print(&csv(value)),
+        Output::Table => print(&text(value)),
+    }
+}
+
+/// The rows of an answer: those of its one list of rows, or the answer itself as the only one.
+fn csv(value: &Value) -> String {
+    // What has an id is itself a row.
+    let lists = value
+        .as_object()
+        .filter(|_| value["id"].is_null())
+        .into_iter()
+        .flatten()
+        .filter_map(|(name, list)| Some((name, list.as_array()?)));
+    let mut lists = lists.filter(|(name, _)| LISTS.contains(&name.as_str()));
+    match (lists.next(), lists.next()) {
+        (Some((name, rows)), None) => csv_rows(name, rows),
+        _ => csv_rows("", std::slice::from_ref(value)),
+    }
+}
+
+fn csv_rows(name: &str, rows: &[Value]) -> String {
+    let columns: BTreeSet<_> = rows.iter().filter_map(Value::as_object).flat_map(|row| row.keys()).collect();
+    if columns.is_empty() {
+        let lines = rows.iter().map(csv_cell);
+        return std::iter::once(name.to_owned()).chain(lines).collect::<Vec<_>>().join("\n");
+    }
+    let head = columns.iter().map(|name| (*name).clone()).collect::<Vec<_>>().join(",");
+    let line =
+        |row: &Value| columns.iter().map(|name| csv_cell(&row[name.as_str()])).collect::<Vec<_>>().join(",");
+    std::iter::once(head).chain(rows.iter().map(line)).collect::<Vec<_>>().join("\n")
+}
+
+/// One cell, in quotes where it needs them. What is itself a list or an object stands there as JSON.
+fn csv_cell(value: &Value) -> String {
+    let text = match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    // A program of tables takes a cell that begins so for a formula.
+    let text = if text.starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text };
+    let needs_quotes = text.contains([',', '"', '\n', '\r']);
+    if needs_quotes { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
 }
 
 /// Rows in aligned columns; columns of numbers are aligned to the right.
@@ -115,6 +179,8 @@ fn line<const N: usize>(cells: [&str; N], widths: &[usize; N], right: &[bool; N]
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -122,6 +188,14 @@ mod tests {
         for (value, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (26_450_535, "26,450,535")] {
             assert_eq!(number(value), text);
         }
+    }
+
+    #[test]
+    fn csv_has_the_rows_of_a_list_or_the_answer_as_its_only_row() {
+        let list = json!({"keys": [{"id": "a", "label": "x, \"y\""}, {"id": "b", "by": "=1"}], "next": null});
+        assert_eq!(csv(&list), "by,id,label\n,a,\"x, \"\"y\"\"\"\n'=1,b,");
+        assert_eq!(csv(&json!({"organizations": ["a", "b"]})), "organizations\na\nb");
+        assert_eq!(csv(&json!({"id": "a", "used": 7})), "id,used\na,7");
     }
 
     #[test]

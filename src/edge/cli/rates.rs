@@ -64,11 +64,11 @@ pub(super) fn run(command: &RatesCommand) -> Result<(), Failure> {
             let prices: Vec<_> = args.prices.iter().map(price).collect();
             let body = json!({ "from": args.from, "prices": prices });
             let card = args.server.client()?.put(&path(&args.organization), &body)?;
-            answer(args.server.json, &card, |card| lines(std::slice::from_ref(card)));
+            answer(args.server.output(), &card, |card| lines(std::slice::from_ref(card)));
         }
         RatesCommand::List(args) => {
             let list = args.server.client()?.get(&path(&args.organization))?;
-            answer(args.server.json, &list, |list| lines(rows(list, "rates")));
+            answer(args.server.output(), &list, |list| lines(rows(list, "rates")));
         }
     }
     Ok(())

@@ -70,7 +70,7 @@ pub(super) fn run(command: &ReservationCommand) -> Result<(), Failure> {
         ReservationCommand::Make(args) => make(args),
         ReservationCommand::List(args) => {
             let path = format!("/v1/organizations/{}/reservations", args.organization);
-            answer(args.server.json, &args.server.client()?.get(&path)?, |list| {
+            answer(args.server.output(), &args.server.client()?.get(&path)?, |list| {
                 lines(rows(list, "reservations"))
             });
             Ok(())
@@ -95,7 +95,7 @@ fn make(args: &MakeArgs) -> Result<(), Failure> {
 }
 
 fn show(server: &ServerArgs, reservation: &Value) {
-    answer(server.json, reservation, |reservation| lines(std::slice::from_ref(reservation)));
+    answer(server.output(), reservation, |reservation| lines(std::slice::from_ref(reservation)));
 }
 
 fn lines(reservations: &[Value]) -> String {

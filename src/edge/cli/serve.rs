@@ -127,6 +127,15 @@ impl ServeArgs {
         Config::load(self.config.as_deref(), &self.flags()).map_err(usage)
     }
 
+    /// The configuration from all sources, and what of it is set: name, value and place.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_with_places(&self) -> Result<(Config, Vec<[String; 3]>), Failure> {
+        let usage = |error: ConfigError| Failure::usage(error.to_string());
+        Config::load_with_places(self.config.as_deref(), &self.flags()).map_err(usage)
+    }
+
     /// Stops this process in order when standard input closes, if that was asked for.
     pub fn watch_stdin(&self) {
         if self.stop_with_stdin {

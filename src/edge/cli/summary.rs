@@ -22,7 +22,7 @@ pub struct SummaryArgs {
 /// Runs it.
 pub(super) fn run(args: &SummaryArgs) -> Result<(), Failure> {
     let summary = args.server.client()?.get(&format!("/v1/organizations/{}/summary", args.organization))?;
-    answer(args.server.json, &summary, text);
+    answer(args.server.output(), &summary, text);
     Ok(())
 }
 

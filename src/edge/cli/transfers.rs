@@ -59,7 +59,7 @@ pub(super) fn run(command: &TransferCommand) -> Result<(), Failure> {
             (&args.server, args.server.client()?.get(&format!("/v1/transfers/{}", args.id))?)
         }
     };
-    answer(server.json, &transfer, text);
+    answer(server.output(), &transfer, text);
     if transfer["state"] == "aborted" {
         let why = field(&transfer, "refusal");
         return Err(Failure::new(format!(

@@ -18,6 +18,7 @@ use crate::edge::budget::Room;
 use crate::meter::{Action, ActorId, OrgId};
 
 use super::auth::{Caller, path_id};
+use super::idempotency::note_body;
 use super::problem::Problem;
 use super::state::State;
 
@@ -57,17 +58,19 @@ pub(super) fn is_other_charset(headers: &HeaderMap) -> bool {
 }
 
 /// Reads a body of at most `most` bytes to its end and gives it to `then`; its room is free again afterwards.
+/// A request that was answered under its key before is not given to it.
 ///
 /// # Errors
 /// When the body is too long, too slow, broken off, or when too much of other bodies is held already.
 pub(super) async fn with_body<T, F: Future<Output = Result<T, Problem>>>(
     state: &State,
     most: u64,
-    headers: &HeaderMap,
+    request: &HttpRequest,
     (key, payload): (ActorId, web::Payload),
     then: impl FnOnce(Bytes) -> F,
 ) -> Result<T, Problem> {
-    let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let announced =
+        request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > most) {
         return Err(Problem::body_too_large(most));
     }
@@ -76,6 +79,7 @@ pub(super) async fn with_body<T, F: Future<Output = Result<T, Problem>>>(
     let read =
         actix_rt::time::timeout(Duration::from_millis(timeout_ms), collect(payload, most, &mut room)).await;
     let body = read.map_err(|_| Problem::request_timeout(timeout_ms))??;
+    note_body(request, state, &body)?;
     then(body).await
 }
 
@@ -169,7 +173,7 @@ impl<T: Asks> FromRequest for Json<T> {
             let payload = payload.await.map_err(|_| Problem::malformed_body("it cannot be taken"))?;
             let most = state.limits.body_bytes_max.min(OBJECT_BYTES_MAX);
             let read = |body: Bytes| async move { parse(&body).map(Self) };
-            with_body(state, most, headers, (caller.principal.actor(), payload), read).await
+            with_body(state, most, &request, (caller.principal.actor(), payload), read).await
         })
     }
 }

@@ -6,13 +6,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::meter::{
-    CameraId, CameraSpec, CameraView, LicenseId, Limit, Name, Organization, Refusal, Tokens,
+    CameraId, CameraSpec, CameraTag, CameraView, LicenseId, Limit, Name, Organization, Refusal, Tokens,
     UnlimitedLicense, UsageKind,
 };
 
 use super::auth::{Caller, InOrganization, path_id};
 use super::body::{Asks, Json, Query, administers, ok};
-use super::describe::{Answer, Body, no_problems, no_query, query};
+use super::conditions::{Conditions, TAGGED, condition_headers, tagged};
+use super::describe::{Answer, Body, no_problems, query};
 use super::organizations::page_rows;
 use super::problem::Problem;
 use super::route::{Right, Route};
@@ -26,7 +27,7 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations/{org}/cameras",
         right: Right::Read,
         summary: "List the cameras of an organization, page by page.",
-        query: query::<Page>,
+        parameters: query::<Page>,
         body: None,
         answers: &[Answer::json::<List>(200, "A page of cameras.")],
         problems: no_problems,
@@ -37,10 +38,13 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations/{org}/cameras/{camera}",
         right: Right::Read,
         summary: "One camera, with what it used and the Unlimited AI Licenses bound to it.",
-        query: no_query,
+        parameters: condition_headers,
         body: None,
-        answers: &[Answer::json::<CameraBody>(200, "The camera.")],
-        problems: || vec![Refusal::UnknownCamera.into()],
+        answers: &[
+            Answer::json::<CameraBody>(200, "The camera.").with(TAGGED),
+            Answer::empty(304, "Its configuration is the one of If-None-Match.").with(TAGGED),
+        ],
+        problems: || vec![Refusal::PreconditionFailed.into(), Refusal::UnknownCamera.into()],
         handler: || web::to(get),
     },
     Route {
@@ -48,11 +52,12 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations/{org}/cameras/{camera}",
         right: Right::Administer,
         summary: "Register a camera, or change it.",
-        query: no_query,
+        parameters: condition_headers,
         body: Body::json::<ToRegister>(),
-        answers: &[Answer::json::<CameraBody>(200, "The camera as it is now.")],
+        answers: &[Answer::json::<CameraBody>(200, "The camera as it is now.").with(TAGGED)],
         problems: || {
             vec![
+                Refusal::PreconditionFailed.into(),
                 Refusal::UnknownCamera.into(),
                 Refusal::InTransfer.into(),
                 Refusal::LimitReached(Limit::Cameras).into(),
@@ -65,10 +70,16 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations/{org}/cameras/{camera}",
         right: Right::Administer,
         summary: "Remove a camera; what it used stays counted.",
-        query: no_query,
+        parameters: condition_headers,
         body: None,
         answers: &[Answer::empty(204, "It was removed.")],
-        problems: || vec![Refusal::UnknownCamera.into(), Refusal::InTransfer.into()],
+        problems: || {
+            vec![
+                Refusal::PreconditionFailed.into(),
+                Refusal::UnknownCamera.into(),
+                Refusal::InTransfer.into(),
+            ]
+        },
         handler: || web::to(remove),
     },
     Route {
@@ -76,11 +87,12 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations/{org}/cameras/{camera}/unlimited/{license}",
         right: Right::Administer,
         summary: "Bind an Unlimited AI License to a camera, or change its terms.",
-        query: no_query,
+        parameters: condition_headers,
         body: Body::json::<ToBind>(),
-        answers: &[Answer::json::<CameraBody>(200, "The camera as it is now.")],
+        answers: &[Answer::json::<CameraBody>(200, "The camera as it is now.").with(TAGGED)],
         problems: || {
             vec![
+                Refusal::PreconditionFailed.into(),
                 Refusal::UnknownCamera.into(),
                 Refusal::LicenseInUse.into(),
                 Refusal::InTransfer.into(),
@@ -94,11 +106,12 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations/{org}/cameras/{camera}/unlimited/{license}",
         right: Right::Administer,
         summary: "Unbind an Unlimited AI License.",
-        query: no_query,
+        parameters: condition_headers,
         body: None,
         answers: &[Answer::empty(204, "It was unbound.")],
         problems: || {
             vec![
+                Refusal::PreconditionFailed.into(),
                 Refusal::UnknownCamera.into(),
                 Refusal::UnknownLicense.into(),
                 Refusal::LicenseIsPermanent.into(),
@@ -188,12 +201,14 @@ struct List {
 pub(super) async fn register(
     request: HttpRequest,
     organization: InOrganization,
+    conditions: Conditions,
     body: Json<ToRegister>,
 ) -> Result<HttpResponse, Problem> {
     let id: CameraId = path_id(&request, "camera")?;
+    let organization = conditions.apply(organization.0, &id);
     let ToRegister { network, cloud_ai, pro_license } = body.0;
-    organization.0.register_camera(CameraSpec { id: id.clone(), network, cloud_ai, pro_license }).await?;
-    show(&organization.0, id).await
+    organization.register_camera(CameraSpec { id: id.clone(), network, cloud_ai, pro_license }).await?;
+    show(&organization, id).await
 }
 
 pub(super) async fn list(organization: InOrganization, page: Query<Page>) -> Result<HttpResponse, Problem> {
@@ -201,28 +216,40 @@ pub(super) async fn list(organization: InOrganization, page: Query<Page>) -> Res
     Ok(ok(List { cameras: page.cameras.into_iter().map(CameraBody::from).collect(), next: page.next }))
 }
 
-pub(super) async fn get(request: HttpRequest, organization: InOrganization) -> Result<HttpResponse, Problem> {
-    show(&organization.0, path_id(&request, "camera")?).await
+pub(super) async fn get(
+    request: HttpRequest,
+    organization: InOrganization,
+    conditions: Conditions,
+) -> Result<HttpResponse, Problem> {
+    let camera = organization.0.camera(path_id(&request, "camera")?).await?;
+    if conditions.have_seen(&camera)? {
+        return Ok(tagged(HttpResponse::NotModified().finish(), CameraTag::of(&camera)));
+    }
+    Ok(shown(camera))
 }
 
 pub(super) async fn remove(
     request: HttpRequest,
     organization: InOrganization,
+    conditions: Conditions,
 ) -> Result<HttpResponse, Problem> {
-    organization.0.remove_camera(path_id(&request, "camera")?).await?;
+    let camera: CameraId = path_id(&request, "camera")?;
+    conditions.apply(organization.0, &camera).remove_camera(camera).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
 pub(super) async fn bind(
     request: HttpRequest,
     organization: InOrganization,
+    conditions: Conditions,
     body: Json<ToBind>,
 ) -> Result<HttpResponse, Problem> {
     let camera: CameraId = path_id(&request, "camera")?;
+    let organization = conditions.apply(organization.0, &camera);
     let ToBind { kind, from: TimeText(from), until: TimeText(until) } = body.0;
     let license = UnlimitedLicense { id: path_id(&request, "license")?, kind, from, until };
-    organization.0.bind_unlimited(camera.clone(), license).await?;
-    show(&organization.0, camera).await
+    organization.bind_unlimited(camera.clone(), license).await?;
+    show(&organization, camera).await
 }
 
 /// Unbinds an Unlimited AI License from the camera that it is bound to. A Shared AI Token License gets its own clear
@@ -230,10 +257,12 @@ pub(super) async fn bind(
 pub(super) async fn unbind(
     request: HttpRequest,
     organization: InOrganization,
+    conditions: Conditions,
 ) -> Result<HttpResponse, Problem> {
-    let organization = organization.0;
+    let id: CameraId = path_id(&request, "camera")?;
+    let organization = conditions.apply(organization.0, &id);
     let license: LicenseId = path_id(&request, "license")?;
-    let camera = organization.camera(path_id(&request, "camera")?).await?;
+    let camera = organization.camera(id).await?;
     if camera.unlimited.iter().any(|bound| bound.id == license) {
         organization.unbind_unlimited(license).await?;
         return Ok(HttpResponse::NoContent().finish());
@@ -243,7 +272,12 @@ pub(super) async fn unbind(
 }
 
 async fn show(organization: &Organization, camera: CameraId) -> Result<HttpResponse, Problem> {
-    Ok(ok(CameraBody::from(organization.camera(camera).await?)))
+    Ok(shown(organization.camera(camera).await?))
+}
+
+fn shown(camera: CameraView) -> HttpResponse {
+    let tag = CameraTag::of(&camera);
+    tagged(ok(CameraBody::from(camera)), tag)
 }
 
 impl From<CameraView> for CameraBody {

@@ -31,7 +31,7 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations/{org}/debits",
         right: Right::Debit,
         summary: "Charge debits to the pool, each at most once; each is judged by itself.",
-        query: query::<Options>,
+        parameters: query::<Options>,
         body: DEBITS,
         answers: &[JUDGED],
         problems: || vec![Refusal::InTransfer.into()],
@@ -42,7 +42,7 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations/{org}/reservations/{reservation}/debits",
         right: Right::Debit,
         summary: "Charge debits to a reservation, each at most once; each is judged by itself.",
-        query: query::<Options>,
+        parameters: query::<Options>,
         body: DEBITS,
         answers: &[JUDGED],
         problems: || vec![Refusal::InTransfer.into()],
@@ -120,7 +120,7 @@ pub(super) async fn debit(
         answered
     };
     let key = bearer_id(&request)?;
-    with_body(&state, state.limits.body_bytes_max, request.headers(), (key, payload), judge).await
+    with_body(&state, state.limits.body_bytes_max, &request, (key, payload), judge).await
 }
 
 /// Writes the answer, and takes the batch back.

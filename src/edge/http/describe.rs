@@ -82,7 +82,7 @@ pub(super) fn query<T: utoipa::IntoParams>() -> Vec<Parameter> {
 }
 
 /// No parameters.
-pub(super) fn no_query() -> Vec<Parameter> {
+pub(super) fn no_parameters() -> Vec<Parameter> {
     Vec::new()
 }
 

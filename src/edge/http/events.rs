@@ -29,7 +29,7 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/events",
         right: Right::DebitNamed,
         summary: "Charge CloudEvents, each at most once.",
-        query: query::<Options>,
+        parameters: query::<Options>,
         body: EVENTS,
         answers: &ANSWERS,
         problems: refusals,
@@ -40,7 +40,7 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/api/v1/events",
         right: Right::DebitNamed,
         summary: "The same, under the path that clients of OpenMeter know.",
-        query: query::<Options>,
+        parameters: query::<Options>,
         body: EVENTS,
         answers: &ANSWERS,
         problems: refusals,
@@ -119,7 +119,7 @@ async fn ingest(
         judge(&mut events, &caller).await;
         answer(events)
     };
-    with_body(&state, state.limits.body_bytes_max, headers, (key, payload), judge).await
+    with_body(&state, state.limits.body_bytes_max, &request, (key, payload), judge).await
 }
 
 /// How one event is refused, or several of them at once.

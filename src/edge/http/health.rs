@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use crate::meter::{Lsn, PartitionStatus};
 
 use super::body::ok;
-use super::describe::{Answer, no_problems, no_query};
+use super::describe::{Answer, no_parameters, no_problems};
 use super::route::{Right, Route};
 use super::state::State;
 
@@ -20,7 +20,7 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/healthz",
         right: Right::None,
         summary: "The process answers.",
-        query: no_query,
+        parameters: no_parameters,
         body: None,
         answers: &[Answer::json::<Health>(200, "It does.")],
         problems: no_problems,
@@ -31,7 +31,7 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/readyz",
         right: Right::None,
         summary: "Whether requests are served, and where each partition stands.",
-        query: no_query,
+        parameters: no_parameters,
         body: None,
         answers: &[
             Answer::json::<Health>(200, "They are."),
@@ -46,7 +46,7 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/metrics",
         right: Right::None,
         summary: "The metrics as Prometheus text.",
-        query: no_query,
+        parameters: no_parameters,
         body: None,
         answers: &[Answer::of::<String>(200, "The metrics.", PROMETHEUS_TEXT)],
         problems: no_problems,

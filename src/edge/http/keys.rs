@@ -9,7 +9,8 @@ use crate::meter::{Action, ActorId, ApiKeyView, Limit, Name, NewApiKey, OrgId, R
 
 use super::auth::{Caller, path_id};
 use super::body::{Asks, Json, created, ok};
-use super::describe::{Answer, Body, no_problems, no_query};
+use super::describe::{Answer, Body, no_parameters, no_problems};
+use super::idempotency::{self, Secret};
 use super::problem::Problem;
 use super::route::{Right, Route};
 use super::time_text::TimeText;
@@ -21,7 +22,7 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/keys",
         right: Right::ManageApiKeys,
         summary: "List the API keys.",
-        query: no_query,
+        parameters: no_parameters,
         body: None,
         answers: &[Answer::json::<List>(200, "The keys, without their secrets.")],
         problems: no_problems,
@@ -32,10 +33,16 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/keys",
         right: Right::ManageApiKeys,
         summary: "Make an API key; it is shown once.",
-        query: no_query,
+        parameters: no_parameters,
         body: Body::json::<ToMake>(),
         answers: &[Answer::json::<Made>(201, "It was made.")],
-        problems: || vec![Refusal::UnknownOrganization.into(), Refusal::LimitReached(Limit::ApiKeys).into()],
+        problems: || {
+            vec![
+                Refusal::UnknownOrganization.into(),
+                Problem::api_key_made(&ActorId::new("key").expect("valid")),
+                Refusal::LimitReached(Limit::ApiKeys).into(),
+            ]
+        },
         handler: || web::to(make),
     },
     Route {
@@ -43,7 +50,7 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/keys/{key}",
         right: Right::ManageApiKeys,
         summary: "Revoke an API key.",
-        query: no_query,
+        parameters: no_parameters,
         body: None,
         answers: &[Answer::empty(204, "It was revoked, now or before.")],
         problems: || vec![Refusal::UnknownKey.into()],
@@ -95,14 +102,40 @@ struct KeyBody {
     revoked_at: Option<TimeText>,
 }
 
-pub(super) async fn make(caller: Caller, body: Json<ToMake>) -> Result<HttpResponse, Problem> {
+pub(super) async fn make(
+    request: HttpRequest,
+    caller: Caller,
+    body: Json<ToMake>,
+) -> Result<HttpResponse, Problem> {
     let ToMake { label, role, organizations } = body.0;
     if (1..organizations.len()).any(|next| organizations[..next].contains(&organizations[next])) {
         return Err(Problem::invalid("an organization stands twice; name each once"));
     }
     let new = NewApiKey { label: label.clone(), role, organizations: organizations.clone() };
-    let (id, key) = caller.meter.create_api_key(&caller.principal, new).await?;
-    Ok(created(Made { id, key, label, role, organizations }))
+    let (id, key) = match idempotency::named(&request) {
+        None => caller.meter.create_api_key(&caller.principal, new).await?,
+        Some(named) => make_once(&caller, new, named.derived_id()).await?,
+    };
+    let mut answer = created(Made { id, key, label, role, organizations });
+    answer.extensions_mut().insert(Secret);
+    Ok(answer)
+}
+
+/// Makes the key of a request that may have made it before.
+async fn make_once(caller: &Caller, new: NewApiKey, id: ActorId) -> Result<(ActorId, String), Problem> {
+    let made = caller.meter.create_api_key_as(&caller.principal, id.clone(), new.clone()).await;
+    if made != Err(Refusal::Conflict.into()) {
+        return Ok(made?);
+    }
+    let keys = caller.meter.api_keys(&caller.principal)?;
+    let is_same = |key: &ApiKeyView| {
+        key.id == id
+            && key.label == new.label
+            && key.role == new.role
+            && key.organizations == new.organizations
+    };
+    let same = keys.iter().any(is_same);
+    Err(if same { Problem::api_key_made(&id) } else { Problem::idempotency_key_reused() })
 }
 
 pub(super) async fn list(caller: Caller) -> Result<HttpResponse, Problem> {

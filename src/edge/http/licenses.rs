@@ -14,7 +14,7 @@ use crate::meter::{
 
 use super::auth::{Caller, InOrganization, path_id};
 use super::body::{Asks, Json, administers, created, ok};
-use super::describe::{Answer, Body, no_problems, no_query};
+use super::describe::{Answer, Body, no_parameters, no_problems};
 use super::problem::Problem;
 use super::route::{Right, Route};
 use super::state::State;
@@ -27,7 +27,7 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations/{org}/licenses",
         right: Right::Read,
         summary: "List the Shared AI Token Licenses of an organization.",
-        query: no_query,
+        parameters: no_parameters,
         body: None,
         answers: &[Answer::json::<List>(200, "The licenses, oldest first.")],
         problems: no_problems,
@@ -38,7 +38,7 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations/{org}/licenses",
         right: Right::Administer,
         summary: "Add the licenses of a signed license key, or see what they would add.",
-        query: no_query,
+        parameters: no_parameters,
         body: Body::json::<ToAdd>(),
         answers: &[
             Answer::json::<Claimed>(201, "They were added, now or before."),
@@ -62,7 +62,7 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations/{org}/licenses/{license}",
         right: Right::Read,
         summary: "One Shared AI Token License with its history.",
-        query: no_query,
+        parameters: no_parameters,
         body: None,
         answers: &[Answer::json::<LicenseBody>(200, "The license.")],
         problems: || vec![Refusal::UnknownLicense.into()],
@@ -73,7 +73,7 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations/{org}/licenses/{license}",
         right: Right::Administer,
         summary: "Refused, always: a Shared AI Token License is permanent.",
-        query: no_query,
+        parameters: no_parameters,
         body: None,
         answers: &[],
         problems: || vec![Refusal::UnknownLicense.into(), Refusal::LicenseIsPermanent.into()],

@@ -11,7 +11,7 @@ use actix_web::http::header::{
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use utoipa_swagger_ui_vendored::SWAGGER_UI_VENDORED;
 
-use super::describe::{Answer, no_problems, no_query};
+use super::describe::{Answer, no_parameters, no_problems};
 use super::problem::Problem;
 use super::route::{Right, Route};
 
@@ -26,7 +26,7 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/docs",
         right: Right::None,
         summary: "This description as a page.",
-        query: no_query,
+        parameters: no_parameters,
         body: None,
         answers: &[Answer::of::<String>(200, "A page.", HTML)],
         problems: no_problems,
@@ -37,7 +37,7 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/docs/{file}",
         right: Right::None,
         summary: "A file of that page.",
-        query: no_query,
+        parameters: no_parameters,
         body: None,
         answers: &[Answer::of::<String>(200, "The file.", "*/*")],
         problems: || vec![Problem::not_found()],

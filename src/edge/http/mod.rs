@@ -11,6 +11,7 @@ mod auth;
 pub mod bodies;
 mod body;
 mod cameras;
+mod conditions;
 mod debit_rows;
 mod debit_shape;
 mod debits;
@@ -19,6 +20,7 @@ mod event;
 mod event_rows;
 mod events;
 mod health;
+mod idempotency;
 mod keys;
 mod licenses;
 mod listener;
@@ -49,7 +51,10 @@ use problem::Problem;
 /// Registers all routes. They expect `web::Data<State>` in the application's data.
 fn register(config: &mut web::ServiceConfig) {
     for scope in route::SCOPES {
-        let guarded = web::scope(scope).wrap(from_fn(auth::guard)).default_service(web::to(not_found));
+        let guarded = web::scope(scope)
+            .wrap(from_fn(idempotency::once))
+            .wrap(from_fn(auth::guard))
+            .default_service(web::to(not_found));
         config.service(route::resources(Some(scope)).into_iter().fold(guarded, Scope::service));
     }
     route::resources(None).into_iter().fold(&mut *config, web::ServiceConfig::service);

@@ -19,9 +19,10 @@ use utoipa::openapi::{
     Required, Response, ResponseBuilder, Type,
 };
 
+use crate::domain::limits;
 use crate::meter::{Error, Invalid, Refusal, Role, Unavailable};
 
-use super::describe::{Answer, JSON, Shape, no_problems, no_query};
+use super::describe::{Answer, JSON, Shape, no_parameters, no_problems};
 use super::problem::{self, Problem};
 use super::route::{self, Right, Route};
 use super::schemas::id;
@@ -32,7 +33,7 @@ pub(super) const ROUTES: &[Route] = &[Route {
     path: "/openapi.json",
     right: Right::None,
     summary: "This description.",
-    query: no_query,
+    parameters: no_parameters,
     body: None,
     answers: &[Answer::json::<Description>(200, "OpenAPI 3.1.")],
     problems: no_problems,
@@ -142,7 +143,16 @@ fn parameters(route: &Route) -> Vec<Parameter> {
         let parameter = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Path);
         parameter.required(Required::True).schema(Some(id(&format!("The id of the {name}.")).build())).build()
     });
-    of_path.chain((route.query)()).collect()
+    let named = (route.method == Method::POST && route.right != Right::None).then(idempotency_key);
+    of_path.chain((route.parameters)()).chain(named).collect()
+}
+
+fn idempotency_key() -> Parameter {
+    let schema = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[!-~]+$"));
+    let schema = schema.min_length(Some(1)).max_length(Some(limits::IDEMPOTENCY_KEY_BYTES_MAX));
+    let text = "Names the request: the same request again is answered as the first time, as long as that answer is kept.";
+    let parameter = ParameterBuilder::new().name("Idempotency-Key").parameter_in(ParameterIn::Header);
+    parameter.description(Some(text)).schema(Some(schema)).build()
 }
 
 fn reference(shape: &Shape) -> Ref {
@@ -215,8 +225,11 @@ fn common(route: &Route) -> Vec<Problem> {
     if route.path.contains("{org}") {
         problems.extend([Refusal::UnknownOrganization.into(), Refusal::Busy.into()]);
     }
-    if route.path.contains('{') || !(route.query)().is_empty() || route.body.is_some() {
+    if route.path.contains('{') || !(route.parameters)().is_empty() || route.body.is_some() {
         problems.push(Refusal::Invalid(Invalid::Syntax).into());
+    }
+    if route.method == Method::POST && route.right != Right::None {
+        problems.extend([Problem::idempotency_key_reused(), Problem::idempotency_key_in_use()]);
     }
     if route.body.is_some() {
         problems.extend([

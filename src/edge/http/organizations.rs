@@ -10,7 +10,7 @@ use crate::meter::{Action, Limit, Name, NewOrganization, OrgId, Refusal, Summary
 
 use super::auth::{Caller, InOrganization};
 use super::body::{Asks, Json, Query, created, ok};
-use super::describe::{Answer, Body, no_problems, no_query, query};
+use super::describe::{Answer, Body, no_parameters, no_problems, query};
 use super::problem::Problem;
 use super::route::{Right, Route};
 use super::time_text::TimeText;
@@ -22,7 +22,7 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations",
         right: Right::AnyKey,
         summary: "List the organizations that the key may know of, page by page.",
-        query: query::<Page>,
+        parameters: query::<Page>,
         body: None,
         answers: &[Answer::json::<List>(200, "A page of organizations.")],
         problems: no_problems,
@@ -33,7 +33,7 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations",
         right: Right::CreateOrganization,
         summary: "Create an organization.",
-        query: no_query,
+        parameters: no_parameters,
         body: Body::json::<ToCreate>(),
         answers: &[Answer::json::<Created>(201, "It was created.")],
         problems: || {
@@ -46,7 +46,7 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations/{org}/summary",
         right: Right::Read,
         summary: "The AI Token Summary of an organization.",
-        query: no_query,
+        parameters: no_parameters,
         body: None,
         answers: &[Answer::json::<SummaryBody<'_>>(200, "The AI Token Summary.")],
         problems: no_problems,

@@ -18,7 +18,7 @@ use crate::edge::bearers::Stranger;
 use crate::edge::budget::Full;
 use crate::edge::license_key::KeyError;
 use crate::edge::token::TokenError;
-use crate::meter::{Error, Invalid, Limit, Refusal, status};
+use crate::meter::{ActorId, Error, Invalid, Limit, Refusal, status};
 
 /// How long a caller waits before it repeats a request that may succeed later, in seconds.
 const RETRY_AFTER_SECONDS: &str = "1";
@@ -111,6 +111,36 @@ impl Problem {
         let detail = format!("this path allows {allow}");
         let header = Some(Header::Allow(allow.to_owned()));
         Self { header, ..Self::of_edge(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail) }
+    }
+
+    /// The header `Idempotency-Key` is none.
+    pub(super) fn bad_idempotency_key() -> Self {
+        let limit = limits::IDEMPOTENCY_KEY_BYTES_MAX;
+        Self::invalid(format!("an Idempotency-Key stands once, and is 1 to {limit} bytes of ASCII"))
+            .with_limit(count(limit))
+    }
+
+    /// The key of this request was used for another one.
+    pub(super) fn idempotency_key_reused() -> Self {
+        let detail = "this Idempotency-Key was used for another request; nothing was done, use a new key for a new request";
+        Self::of_edge(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", detail)
+    }
+
+    /// The same request is being carried out.
+    pub(super) fn idempotency_key_in_use() -> Self {
+        let detail =
+            "a request with this Idempotency-Key is being carried out; ask again shortly for its answer";
+        let header = Some(Header::RetryLater);
+        Self { header, ..Self::of_edge(StatusCode::CONFLICT, "idempotency_key_in_use", detail) }
+    }
+
+    /// The API key of this request was made before, and its secret was shown then.
+    pub(super) fn api_key_made(id: &ActorId) -> Self {
+        let detail = format!(
+            "this request made the api key `{id}` before; its secret was shown once and is not kept; revoke that key and make another \
+             under a new Idempotency-Key"
+        );
+        Self::of_edge(StatusCode::CONFLICT, "api_key_made", detail)
     }
 
     /// The body is longer than `limit` bytes.
@@ -387,6 +417,8 @@ mod tests {
             assert_eq!((problem.status.as_u16(), problem.code, problem.limit), (status, code, limit));
             assert_eq!(problem.header, None, "{code}");
         }
-        assert_eq!(Problem::from(Refusal::Busy).header, Some(Header::RetryLater));
+        for later in [Refusal::Busy, Refusal::InTransfer] {
+            assert_eq!(Problem::from(later).header, Some(Header::RetryLater));
+        }
     }
 }

@@ -9,7 +9,7 @@ use crate::meter::{ActorId, Price, RateCard, Unit, UsageKind};
 
 use super::auth::{Caller, InOrganization};
 use super::body::{Asks, Json, administers, ok};
-use super::describe::{Answer, Body, no_problems, no_query};
+use super::describe::{Answer, Body, no_parameters, no_problems};
 use super::problem::Problem;
 use super::route::{Right, Route};
 use super::schemas::time_read;
@@ -22,7 +22,7 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations/{org}/rates",
         right: Right::Read,
         summary: "List the rate cards, the newest last.",
-        query: no_query,
+        parameters: no_parameters,
         body: None,
         answers: &[Answer::json::<List>(200, "The rate cards that are remembered.")],
         problems: no_problems,
@@ -33,7 +33,7 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations/{org}/rates",
         right: Right::Administer,
         summary: "Set the prices of events that bear no token count, from now or from a time on.",
-        query: no_query,
+        parameters: no_parameters,
         body: Body::json::<ToSet>(),
         answers: &[Answer::json::<Card>(200, "The newest card.")],
         problems: no_problems,

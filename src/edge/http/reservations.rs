@@ -11,7 +11,7 @@ use crate::meter::{
 
 use super::auth::{Caller, InOrganization, path_id};
 use super::body::{Asks, Json, ok};
-use super::describe::{Answer, Body, no_problems, no_query};
+use super::describe::{Answer, Body, no_parameters, no_problems};
 use super::problem::Problem;
 use super::route::{Right, Route};
 use super::time_text::TimeText;
@@ -23,7 +23,7 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations/{org}/reservations",
         right: Right::Read,
         summary: "List the reservations of an organization.",
-        query: no_query,
+        parameters: no_parameters,
         body: None,
         answers: &[Answer::json::<List>(200, "The reservations, open ones and those that ended of late.")],
         problems: no_problems,
@@ -34,7 +34,7 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations/{org}/reservations",
         right: Right::Debit,
         summary: "Hold tokens for work whose cost is known only afterwards.",
-        query: no_query,
+        parameters: no_parameters,
         body: Body::json::<ToReserve>(),
         answers: &[Answer::json::<ReservationBody>(200, "The reservation, made now or before.")],
         problems: || {
@@ -53,7 +53,7 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations/{org}/reservations/{reservation}",
         right: Right::Read,
         summary: "One reservation.",
-        query: no_query,
+        parameters: no_parameters,
         body: None,
         answers: &[Answer::json::<ReservationBody>(200, "The reservation.")],
         problems: || vec![Refusal::UnknownReservation.into()],
@@ -64,7 +64,7 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations/{org}/reservations/{reservation}",
         right: Right::DebitOrAdminister,
         summary: "Give back what a reservation still holds.",
-        query: no_query,
+        parameters: no_parameters,
         body: None,
         answers: &[Answer::json::<ReservationBody>(200, "The reservation as it ended.")],
         problems: || vec![Refusal::UnknownReservation.into()],

@@ -33,8 +33,8 @@ pub struct Route {
     pub right: Right,
     /// What it does, in a few words.
     pub summary: &'static str,
-    /// What its query may hold.
-    pub(super) query: fn() -> Vec<Parameter>,
+    /// What its query and its headers may hold.
+    pub(super) parameters: fn() -> Vec<Parameter>,
     /// The body that it reads, if it reads one.
     pub(super) body: Option<Body>,
     /// What it answers when all is well.

@@ -10,6 +10,8 @@ use crate::edge::budget::{Budget, Room};
 use crate::edge::license_key::Trusted;
 use crate::meter::{ActorId, Meter};
 
+use super::idempotency::Requests;
+
 /// The bounds of the edge.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -46,6 +48,7 @@ pub struct State {
     pub(super) render_metrics: RenderMetrics,
     pub(super) connections: AtomicUsize,
     pub(super) issuers: Arc<Trusted>,
+    pub(super) requests: Requests,
     pub(super) bearers: Arc<Bearers>,
     meter: OnceLock<Meter>,
     budget: Arc<Budget>,
@@ -60,8 +63,8 @@ impl State {
         (budget, bearers): (Arc<Budget>, Arc<Bearers>),
         render_metrics: RenderMetrics,
     ) -> Self {
-        let (connections, meter) = (AtomicUsize::new(0), OnceLock::new());
-        Self { limits, render_metrics, connections, issuers, bearers, meter, budget }
+        let (connections, requests, meter) = (AtomicUsize::new(0), Requests::default(), OnceLock::new());
+        Self { limits, render_metrics, connections, issuers, requests, bearers, meter, budget }
     }
 
     /// Serves this meter from now on.

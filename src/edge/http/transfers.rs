@@ -12,7 +12,7 @@ use crate::meter::{ActorId, OrgId, Refusal, Role, Tokens, TransferId, TransferSt
 
 use super::auth::{Caller, path_id};
 use super::body::{Asks, Json, Query, ok};
-use super::describe::{Answer, Body, no_query, query};
+use super::describe::{Answer, Body, no_parameters, query};
 use super::problem::Problem;
 use super::route::{Right, Route};
 use super::state::State;
@@ -25,7 +25,7 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/transfers",
         right: Right::AdministerBoth,
         summary: "Move all tokens and licenses of one organization to another.",
-        query: query::<Wait>,
+        parameters: query::<Wait>,
         body: Body::json::<ToBegin>(),
         answers: &[
             Answer::json::<TransferBody>(200, "It has ended."),
@@ -46,7 +46,7 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/transfers/{transfer}",
         right: Right::ReadEither,
         summary: "Where a transfer stands.",
-        query: no_query,
+        parameters: no_parameters,
         body: None,
         answers: &[Answer::json::<TransferBody>(200, "The transfer.")],
         problems: || vec![Refusal::UnknownTransfer.into()],

@@ -44,6 +44,16 @@ impl Batch {
         }
     }
 
+    /// The id of the reservation that pays its rows; empty where the pool does.
+    pub(super) fn payer(&self) -> &str {
+        &self.columns.reservation
+    }
+
+    /// Says what pays its rows.
+    pub(super) fn pay_by(&mut self, payer: &str) {
+        payer.clone_into(&mut self.columns.reservation);
+    }
+
     /// How many debits it holds.
     pub(super) fn len(&self) -> usize {
         self.cameras.len()

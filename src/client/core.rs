@@ -11,6 +11,7 @@ use compact_str::CompactString;
 use hashbrown::HashMap;
 
 use crate::domain::debit::{CameraRef, Debit};
+use crate::domain::ids::ReservationId;
 use crate::domain::limits::{BATCH_DEBITS_MAX, ID_BYTES_MAX, POOL_CAMERAS_MAX};
 use crate::domain::refusal::Invalid;
 use crate::proto::v1;
@@ -119,8 +120,8 @@ impl Core {
         self.cameras.place(id)
     }
 
-    /// Takes a debit.
-    pub(super) fn push(&mut self, debit: &Debit<'_>) -> Result<Sent, Error> {
+    /// Takes a debit that this reservation pays; the pool where there is none.
+    pub(super) fn push(&mut self, debit: &Debit<'_>, payer: Option<&ReservationId>) -> Result<Sent, Error> {
         if let Some(fate) = &self.fate {
             return Err(fate.clone());
         }
@@ -132,6 +133,10 @@ impl Core {
             CameraRef::Slot(slot) if slot.index() < self.cameras.names.len() => slot.0,
             CameraRef::Slot(_) => return Err(Invalid::CameraId.into()),
         };
+        let payer = payer.map_or("", ReservationId::as_str);
+        if self.filling.payer() != payer {
+            self.fill_for(payer);
+        }
         let was_empty = self.filling.is_empty();
         let sent = self.filling.push(camera, debit)?;
         self.held += 1;
@@ -330,6 +335,14 @@ impl Core {
             return Some(Duration::ZERO);
         }
         Some(self.linger.saturating_sub(self.filling.begun.elapsed()))
+    }
+
+    /// The rows of a batch have one payer: another one begins another batch.
+    fn fill_for(&mut self, payer: &str) {
+        if !self.filling.is_empty() {
+            self.seal();
+        }
+        self.filling.pay_by(payer);
     }
 
     fn seal(&mut self) {

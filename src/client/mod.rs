@@ -28,6 +28,7 @@ use crate::proto::v1::metering_client::MeteringClient;
 use error::with_sources;
 
 pub use crate::domain::debit::{CameraRef, Debit, FirstOutcome, Identity, UsageKind};
+pub use crate::domain::ids::ReservationId;
 pub use crate::domain::time::Timestamp;
 pub use crate::proto::v1::{Durability, Outcome};
 pub use answer::{Answer, Sent, code};
@@ -134,6 +135,35 @@ impl Client {
     pub async fn summary(&self, organization: &str) -> Result<v1::SummaryReply, Error> {
         let request = v1::SummaryRequest { organization: organization.to_owned() };
         Ok(self.service().summary(self.signed(request)).await?.into_inner())
+    }
+
+    /// Holds tokens back for work whose cost is known only afterwards.
+    ///
+    /// # Errors
+    /// When the call fails; the same request again is answered with where that reservation stands.
+    pub async fn reserve(&self, request: v1::ReserveRequest) -> Result<v1::Reservation, Error> {
+        let reply = self.service().reserve(self.signed(request)).await?;
+        Ok(reply.into_inner().reservation.unwrap_or_default())
+    }
+
+    /// Gives back what a reservation still holds. One that ended is left as it ended, and answered.
+    ///
+    /// # Errors
+    /// When the call fails; to release it again is safe.
+    pub async fn release(&self, organization: &str, id: &ReservationId) -> Result<v1::Reservation, Error> {
+        let (organization, id) = (organization.to_owned(), id.to_string());
+        let request = v1::ReleaseReservationRequest { organization, id };
+        let reply = self.service().release_reservation(self.signed(request)).await?;
+        Ok(reply.into_inner().reservation.unwrap_or_default())
+    }
+
+    /// The open reservations of an organization, those that expire first first.
+    ///
+    /// # Errors
+    /// When the call fails.
+    pub async fn reservations(&self, organization: &str) -> Result<Vec<v1::Reservation>, Error> {
+        let request = v1::ReservationsRequest { organization: organization.to_owned() };
+        Ok(self.service().reservations(self.signed(request)).await?.into_inner().reservations)
     }
 
     /// Moves a whole pool.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::domain::debit::{CameraRef, Debit};
-use crate::domain::ids::Slot;
+use crate::domain::ids::{ReservationId, Slot};
 
 use super::answer::Sent;
 use super::core::Core;
@@ -65,7 +65,16 @@ impl DebitStream {
     /// # Errors
     /// [`Error::Full`] when the window is full, [`Error::Invalid`] when it cannot be sent, or how the stream ended.
     pub fn try_send(&self, debit: &Debit<'_>) -> Result<Sent, Error> {
-        self.shared().lock().push(debit)
+        self.shared().lock().push(debit, None)
+    }
+
+    /// Takes a debit that this reservation pays, when there is room in the window. Debits travel in batches with one payer
+    /// each: gather those of one reservation, because every change of the payer begins another batch.
+    ///
+    /// # Errors
+    /// As [`Self::try_send`].
+    pub fn try_settle(&self, debit: &Debit<'_>, reservation: &ReservationId) -> Result<Sent, Error> {
+        self.shared().lock().push(debit, Some(reservation))
     }
 
     /// Takes a debit, and waits for room in the window before.
@@ -73,13 +82,15 @@ impl DebitStream {
     /// # Errors
     /// As [`Self::try_send`], but never that the window is full.
     pub async fn send(&self, debit: &Debit<'_>) -> Result<Sent, Error> {
-        loop {
-            let changed = self.shared().change.notified();
-            match self.try_send(debit) {
-                Err(Error::Full) => changed.await,
-                sent => return sent,
-            }
-        }
+        self.wait_for_room(|| self.try_send(debit)).await
+    }
+
+    /// Takes a debit that this reservation pays, and waits for room in the window before.
+    ///
+    /// # Errors
+    /// As [`Self::try_settle`], but never that the window is full.
+    pub async fn settle(&self, debit: &Debit<'_>, reservation: &ReservationId) -> Result<Sent, Error> {
+        self.wait_for_room(|| self.try_settle(debit, reservation)).await
     }
 
     /// Sends what there is at once, and waits until all that was taken is acknowledged.
@@ -117,6 +128,16 @@ impl DebitStream {
     #[must_use]
     pub fn lag(&self) -> Lag {
         self.shared().lock().lag()
+    }
+
+    async fn wait_for_room(&self, take: impl Fn() -> Result<Sent, Error>) -> Result<Sent, Error> {
+        loop {
+            let changed = self.shared().change.notified();
+            match take() {
+                Err(Error::Full) => changed.await,
+                taken => return taken,
+            }
+        }
     }
 
     fn shared(&self) -> &Shared {

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokenweir::client::{CameraRef, Client, Debit, Error, Identity, Outcome, UsageKind};
+use tokenweir::client::UsageKind;
+use tokenweir::client::{CameraRef, Client, Debit, DebitStream, Error, Identity, Outcome, ReservationId};
+use tokenweir::proto::v1::{ReservationStatus, ReserveRequest};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -38,6 +40,55 @@ fn single_debits_are_gathered_and_each_is_told_its_own_outcome() {
         stream.close().await.expect("it ends well");
     });
     assert_eq!(server.available(), 9_950);
+}
+
+#[test]
+fn r12_a_debit_of_a_stream_is_paid_by_the_reservation_that_it_names_also_after_a_restart() {
+    let mut server = Fixture::start();
+    let client = server.client(&server.gateway, |config| {
+        (config.batch_debits, config.backoff_min) = (4, Duration::from_millis(5));
+    });
+    let job = ReservationId::new("job").expect("an id");
+    let stream = server.run(async {
+        let order = ReserveRequest {
+            organization: "north".to_owned(),
+            id: job.to_string(),
+            tokens: 30,
+            ttl_ms: 60_000,
+        };
+        assert_eq!(client.reserve(order).await.expect("made").status(), ReservationStatus::Open);
+        client.stream("north")
+    });
+    server.run(pay_in_turn(&stream, &job, 1));
+    server.restart();
+    server.run(pay_in_turn(&stream, &job, 21));
+    let settled = server.run(client.reservations("north")).expect("listed").first().map(|one| one.settled);
+    assert_eq!((settled, server.available()), (Some(20), 10_000 - 30 - 20));
+    server.run(async {
+        let again = stream.settle(&debit(CameraRef::Id("a"), 1), &job).await.expect("room");
+        assert_eq!(again.await.expect("an answer").outcome, Outcome::DuplicateCharged);
+        let ended = client.release("north", &job).await.expect("released");
+        assert_eq!((ended.status(), ended.settled), (ReservationStatus::Released, 20));
+        let late = stream.settle(&debit(CameraRef::Id("a"), 41), &job).await.expect("room");
+        assert_eq!(late.await.expect("an answer").outcome, Outcome::ReservationEnded);
+    });
+    assert_eq!(server.available(), 10_000 - 40);
+}
+
+/// Twenty debits, every other one paid by the reservation.
+async fn pay_in_turn(stream: &DebitStream, job: &ReservationId, first: u64) {
+    let mut sent = Vec::new();
+    for seq in first..first + 20 {
+        let debit = debit(CameraRef::Id("a"), seq);
+        sent.push(match seq % 2 {
+            0 => stream.settle(&debit, job).await.expect("room"),
+            _ => stream.send(&debit).await.expect("room"),
+        });
+    }
+    stream.flush().await.expect("it is served");
+    for sent in sent {
+        assert_eq!(sent.await.expect("an answer").outcome, Outcome::Charged);
+    }
 }
 
 #[test]

@@ -24,6 +24,7 @@ use crate::edge::tls::{Tls, TlsError};
 use crate::edge::token::{TokenIssuersError, Tokens};
 use crate::meter::{self, Meter, Name, NewApiKey, Principal, Role};
 use crate::storage::Fault;
+use crate::telemetry::clock::Clock;
 
 mod descriptors;
 mod signals;
@@ -203,8 +204,16 @@ impl Server {
     /// # Errors
     /// When the meter cannot be opened, or the key not be made or written.
     pub async fn open(&self) -> Result<Option<FirstKey>, ServeError> {
+        self.open_by(Clock::System).await
+    }
+
+    /// As [`Self::open`], with a clock other than the machine's.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_by(&self, clock: Clock) -> Result<Option<FirstKey>, ServeError> {
         let (opened, opening) = oneshot::channel();
-        let config = self.config.meter();
+        let config = meter::Config { clock, ..self.config.meter() };
         let open = move || drop(opened.send(Meter::open(config)));
         let thread = std::thread::Builder::new().name("weir-open".to_owned()).spawn(open);
         drop(thread.map_err(system("start a thread"))?);

@@ -178,8 +178,7 @@ impl OrgActor {
     }
 
     fn drain(&mut self) {
-        let now = self.local.clock.now();
-        self.expire(now);
+        self.catch_up();
         let mut budget = LOOK_WEIGHT_MAX;
         while budget > 0
             && let Some(request) = self.org.ingress.pop()
@@ -190,18 +189,24 @@ impl OrgActor {
                 self.single_replies.push(Single { reply, durability });
                 self.singles.push(debit.as_debit());
             } else {
-                self.judge_singles(now);
+                self.judge_singles();
+                let now = self.catch_up();
                 self.serve(request, now);
             }
         }
-        self.judge_singles(now);
+        self.judge_singles();
     }
 
-    fn expire(&mut self, now: Timestamp) {
-        let Some(process) = &mut self.process else { return };
-        if let Some(event) = process.expire(now) {
+    /// The time at which the next request is served; what expired by then has ended. It is read for each request, because one
+    /// that comes while others are served may have been sent after they were.
+    fn catch_up(&mut self) -> Timestamp {
+        let now = self.local.clock.now();
+        if let Some(process) = &mut self.process
+            && let Some(event) = process.expire(now)
+        {
             self.org.partition.staging.lock().org_event(process, self.org.number, &event);
         }
+        now
     }
 
     /// Comes back when the next reservation expires, or earlier.
@@ -238,10 +243,11 @@ impl OrgActor {
         }
     }
 
-    fn judge_singles(&mut self, now: Timestamp) {
+    fn judge_singles(&mut self) {
         if self.single_replies.is_empty() {
             return;
         }
+        let now = self.catch_up();
         let Some(process) = &mut self.process else { return self.discard_singles() };
         let (mut staged, lsn) = judge(process, &mut self.singles, &self.org, &self.local, now);
         let available = process.pool().available();

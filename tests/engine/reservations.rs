@@ -128,3 +128,39 @@ async fn r1_gateways_reserve_and_release_administrators_release_and_viewers_look
     }
     meter.close().await;
 }
+
+#[tokio::test]
+async fn i7_expiry_is_seen_in_every_read_at_once() {
+    let (clock, hand) = Clock::manual(at(START_MS));
+    let meter =
+        Meter::open_on(Arc::new(SimDisk::new()), Config { clock, ..config("d".as_ref()) }).expect("new");
+    let acme = organization(&meter, "acme", 100).await;
+    reserve(&acme, "r", 60).await;
+    assert_eq!(settle(&acme, "r", 1, 10).await, "charged");
+    hand.store(START_MS + TTL - 1, Ordering::Relaxed);
+    assert_eq!((available(&acme).await, acme.reservations().await.expect("served").len()), (40, 1));
+    hand.store(START_MS + TTL, Ordering::Relaxed);
+    assert_eq!((available(&acme).await, acme.reservations().await.expect("served").len()), (90, 0));
+    let ended = acme.reservation("r".parse().expect("valid")).await.expect("known");
+    assert_eq!((ended.status, ended.settled), (ReservationStatus::Expired, Tokens(10)));
+    assert_eq!(reserve(&acme, "r", 60).await, ReservationStatus::Expired, "it is not made again");
+    meter.close().await;
+}
+
+#[tokio::test]
+async fn i7_whatever_is_sent_no_more_is_settled_than_was_reserved() {
+    let meter = open_on(SimDisk::new());
+    let acme = organization(&meter, "acme", 100).await;
+    reserve(&acme, "r", 40).await;
+    let mut settled = 0;
+    // Each number comes several times, up and down, with other tokens at times; far more than the reservation holds.
+    for step in 0..60_u64 {
+        let (seq, tokens) = (step * 7 % 25, 1 + step % 5);
+        settled += if settle(&acme, "r", seq, tokens).await == "charged" { tokens } else { 0 };
+        let found = acme.reservation("r".parse().expect("valid")).await.expect("known");
+        assert_eq!((found.reserved, found.settled), (Tokens(40), Tokens(settled)), "step {step}");
+        assert!(settled <= 40 && available(&acme).await == 60, "step {step}");
+    }
+    assert_eq!(settled, 40, "and all that it holds can be settled");
+    meter.close().await;
+}

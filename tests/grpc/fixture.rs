@@ -1,6 +1,7 @@
 //! A running server, and how the tests talk to it.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -8,6 +9,7 @@ use tempfile::TempDir;
 use tokenweir::client::{Client, Config as ClientConfig};
 use tokenweir::config::{Config, TlsFiles};
 use tokenweir::server::{FirstKey, Server};
+use tokenweir::telemetry::clock::Clock;
 use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
 
@@ -20,6 +22,7 @@ pub(crate) const NORTH: &str = "/v1/organizations/north";
 pub(crate) struct Fixture {
     pub(crate) runtime: Runtime,
     server: Option<Server>,
+    clock: Clock,
     scheme: &'static str,
     agent: ureq::Agent,
     directory: TempDir,
@@ -36,8 +39,8 @@ impl Fixture {
         let agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
         let server = Some(bind(&directory, change));
         let (operator, admin, gateway) = (String::new(), String::new(), String::new());
-        let (runtime, scheme) = (runtime.expect("a runtime"), "http");
-        Self { runtime, server, scheme, agent, directory, operator, admin, gateway }
+        let (runtime, clock, scheme) = (runtime.expect("a runtime"), Clock::System, "http");
+        Self { runtime, server, clock, scheme, agent, directory, operator, admin, gateway }
     }
 
     pub(crate) fn start() -> Self {
@@ -46,6 +49,15 @@ impl Fixture {
 
     pub(crate) fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let mut fixture = Self::bound(change);
+        fixture.open();
+        fixture.populate();
+        fixture
+    }
+
+    /// As [`Self::start`], with a clock that stands until its hand is set.
+    pub(crate) fn start_by(clock: Clock) -> Self {
+        let mut fixture = Self::bound(|_| {});
+        fixture.clock = clock;
         fixture.open();
         fixture.populate();
         fixture
@@ -63,7 +75,7 @@ impl Fixture {
     }
 
     pub(crate) fn open(&mut self) {
-        let opening = self.server.as_ref().expect("it runs").open();
+        let opening = self.server.as_ref().expect("it runs").open_by(self.clock.clone());
         if let Some(FirstKey::ToShow(key)) = self.runtime.block_on(opening).expect("a sound directory") {
             self.operator = key;
         }
@@ -71,9 +83,20 @@ impl Fixture {
 
     /// Stops the server, and starts another one on the same directory and ports.
     pub(crate) fn restart(&mut self) {
+        let addresses = self.halt();
+        self.resume(addresses);
+    }
+
+    /// Stops the server; where it was.
+    pub(crate) fn halt(&mut self) -> (SocketAddr, SocketAddr) {
         let server = self.server.take().expect("it runs");
-        let (http, grpc) = (server.address(), server.grpc_address().expect("grpc is on"));
+        let addresses = (server.address(), server.grpc_address().expect("grpc is on"));
         self.runtime.block_on(server.stop()).expect("it served to the end");
+        addresses
+    }
+
+    /// Starts another server on the same directory, where the one before was.
+    pub(crate) fn resume(&mut self, (http, grpc): (SocketAddr, SocketAddr)) {
         self.server = Some(bind(&self.directory, |config| {
             config.listen = http;
             config.grpc_listen = tokenweir::config::GrpcListen::At(grpc);

@@ -1,5 +1,8 @@
 //! R12: reservations over gRPC: made, settled by single calls and on streams, released, listed, refused.
 
+use std::sync::atomic::Ordering;
+
+use tokenweir::meter::Timestamp;
 use tokenweir::proto::v1::debit::Identity;
 use tokenweir::proto::v1::metering_client::MeteringClient;
 use tokenweir::proto::v1::stream_request::Request as Word;
@@ -7,6 +10,7 @@ use tokenweir::proto::v1::{
     Debit, DebitBatch, DebitBatchRequest, DebitRequest, Outcome, ReleaseReservationRequest, Reservation,
     ReservationStatus, ReservationsRequest, ReserveRequest, Seq, SummaryReply, SummaryRequest,
 };
+use tokenweir::telemetry::clock::Clock;
 use tonic::{Code, Status};
 
 use crate::fixture::Fixture;
@@ -180,5 +184,54 @@ fn what_cannot_be_reserved_is_refused_with_the_code_of_http() {
         let refused = release(&server, &viewer, "r").await.expect_err("a viewer only reads");
         assert_eq!(refused.code(), Code::PermissionDenied);
         assert_eq!(settle(&server, "a b", 1, 1).await.expect_err("no id").code(), Code::InvalidArgument);
+    });
+}
+
+#[test]
+fn i7_expiry_is_seen_in_every_read_at_once() {
+    const START_MS: u64 = 1_750_000_000_000;
+    let (clock, hand) = Clock::manual(Timestamp::from_ms(START_MS).expect("in range"));
+    let server = Fixture::start_by(clock);
+    server.run(async {
+        let made = reserve(&server, &server.gateway, "job", 1_000).await.expect("made");
+        assert_eq!(settle(&server, "job", 1, 300).await.expect("an answer"), Outcome::Charged);
+        hand.store(START_MS + 59_999, Ordering::Relaxed);
+        let before = summary(&server).await;
+        assert_eq!((before.available, before.held, before.reservations), (9_000, 700, 1));
+        assert_eq!(open_ones(&server, &server.gateway).await.expect("listed").len(), 1);
+        hand.store(START_MS + 60_000, Ordering::Relaxed);
+        let after = summary(&server).await;
+        assert_eq!((after.available, after.held, after.reservations), (9_700, 0, 0));
+        assert_eq!(open_ones(&server, &server.gateway).await.expect("listed"), []);
+        assert_eq!(settle(&server, "job", 2, 1).await.expect("an answer"), Outcome::ReservationEnded);
+        let again = reserve(&server, &server.gateway, "job", 1_000).await.expect("as it ended");
+        assert_eq!((again.status(), again.settled, again.held), (ReservationStatus::Expired, 300, 0));
+        assert_eq!(again.ended_at_ms, Some(made.expires_at_ms));
+        assert_eq!(release(&server, &server.gateway, "job").await.expect("it ended once"), again);
+    });
+}
+
+#[test]
+fn i7_whatever_is_sent_no_more_is_settled_than_was_reserved() {
+    let server = Fixture::start();
+    server.run(async {
+        reserve(&server, &server.gateway, "job", 40).await.expect("made");
+        let mut settled = 0;
+        // Each number comes several times, up and down, with other tokens at times; far more than the reservation holds.
+        for step in 0..60_u64 {
+            let (seq, tokens) = (step * 7 % 25, 1 + step % 5);
+            let outcome = settle(&server, "job", seq, tokens).await.expect("an answer");
+            settled += if outcome == Outcome::Charged { tokens } else { 0 };
+            let found = summary(&server).await;
+            assert!(settled <= 40, "step {step}");
+            assert_eq!(
+                (found.used, found.held, found.available),
+                (settled, 40 - settled, 9_960),
+                "step {step}"
+            );
+        }
+        assert_eq!(settled, 40, "and all that it holds can be settled");
+        let ended = release(&server, &server.gateway, "job").await.expect("it ended before");
+        assert_eq!((ended.status(), ended.settled), (ReservationStatus::Settled, 40));
     });
 }

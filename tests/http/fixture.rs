@@ -11,6 +11,7 @@ use tokenweir::edge::license_key::{Issuer, IssuerFileError};
 use tokenweir::edge::token::TokenIssuersError;
 use tokenweir::meter::{Timestamp, Tokens};
 use tokenweir::server::{FirstKey, Server};
+use tokenweir::telemetry::clock::Clock;
 use tokio::runtime::Runtime;
 
 pub(crate) const JSON: &str = "application/json";
@@ -21,6 +22,7 @@ pub(crate) const DEBITS: &str = "/v1/organizations/north/debits";
 pub(crate) struct Fixture {
     runtime: Runtime,
     server: Option<Server>,
+    clock: Clock,
     agent: ureq::Agent,
     directory: Option<TempDir>,
     issuer: Issuer,
@@ -92,6 +94,7 @@ impl Fixture {
         Self {
             runtime: runtime.expect("a runtime"),
             server: Some(server),
+            clock: Clock::System,
             agent,
             directory: Some(directory),
             issuer,
@@ -104,7 +107,7 @@ impl Fixture {
 
     /// Opens the meter and keeps the first operator key.
     pub(crate) fn open(&mut self) {
-        let opening = self.server().open();
+        let opening = self.server().open_by(self.clock.clone());
         let key = self.runtime.block_on(opening).expect("the directory is sound");
         if let Some(FirstKey::ToShow(key)) = key {
             self.operator = key;
@@ -117,7 +120,18 @@ impl Fixture {
     }
 
     pub(crate) fn start_with(change: impl FnOnce(&mut Config)) -> Self {
-        let mut fixture = Self::bound(change);
+        Self::bound(change).organizations()
+    }
+
+    /// As [`Self::populated`], with a clock that stands until its hand is set.
+    pub(crate) fn populated_by(clock: Clock) -> Self {
+        let mut fixture = Self::bound(|_| {});
+        fixture.clock = clock;
+        fixture.organizations().populate()
+    }
+
+    fn organizations(mut self) -> Self {
+        let fixture = &mut self;
         fixture.open();
         for id in ["north", "south", "other"] {
             let body = json!({"id": id, "name": format!("Organization {id}")});
@@ -126,7 +140,7 @@ impl Fixture {
         fixture.admin = fixture.key("admin", &["north", "south"]);
         fixture.viewer = fixture.key("viewer", &["north"]);
         fixture.gateway = fixture.key("gateway", &["north"]);
-        fixture
+        self
     }
 
     /// The same with cameras `cam` (Cloud AI on) and `off` (off) in `north`, and 1,500 tokens in two licenses.

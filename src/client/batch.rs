@@ -121,7 +121,7 @@ fn push_same(column: &mut Vec<u32>, row: usize, value: u32) {
 }
 
 /// What the columns cannot carry is told at once; the rest the server judges.
-fn check(debit: &Debit<'_>) -> Result<u32, Invalid> {
+pub(super) fn check(debit: &Debit<'_>) -> Result<u32, Invalid> {
     if let Identity::EventId(id) = debit.identity
         && (id.is_empty() || id.len() > EVENT_ID_BYTES_MAX)
     {

@@ -120,6 +120,11 @@ impl Core {
         self.cameras.place(id)
     }
 
+    /// The id of the camera in this place of the table.
+    pub(super) fn camera_id(&self, place: u32) -> &str {
+        self.cameras.name(place)
+    }
+
     /// Takes a debit that this reservation pays; the pool where there is none.
     pub(super) fn push(&mut self, debit: &Debit<'_>, payer: Option<&ReservationId>) -> Result<Sent, Error> {
         if let Some(fate) = &self.fate {

@@ -18,6 +18,9 @@ pub enum Error {
     /// The API key cannot be sent.
     #[error("the api key holds characters that no key has; it looks like weir_...")]
     Key,
+    /// The system gave no random bytes for the names of leases.
+    #[error("the system gives no random bytes: {0}; nothing was sent")]
+    Random(String),
     /// The window is full.
     #[error("as many debits as the window holds are not acknowledged yet; nothing was sent, wait or drop")]
     Full,
@@ -52,6 +55,19 @@ impl Error {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Full | Self::Unavailable { .. } | Self::Closed)
+    }
+}
+
+impl Error {
+    /// A stable code for it: the server's, or one of the client's own.
+    pub(super) fn code(&self) -> &str {
+        match self {
+            Self::Refused { code, .. } | Self::Unavailable { code, .. } => code,
+            Self::Invalid(_) => "invalid",
+            Self::Full => "full",
+            Self::Closed => "closed",
+            Self::Url(_) | Self::Certificates(_) | Self::Key | Self::Random(_) => "client",
+        }
     }
 }
 

@@ -3,13 +3,15 @@
 //! [`Client`] holds the connection; [`DebitStream`] sends the debits of one organization: it gathers single debits into batches by
 //! size and linger, keeps as many in flight as the server grants, and when the connection breaks it opens another and sends again
 //! what was not acknowledged, under the same ids, so that nothing is charged twice. What it holds is bounded:
-//! when the window is full, sending waits or says so. Deliberately absent: anything on disk. What was not
+//! when the window is full, sending waits or says so. [`LeasedMeter`] spends a reservation locally and reports what it was spent for.
+//! Deliberately absent: anything on disk. What was not
 //! acknowledged when the program ends is its caller's to send again.
 
 mod answer;
 mod batch;
 mod core;
 mod error;
+mod lease;
 mod outbound;
 mod pump;
 mod stream;
@@ -31,8 +33,10 @@ pub use crate::domain::debit::{CameraRef, Debit, FirstOutcome, Identity, UsageKi
 pub use crate::domain::ids::ReservationId;
 pub use crate::domain::time::Timestamp;
 pub use crate::proto::v1::{Durability, Outcome};
+pub use crate::telemetry::clock::Monotonic;
 pub use answer::{Answer, Sent, code};
 pub use error::Error;
+pub use lease::{LeaseConfig, LeaseStatus, LeasedMeter, NotPaid, Paid, Uncharged, WhenUnreachable};
 pub use stream::{DebitStream, Lag};
 
 /// How a client works. Start from [`Config::new`] and change what you need.

@@ -63,7 +63,7 @@ async fn listen(client: &Client, shared: &Arc<Shared>, session: u64) -> Result<(
 }
 
 /// Between half of the pause and all of it: many clients of one server that broke do not come back in one moment.
-fn jittered(pause: Duration) -> Duration {
+pub(super) fn jittered(pause: Duration) -> Duration {
     let mut random = [0];
     // Without random bytes the pause is the whole one.
     if getrandom::fill(&mut random).is_err() {

@@ -124,6 +124,11 @@ impl DebitStream {
         flushed
     }
 
+    /// The id of a camera that [`Self::camera`] named.
+    pub(super) fn camera_id(&self, camera: u32) -> String {
+        self.shared().lock().camera_id(camera).to_owned()
+    }
+
     /// By how much it lags behind.
     #[must_use]
     pub fn lag(&self) -> Lag {

@@ -78,5 +78,9 @@ pub const RESERVATIONS_ENDED_MAX: usize = 10_000;
 pub const RESERVATION_MS_MIN: u64 = 1_000;
 /// Longest time to live of a reservation, in milliseconds (24 hours).
 pub const RESERVATION_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
+/// Most tokens of a lease that a client spends by itself (2^40 - 1).
+pub const LEASE_TOKENS_MAX: u64 = (1 << 40) - 1;
+/// Most debits that a client with a lease holds until they are answered (2^22 - 1).
+pub const LEASE_DEBITS_MAX: usize = (1 << 22) - 1;
 /// Most rows one page of a listing holds.
 pub const PAGE_ROWS_MAX: usize = 1_000;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::domain::time::Timestamp;
 
@@ -33,6 +33,47 @@ impl Clock {
         };
         Timestamp::from_ms(ms).unwrap_or(Timestamp::FIRST)
     }
+}
+
+/// Tells how much time has passed. It never falls, and no one sets it; whether it runs while the machine sleeps is the system's choice.
+#[derive(Clone, Debug)]
+pub enum Monotonic {
+    /// The machine's, from this moment on.
+    System(Instant),
+    /// One that stands where it was set, in nanoseconds.
+    Manual(Arc<AtomicU64>),
+}
+
+impl Monotonic {
+    /// The machine's.
+    #[must_use]
+    pub fn system() -> Self {
+        Self::System(start())
+    }
+
+    /// A clock that stands at 0 until it is set.
+    #[must_use]
+    pub fn manual() -> (Self, Arc<AtomicU64>) {
+        let hand = Arc::new(AtomicU64::new(0));
+        (Self::Manual(Arc::clone(&hand)), hand)
+    }
+
+    /// Nanoseconds that have passed.
+    #[inline]
+    #[must_use]
+    pub fn now_ns(&self) -> u64 {
+        match self {
+            Self::System(since) => ns(since.elapsed()),
+            Self::Manual(hand) => hand.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// A duration in nanoseconds; the longest that can be told stands for all that are longer.
+#[inline]
+#[must_use]
+pub fn ns(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos().into())
 }
 
 /// A moment to measure a duration from.

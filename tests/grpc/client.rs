@@ -191,14 +191,14 @@ fn a_stream_that_is_dropped_tells_who_still_waits() {
 }
 
 /// Passes connections on to `target`, and breaks all of them whenever `cut` changes.
-async fn proxy(target: SocketAddr, cut: watch::Sender<u32>) -> SocketAddr {
+pub(crate) async fn proxy(target: SocketAddr, cut: watch::Sender<u32>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     tokio::spawn(async move {
         while let Ok((mut near, _)) = listener.accept().await {
             let mut cuts = cut.subscribe();
             tokio::spawn(async move {
-                let mut far = TcpStream::connect(target).await.expect("the server listens");
+                let Ok(mut far) = TcpStream::connect(target).await else { return };
                 tokio::select! {
                     _ = copy_bidirectional(&mut near, &mut far) => {}
                     _ = cuts.changed() => {}

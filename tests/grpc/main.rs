@@ -10,6 +10,8 @@ mod fixture;
 mod gate;
 mod health;
 mod killed;
+mod lease;
+mod lease_storms;
 mod lifecycle;
 #[path = "../cli/pki.rs"]
 mod pki;

@@ -256,6 +256,17 @@ impl Org {
         self.partition.told.fetch_sub(1, Ordering::AcqRel);
         true
     }
+
+    /// The actor puts its next look off though there is work: it counts as resting until it [resumes](Self::resume), and nobody tells
+    /// it to look before.
+    pub(crate) fn pause(&self) {
+        self.partition.told.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Ends a [pause](Self::pause).
+    pub(crate) fn resume(&self) {
+        self.partition.told.fetch_add(1, Ordering::AcqRel);
+    }
 }
 
 impl Drop for EndsInOrder {

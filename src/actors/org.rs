@@ -1,8 +1,9 @@
 //! The actor of one organization: takes what is queued, lets the process judge it, stages frames and replies.
 //!
 //! It looks at the queue for requests of at most [`LOOK_WEIGHT_MAX`] at a time and then lets the other organizations of the
-//! partition have their turn. A panic is caught here: the process is thrown away and rebuilt from storage by the
-//! [`supervisor`](super::supervisor); what was judged but not staged is gone with it, and its callers are told.
+//! partition have their turn. After a look that changed nothing though more is queued, as when a flood is refused, it
+//! pauses: the processor goes to those who are charged. A panic is caught here: the process is thrown away and rebuilt from
+//! storage by the [`supervisor`](super::supervisor); what was judged but not staged is gone with it, and its callers are told.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -37,6 +38,9 @@ use super::supervisor::{self, Rebuilt};
 
 /// What the requests of one look at the queue weigh at most, in debits: some hundred microseconds of work.
 const LOOK_WEIGHT_MAX: u64 = 8_192;
+
+/// How long an organization pauses whose requests change nothing; timers count whole milliseconds.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// At least how often an organization with open reservations looks whether one expired: the clock may be set meanwhile.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -95,16 +99,20 @@ impl Handler<Drain> for OrgActor {
     type Result = ();
 
     fn handle(&mut self, _: Drain, ctx: &mut Context<Self>) {
+        let before = self.lsn();
         if catch_unwind(AssertUnwindSafe(|| self.drain())).is_err() {
             self.discard();
             supervisor::rebuild(&self.org, &self.local.home, self.rebuilds, ctx.address());
         }
         self.sweep_later(ctx);
         let rests = self.org.rests();
-        if !rests {
+        let pauses = !rests && self.lsn() == before;
+        if pauses {
+            self.pause(ctx);
+        } else if !rests {
             look_again(ctx.address());
         }
-        self.local.hand_over(&self.org.partition, rests);
+        self.local.hand_over(&self.org.partition, rests || pauses);
     }
 }
 
@@ -175,6 +183,20 @@ impl OrgActor {
         };
         org.set_actor(actor.start());
         org.wake();
+    }
+
+    /// The last frame that changed the pool; none while it is being rebuilt.
+    fn lsn(&self) -> Option<Lsn> {
+        self.process.as_ref().map(|process| process.pool().lsn)
+    }
+
+    /// Looks again in a moment.
+    fn pause(&self, ctx: &mut Context<Self>) {
+        self.org.pause();
+        ctx.run_later(PAUSE, |actor, ctx| {
+            actor.org.resume();
+            ctx.notify(Drain);
+        });
     }
 
     fn drain(&mut self) {

@@ -5,12 +5,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
-use tokenweir::meter::{Config, DebitBatch, DebitReply, Durability, Meter, Outcome, Pending};
+use tokenweir::meter::{
+    Config, DebitBatch, DebitReply, Durability, Meter, Organization, Outcome, Pending, Refusal,
+};
 use tokenweir::storage::sim_disk::CrashPlan;
 
 use crate::gate::GatedDisk;
 use crate::support::{
-    available, code, code_of, config, debit, handle, open_on, organization, outcome, summary,
+    available, code, code_of, config, debit, debit_of, handle, open_on, organization, outcome, summary,
 };
 
 /// What a request counts at least among the debits in flight.
@@ -116,4 +118,40 @@ async fn i3_an_answer_waits_for_what_it_is_based_on() {
     assert!(matches!(again.await.expect("served").outcome, Outcome::Duplicate(_)));
     assert_eq!(reading.await.expect("served").totals.used.0, 3);
     meter.close().await;
+}
+
+fn assert_refused(outcome: Outcome) {
+    assert_eq!(outcome, Outcome::Refused(Refusal::InsufficientTokens));
+}
+
+/// As many debits without tokens for them as are admitted at once: several looks at the queue.
+fn refused_flood(poor: &Organization) -> Vec<Pending<DebitReply>> {
+    let admitted = (1..).map_while(|seq| poor.send_debit(debit_of(seq, 2), Durability::Durable).ok());
+    admitted.take(8_192).collect()
+}
+
+#[tokio::test]
+async fn a_flood_that_changes_nothing_is_answered_to_the_last_and_others_are_served_meanwhile() {
+    let meter = open_on(GatedDisk::default());
+    let (poor, other) = (organization(&meter, "poor", 1).await, organization(&meter, "other", 1_000).await);
+    for round in 1..=3 {
+        let flood = refused_flood(&poor);
+        assert_eq!(outcome(&other, debit(round)).await, Outcome::Charged);
+        for pending in flood {
+            assert_refused(pending.await.expect("served").outcome);
+        }
+    }
+    assert_eq!(available(&poor).await, 1);
+    meter.close().await;
+}
+
+#[tokio::test]
+async fn a_meter_that_closes_amid_a_flood_answers_all_of_it() {
+    let meter = open_on(GatedDisk::default());
+    let poor = organization(&meter, "poor", 1).await;
+    let flood = refused_flood(&poor);
+    meter.close().await;
+    for pending in flood {
+        assert_refused(pending.await.expect("what is queued is carried out").outcome);
+    }
 }

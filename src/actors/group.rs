@@ -120,11 +120,12 @@ impl Staging {
         Err(spare)
     }
 
-    /// Ends what [`Self::hand_over`] gave back.
+    /// Ends what [`Self::hand_over`] gave back. The committer is woken if something waited for that: a wake for nothing would take
+    /// the processor from the next lone request.
     pub(crate) fn written(&self) {
         let mut inner = self.inner();
         inner.writing = None;
-        if inner.idle {
+        if inner.idle && (!inner.group.is_empty() || !matches!(inner.end, End::Open)) {
             self.work.notify_one();
         }
     }

@@ -1,21 +1,27 @@
 //! Remembers charged event ids (R13) until they are older than the retention.
 //!
 //! An id is kept as 12 bytes: 64 bits of a keyed hash, its time in units of six hours, 15 bits of content print and
-//! whether it was exempt. Entries stand in sorted leaves of at most [`LEAF_ENTRIES_MAX`], found by the first bits of their
-//! hash (extendible hashing: Fagin, Nievergelt, Pippenger, Strong, 1979); capacity grows by an eighth, so that an entry costs
-//! less than 16 bytes. Two ids of one hash would be told as one: with 100 million remembered, a new
-//! id meets such a hash with a chance below 6 in 10^12, and is then refused as `conflict` or told as `duplicate`.
+//! whether it was exempt. Entries stand in sorted leaves of less than [`LEAF_ENTRIES_MAX`], found by the first bits of their
+//! hash (extendible hashing: Fagin, Nievergelt, Pippenger, Strong, 1979). A leaf grows by one chunk of 32 after the other, all of one
+//! size, so that the allocator keeps nothing between them and an entry costs less than 16 bytes. Two ids of one hash would be
+//! told as one: with 100 million remembered, a new id meets such a hash with a chance below 6 in 10^12, and is then refused as
+//! `conflict` or told as `duplicate`.
 //!
 //! The horizon only rises. An id whose time lies before it is too old, whatever the clock says later, so a clock
 //! that jumped ahead and came back never lets an id be charged again.
 
+use smallvec::SmallVec;
+
 use super::shared::Shared;
 use super::time::Timestamp;
 
-/// Most entries of one leaf; a fuller one is split.
-pub const LEAF_ENTRIES_MAX: usize = 256;
+/// Entries of a leaf that is split.
+pub const LEAF_ENTRIES_MAX: usize = 512;
 /// Bytes of one entry as it is stored.
 pub const ENTRY_BYTES: usize = 12;
+
+/// Entries that are allocated together.
+const CHUNK_ENTRIES: usize = 32;
 
 const UNIT_MS: u64 = 6 * 60 * 60 * 1_000;
 /// Time units are counted from the start of 2020, so that 16 bits last until 2064.
@@ -39,10 +45,17 @@ pub struct SeenEvent {
     pub same_content: bool,
 }
 
+/// Entries in a row of chunks, of which only the last is not full.
+#[derive(Clone, Debug, Default)]
+struct Entries {
+    chunks: SmallVec<[Box<[EventEntry; CHUNK_ENTRIES]>; LEAF_ENTRIES_MAX / CHUNK_ENTRIES]>,
+    len: usize,
+}
+
 /// The entries whose hashes share their first bits, sorted.
 #[derive(Clone, Debug, Default)]
 pub struct Leaf {
-    entries: Vec<EventEntry>,
+    entries: Entries,
     /// Entries of earlier units were dropped.
     swept: u16,
     /// How many first bits the hashes share.
@@ -81,7 +94,7 @@ impl EventIds {
     #[must_use]
     pub fn find(&self, hash: u64, print: u16) -> Option<SeenEvent> {
         let leaf = self.leaves.get(self.leaf_of(hash)?)?.get();
-        let entry = leaf.entries[leaf.search(hash).ok()?];
+        let entry = leaf.entries.get(leaf.search(hash).ok()?);
         let seen = SeenEvent {
             exempt: entry.print_and_exempt & 1 == 1,
             same_content: entry.print_and_exempt | 1 == print | 1,
@@ -97,7 +110,7 @@ impl EventIds {
     /// How many ids are remembered, those that may be dropped at the next chance included.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.leaves.iter().map(|leaf| leaf.get().entries.len()).sum()
+        self.leaves.iter().map(|leaf| leaf.get().entries.len).sum()
     }
 
     /// Whether none is remembered.
@@ -111,7 +124,7 @@ impl EventIds {
     pub fn bytes(&self) -> usize {
         let spine =
             self.leaves.capacity() * size_of::<Shared<Leaf>>() + self.places.capacity() * size_of::<u32>();
-        let leaf_bytes = |leaf: &Shared<Leaf>| leaf.get().entries.capacity() * ENTRY_BYTES;
+        let leaf_bytes = |leaf: &Shared<Leaf>| leaf.get().entries.bytes();
         spine + self.leaves.iter().map(leaf_bytes).sum::<usize>()
     }
 
@@ -137,7 +150,8 @@ impl EventIds {
 
     fn insert_entry(&mut self, entry: EventEntry) {
         let Some(mut at) = self.leaf_of(entry.hash()) else {
-            self.leaves.push(Shared::new(Leaf { entries: vec![entry], swept: unit(self.horizon), depth: 0 }));
+            let entries = Entries::of([entry]);
+            self.leaves.push(Shared::new(Leaf { entries, swept: unit(self.horizon), depth: 0 }));
             self.places.push(0);
             return;
         };
@@ -181,7 +195,12 @@ impl Default for EventIds {
 #[must_use]
 pub fn pack(leaves: &[std::sync::Arc<Leaf>], horizon: Timestamp) -> Vec<u8> {
     let kept = |entry: &&EventEntry| entry.unit >= unit(horizon);
-    leaves.iter().flat_map(|leaf| &leaf.entries).filter(kept).flat_map(|entry| entry.to_bytes()).collect()
+    leaves
+        .iter()
+        .flat_map(|leaf| leaf.entries.iter())
+        .filter(kept)
+        .flat_map(|entry| entry.to_bytes())
+        .collect()
 }
 
 impl EventEntry {
@@ -210,16 +229,71 @@ impl EventEntry {
     }
 }
 
+impl Entries {
+    fn of(entries: impl IntoIterator<Item = EventEntry>) -> Self {
+        let mut all = Self::default();
+        entries.into_iter().for_each(|entry| all.insert(all.len, entry));
+        all
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &EventEntry> {
+        self.chunks.iter().flat_map(|chunk| chunk.iter()).take(self.len)
+    }
+
+    fn get(&self, at: usize) -> EventEntry {
+        self.chunks[at / CHUNK_ENTRIES][at % CHUNK_ENTRIES]
+    }
+
+    fn set(&mut self, at: usize, entry: EventEntry) {
+        self.chunks[at / CHUNK_ENTRIES][at % CHUNK_ENTRIES] = entry;
+    }
+
+    /// Puts `entry` before the one at `at`; of each chunk from there on the last moves to the next.
+    fn insert(&mut self, at: usize, mut entry: EventEntry) {
+        if self.len.is_multiple_of(CHUNK_ENTRIES) {
+            self.chunks.push(Box::new([entry; CHUNK_ENTRIES]));
+        }
+        let mut from = at % CHUNK_ENTRIES;
+        for chunk in &mut self.chunks[at / CHUNK_ENTRIES..] {
+            let last = chunk[CHUNK_ENTRIES - 1];
+            chunk.copy_within(from..CHUNK_ENTRIES - 1, from + 1);
+            chunk[from] = std::mem::replace(&mut entry, last);
+            from = 0;
+        }
+        self.len += 1;
+    }
+
+    fn retain(&mut self, keep: impl Fn(&EventEntry) -> bool) {
+        let mut kept = 0;
+        for at in 0..self.len {
+            let entry = self.get(at);
+            if keep(&entry) {
+                self.set(kept, entry);
+                kept += 1;
+            }
+        }
+        self.truncate(kept);
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.len = len;
+        self.chunks.truncate(len.div_ceil(CHUNK_ENTRIES));
+    }
+
+    fn bytes(&self) -> usize {
+        self.chunks.len() * CHUNK_ENTRIES * ENTRY_BYTES
+    }
+}
+
 impl Leaf {
     /// Whether it must be split. Hashes that share 32 bits are left together.
     fn is_overfull(&self) -> bool {
-        self.entries.len() > LEAF_ENTRIES_MAX && self.depth < 32
+        self.entries.len >= LEAF_ENTRIES_MAX && self.depth < 32
     }
 
     fn sweep(&mut self, before: u16) {
         if self.swept < before {
             self.entries.retain(|entry| entry.unit >= before);
-            self.entries.shrink_to(self.entries.len() + self.entries.len() / 8 + 1);
             self.swept = before;
         }
     }
@@ -228,37 +302,33 @@ impl Leaf {
     /// is to be expected and touches a cache line or two.
     fn search(&self, hash: u64) -> Result<usize, usize> {
         let fraction = hash.checked_shl(self.depth).unwrap_or(0) >> 48;
-        let len = u64::try_from(self.entries.len()).unwrap_or(u64::MAX);
+        let len = u64::try_from(self.entries.len).unwrap_or(u64::MAX);
         let mut at = usize::try_from((fraction * len) >> 16).unwrap_or(0);
-        while at > 0 && self.entries[at - 1].hash() >= hash {
+        let hash_at = |at| self.entries.get(at).hash();
+        while at > 0 && hash_at(at - 1) >= hash {
             at -= 1;
         }
-        while at < self.entries.len() && self.entries[at].hash() < hash {
+        while at < self.entries.len && hash_at(at) < hash {
             at += 1;
         }
-        if self.entries.get(at).is_some_and(|entry| entry.hash() == hash) { Ok(at) } else { Err(at) }
+        if at < self.entries.len && hash_at(at) == hash { Ok(at) } else { Err(at) }
     }
 
     fn insert(&mut self, entry: EventEntry) {
         match self.search(entry.hash()) {
-            Ok(at) => self.entries[at] = entry,
-            Err(at) => {
-                if self.entries.len() == self.entries.capacity() {
-                    self.entries.reserve_exact(self.entries.len() / 8 + 1);
-                }
-                self.entries.insert(at, entry);
-            }
+            Ok(at) => self.entries.set(at, entry),
+            Err(at) => self.entries.insert(at, entry),
         }
     }
 
     /// Gives up the entries whose next bit is set.
     fn split(&mut self) -> Self {
         let bit = 1u64.rotate_right(1 + self.depth);
-        let middle = self.entries.partition_point(|entry| entry.hash() & bit == 0);
-        let upper = self.entries.split_off(middle);
-        self.entries.shrink_to_fit();
+        let middle = self.entries.iter().take_while(|entry| entry.hash() & bit == 0).count();
+        let upper: Vec<_> = self.entries.iter().skip(middle).copied().collect();
+        self.entries.truncate(middle);
         self.depth += 1;
-        Self { entries: upper, swept: self.swept, depth: self.depth }
+        Self { entries: Entries::of(upper), swept: self.swept, depth: self.depth }
     }
 }
 

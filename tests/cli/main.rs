@@ -6,6 +6,7 @@ mod demo;
 mod drills;
 mod forms;
 mod history;
+mod ingest;
 mod keys;
 mod killed;
 mod license_keys;

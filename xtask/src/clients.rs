@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 
 use crate::cargo::{cargo, release_binary, root};
 use crate::described;
+use crate::frigate;
 use crate::json::integer;
 use crate::packages;
 use crate::python;
@@ -17,7 +18,8 @@ use crate::step::{Failure, Step};
 use crate::tour;
 
 pub(crate) const NAME: &str = "clients";
-pub(crate) const ABOUT: &str = "clients that nobody here wrote, from PyPI and npm, against a server";
+pub(crate) const ABOUT: &str =
+    "clients that nobody here wrote, as their users install them, against a server";
 
 const SCRIPTS: &str = "xtask/clients";
 const GRANTED: u64 = 1_000_000;
@@ -40,6 +42,7 @@ pub(crate) fn all() -> Result<Vec<Step>, Failure> {
     add("examples/python_gateway: grpcio", python::check);
     add("CloudEvents in Python and JavaScript, OpenMeter's client", cloud_events);
     add("every answer against /openapi.json: schemathesis", described::check);
+    add("weir ingest frigate: mosquitto", frigate::check);
     add("the tour of docs/INGEST.md", |weir| tour::check(weir, tour::INGEST));
     Ok(steps)
 }
@@ -107,7 +110,10 @@ fn run(weir: &Path, clients: Vec<Command>, folder: &Path) -> Result<(), String> 
 }
 
 /// The first number under this name in a text that holds more than one object.
-fn integer_in(text: &str, name: &str) -> Result<u64, String> {
+///
+/// # Errors
+/// When there is none.
+pub(crate) fn integer_in(text: &str, name: &str) -> Result<u64, String> {
     let found = text.split_once(&format!("\"{name}\":")).map(|(_, rest)| rest.trim_start());
     let digits: String = found.unwrap_or_default().chars().take_while(char::is_ascii_digit).collect();
     integer(&format!("{{\"{name}\":{digits}}}"), name)

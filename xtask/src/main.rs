@@ -8,6 +8,7 @@ mod clients;
 mod demo;
 mod dependencies;
 mod described;
+mod frigate;
 mod fuzz;
 mod json;
 mod options;

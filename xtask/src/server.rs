@@ -104,7 +104,7 @@ fn printed(weir: &Path, folder: &Path, words: &str) -> Result<String, String> {
 }
 
 /// The program without the settings of a server of the developer's.
-fn weir_command(weir: &Path) -> Command {
+pub(crate) fn weir_command(weir: &Path) -> Command {
     let mut command = Command::new(weir);
     for name in std::env::vars_os().map(|(name, _)| name) {
         if name.to_string_lossy().starts_with("WEIR_") {

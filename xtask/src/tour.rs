@@ -27,7 +27,13 @@ pub(crate) const README: (&str, &[&str]) = (
 );
 pub(crate) const INGEST: (&str, &[&str]) = (
     "docs/INGEST.md",
-    &[r#""code":"events_refused""#, r#""available":999572"#, r#""rate_card":1"#, r#""tokens":23"#],
+    &[
+        r#""code":"events_refused""#,
+        r#""available":999556"#,
+        "2 sent: 0 charged, 0 exempt, 2 duplicate, 0 refused",
+        r#""rate_card":1"#,
+        r#""tokens":23"#,
+    ],
 );
 
 /// Runs the tour of a document in an empty folder, with the release binary on the path.

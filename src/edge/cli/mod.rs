@@ -21,6 +21,7 @@ mod demo_setup;
 mod demo_signals;
 mod failure;
 mod fresh;
+mod ingest;
 mod inspect;
 mod inspect_frame;
 mod keys;
@@ -85,6 +86,9 @@ pub enum Command {
     /// Set and list what events cost that bear no token count.
     #[command(subcommand)]
     Rates(rates::RatesCommand),
+    /// Charge what other programs recorded, or say: lines of JSON, a camera recorder.
+    #[command(subcommand)]
+    Ingest(ingest::IngestCommand),
     /// Move a whole pool to another organization, or ask where such a transfer stands.
     #[command(subcommand, visible_alias = "transfers")]
     Transfer(transfers::TransferCommand),
@@ -159,6 +163,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::License(command) => licenses::run(&command),
         Command::Summary(args) => summary::run(&args),
         Command::Rates(command) => rates::run(&command),
+        Command::Ingest(command) => ingest::run(&command),
         Command::Reservation(command) => reservations::run(&command),
         Command::Transfer(command) => transfers::run(&command),
         Command::Key(command) => keys::run(&command),

@@ -48,7 +48,7 @@ pub enum Command {
         /// Who reserves.
         by: ActorId,
     },
-    /// Change a camera only while this holds of it.
+    /// Change something only while this holds of it.
     Provided {
         /// What must hold.
         precondition: Precondition,

@@ -1,7 +1,7 @@
-//! What must hold of a camera for a change of it to be carried out: so that nobody overwrites what they have not seen.
+//! What must hold of a camera, or of the rate cards, for a change of it to be carried out: so that nobody overwrites what they have not seen.
 //!
-//! A tag names the configuration of a camera: its network, what is switched on, what is bound to it. What is charged for the camera
-//! is no part of it. It is checked where the change is judged, so nothing comes between the two.
+//! A tag names a configuration: of a camera its network, what is switched on, what is bound to it; of the rate cards the newest. What is
+//! charged for a camera is no part of it. It is checked where the change is judged, so nothing comes between the two.
 
 use std::hash::Hasher as _;
 
@@ -9,31 +9,41 @@ use siphasher::sip::SipHasher24;
 
 use super::ids::CameraId;
 use super::pool::Pool;
+use super::rates::RateCard;
 use super::refusal::Refusal;
 use super::summary::CameraView;
 
-/// Names the configuration of a camera: the same for the same configuration, on every machine.
+/// Names a configuration: the same for the same one, on every machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CameraTag(pub u64);
+pub struct Tag(pub u64);
 
-/// What is expected of a camera.
+/// What has a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A camera.
+    Camera(CameraId),
+    /// The rate cards.
+    Rates,
+}
+
+/// What is expected of a subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expected {
     /// The organization has it.
-    Registered,
+    Present,
     /// The organization does not have it.
     Absent,
     /// The organization has it, with one of these configurations.
-    OneOf(Vec<CameraTag>),
+    OneOf(Vec<Tag>),
     /// If the organization has it, it has none of these configurations.
-    NoneOf(Vec<CameraTag>),
+    NoneOf(Vec<Tag>),
 }
 
-/// What must hold of a camera.
+/// What must hold of a subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Precondition {
-    /// The camera.
-    pub camera: CameraId,
+    /// The subject.
+    pub subject: Subject,
     /// All of these.
     pub expected: Vec<Expected>,
 }
@@ -44,19 +54,30 @@ impl Precondition {
     /// # Errors
     /// [`Refusal::PreconditionFailed`].
     pub fn check(&self, pool: &Pool) -> Result<(), Refusal> {
-        let slot = pool.cameras.find(self.camera.as_str().as_bytes());
-        let tag = slot.and_then(|slot| pool.camera_view(slot)).map(|camera| CameraTag::of(&camera));
+        let tag = self.subject.tag(pool);
         let holds = self.expected.iter().all(|expected| expected.holds(tag));
         if holds { Ok(()) } else { Err(Refusal::PreconditionFailed) }
     }
 }
 
-impl Expected {
-    /// Whether it holds of a camera with this tag, or of one that the organization does not have.
-    #[must_use]
-    pub fn holds(&self, tag: Option<CameraTag>) -> bool {
+impl Subject {
+    fn tag(&self, pool: &Pool) -> Option<Tag> {
         match self {
-            Self::Registered => tag.is_some(),
+            Self::Camera(camera) => {
+                let slot = pool.cameras.find(camera.as_str().as_bytes())?;
+                pool.camera_view(slot).map(|camera| Tag::of_camera(&camera))
+            }
+            Self::Rates => pool.rates.newest().map(Tag::of_rates),
+        }
+    }
+}
+
+impl Expected {
+    /// Whether it holds of a subject with this tag, or of one that the organization does not have.
+    #[must_use]
+    pub fn holds(&self, tag: Option<Tag>) -> bool {
+        match self {
+            Self::Present => tag.is_some(),
             Self::Absent => tag.is_none(),
             Self::OneOf(tags) => tag.is_some_and(|tag| tags.contains(&tag)),
             Self::NoneOf(tags) => !tag.is_some_and(|tag| tags.contains(&tag)),
@@ -64,10 +85,16 @@ impl Expected {
     }
 }
 
-impl CameraTag {
+impl Tag {
+    /// The tag of the rate cards of which this one is the newest.
+    #[must_use]
+    pub fn of_rates(newest: &RateCard) -> Self {
+        Self(u64::from(newest.version))
+    }
+
     /// The tag of a camera as it is.
     #[must_use]
-    pub fn of(camera: &CameraView) -> Self {
+    pub fn of_camera(camera: &CameraView) -> Self {
         let mut hasher = SipHasher24::new_with_keys(0, 0);
         let mut text = |text: &str| {
             hasher.write(text.as_bytes());
@@ -88,10 +115,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_expected_holds_of_a_camera_with_that_tag_alone() {
-        let (one, other) = (CameraTag(1), CameraTag(2));
+    fn what_is_expected_holds_of_what_has_that_tag_alone() {
+        let (one, other) = (Tag(1), Tag(2));
         for (expected, none, of_one, of_other) in [
-            (Expected::Registered, false, true, true),
+            (Expected::Present, false, true, true),
             (Expected::Absent, true, false, false),
             (Expected::OneOf(vec![one]), false, true, false),
             (Expected::OneOf(Vec::new()), false, false, false),

@@ -46,7 +46,7 @@ pub enum Refusal {
     LicenseKeyClaimed,
     /// The Unlimited AI License is bound to another camera.
     LicenseInUse,
-    /// The camera is not as the caller expects it.
+    /// What is to be changed is not as the caller expects it.
     PreconditionFailed,
     /// There is no such license.
     UnknownLicense,
@@ -228,7 +228,7 @@ impl fmt::Display for Refusal {
                 "the unlimited ai license is bound to another camera; unbind it there first"
             }
             Self::PreconditionFailed => {
-                "the camera is not as you expect it; nothing was changed, read it again and decide anew"
+                "it is not as you expect it; nothing was changed, read it again and decide anew"
             }
             Self::UnknownLicense => "there is no such license",
             Self::UnknownTransfer => "there is no such transfer",

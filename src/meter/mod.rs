@@ -42,7 +42,7 @@ pub use crate::domain::ids::{
 };
 pub use crate::domain::license::{LicenseKey, LicenseStatus, LicenseStep};
 pub use crate::domain::pool::NetworkUsage;
-pub use crate::domain::precondition::{CameraTag, Expected, Precondition};
+pub use crate::domain::precondition::{Expected, Precondition, Subject, Tag};
 pub use crate::domain::rates::{Price, RateCard, Unit};
 pub use crate::domain::refusal::{Invalid, Limit, Refusal};
 pub use crate::domain::registry::{Role, TransferState};

@@ -49,7 +49,7 @@ impl Organization {
         Self { org, engine, rights, precondition: None }
     }
 
-    /// The same handle, through which cameras are changed only while this holds. It is checked with the change: nothing comes
+    /// The same handle, through which cameras and rate cards are changed only while this holds. It is checked with the change: nothing comes
     /// between the two.
     #[must_use]
     pub fn provided(self, precondition: Precondition) -> Self {
@@ -209,8 +209,8 @@ impl Organization {
         self.org.queue(Request::Panic);
     }
 
-    /// Carries out a change of a camera, under the precondition of this handle.
-    async fn change(&self, command: Command) -> Result<Lsn, Error> {
+    /// Carries out a change that an administrator asks for, under the precondition of this handle.
+    pub(super) async fn change(&self, command: Command) -> Result<Lsn, Error> {
         let command = match self.precondition.clone() {
             None => command,
             Some(precondition) => Command::Provided { precondition, change: Box::new(command) },

@@ -46,7 +46,7 @@ impl Organization {
     /// [`Refusal::Forbidden`] unless an administrator asks, and when the prices are no rate card.
     pub async fn set_rates(&self, from: Option<Timestamp>, prices: Vec<Price>) -> Result<RateCard, Error> {
         let by = self.rights.by.clone();
-        self.command(self.rights.administer, Command::SetRates { from, prices, by }).await?;
+        self.change(Command::SetRates { from, prices, by }).await?;
         let newest = self.ask(|pool: &Pool, _| pool.rates.newest().cloned()).await?;
         Ok(newest.ok_or(Refusal::Unpriced)?)
     }

@@ -90,3 +90,26 @@ fn of_many_that_saw_the_same_one_changes_it() {
     assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "{statuses:?}");
     assert_eq!(statuses.iter().filter(|status| **status == 412).count(), 7, "{statuses:?}");
 }
+
+#[test]
+fn prices_that_were_set_meanwhile_are_not_overwritten() {
+    let server = Fixture::populated();
+    let path = format!("{NORTH}/rates");
+    let prices = |millitokens: u64| {
+        let prices = json!([{"kind": "other", "unit": "event", "millitokens": millitokens}]);
+        json!({ "prices": prices })
+    };
+    assert_eq!(server.get(&path, &server.viewer).header("etag"), "");
+    let first = call(&server, ("PUT", &path), ("if-none-match", "*"), &prices(1_000));
+    let tag = first.header("etag").to_owned();
+    first.expect(200);
+    call(&server, ("PUT", &path), ("if-none-match", "*"), &prices(2_000))
+        .check_problem(412, "precondition_failed");
+    call(&server, ("PUT", &path), ("if-match", &tag), &prices(3_000)).expect(200);
+    call(&server, ("PUT", &path), ("if-match", &tag), &prices(4_000))
+        .check_problem(412, "precondition_failed");
+    let rates = server.get(&path, &server.viewer);
+    assert_eq!(rates.expect(200)["rates"].as_array().map(Vec::len), Some(2));
+    let seen = call(&server, ("GET", &path), ("if-none-match", rates.header("etag")), &Value::Null);
+    assert_eq!((seen.status, seen.text.as_str()), (304, ""));
+}

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::meter::{
-    CameraId, CameraSpec, CameraTag, CameraView, LicenseId, Limit, Name, Organization, Refusal, Tokens,
+    CameraId, CameraSpec, CameraView, LicenseId, Limit, Name, Organization, Refusal, Subject, Tag, Tokens,
     UnlimitedLicense, UsageKind,
 };
 
@@ -205,7 +205,7 @@ pub(super) async fn register(
     body: Json<ToRegister>,
 ) -> Result<HttpResponse, Problem> {
     let id: CameraId = path_id(&request, "camera")?;
-    let organization = conditions.apply(organization.0, &id);
+    let organization = conditions.apply(organization.0, Subject::Camera(id.clone()));
     let ToRegister { network, cloud_ai, pro_license } = body.0;
     organization.register_camera(CameraSpec { id: id.clone(), network, cloud_ai, pro_license }).await?;
     show(&organization, id).await
@@ -222,8 +222,9 @@ pub(super) async fn get(
     conditions: Conditions,
 ) -> Result<HttpResponse, Problem> {
     let camera = organization.0.camera(path_id(&request, "camera")?).await?;
-    if conditions.have_seen(&camera)? {
-        return Ok(tagged(HttpResponse::NotModified().finish(), CameraTag::of(&camera)));
+    let tag = Tag::of_camera(&camera);
+    if conditions.have_seen(Some(tag))? {
+        return Ok(tagged(HttpResponse::NotModified().finish(), tag));
     }
     Ok(shown(camera))
 }
@@ -234,7 +235,7 @@ pub(super) async fn remove(
     conditions: Conditions,
 ) -> Result<HttpResponse, Problem> {
     let camera: CameraId = path_id(&request, "camera")?;
-    conditions.apply(organization.0, &camera).remove_camera(camera).await?;
+    conditions.apply(organization.0, Subject::Camera(camera.clone())).remove_camera(camera).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -245,7 +246,7 @@ pub(super) async fn bind(
     body: Json<ToBind>,
 ) -> Result<HttpResponse, Problem> {
     let camera: CameraId = path_id(&request, "camera")?;
-    let organization = conditions.apply(organization.0, &camera);
+    let organization = conditions.apply(organization.0, Subject::Camera(camera.clone()));
     let ToBind { kind, from: TimeText(from), until: TimeText(until) } = body.0;
     let license = UnlimitedLicense { id: path_id(&request, "license")?, kind, from, until };
     organization.bind_unlimited(camera.clone(), license).await?;
@@ -260,7 +261,7 @@ pub(super) async fn unbind(
     conditions: Conditions,
 ) -> Result<HttpResponse, Problem> {
     let id: CameraId = path_id(&request, "camera")?;
-    let organization = conditions.apply(organization.0, &id);
+    let organization = conditions.apply(organization.0, Subject::Camera(id.clone()));
     let license: LicenseId = path_id(&request, "license")?;
     let camera = organization.camera(id).await?;
     if camera.unlimited.iter().any(|bound| bound.id == license) {
@@ -276,7 +277,7 @@ async fn show(organization: &Organization, camera: CameraId) -> Result<HttpRespo
 }
 
 fn shown(camera: CameraView) -> HttpResponse {
-    let tag = CameraTag::of(&camera);
+    let tag = Tag::of_camera(&camera);
     tagged(ok(CameraBody::from(camera)), tag)
 }
 

@@ -1,4 +1,4 @@
-//! `ETag`, `If-Match` and `If-None-Match` (RFC 9110, section 13): whoever changes a camera may say which configuration they saw.
+//! `ETag`, `If-Match` and `If-None-Match` (RFC 9110, section 13): whoever changes a camera or the prices may say which configuration they saw.
 //!
 //! The tag names the configuration alone, so what is charged for a camera between reading and changing it is no conflict. The condition
 //! is checked with the change, by whoever carries it out; here it is only read.
@@ -11,12 +11,12 @@ use actix_web::{FromRequest, HttpRequest, HttpResponse};
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::{ObjectBuilder, Type};
 
-use crate::meter::{CameraId, CameraTag, CameraView, Expected, Organization, Precondition};
+use crate::meter::{Expected, Organization, Precondition, Subject, Tag};
 
 use super::problem::Problem;
 
-/// What stands in the answers of routes that show a camera.
-pub(super) const TAGGED: &[(&str, &str)] = &[("ETag", "Names the configuration of the camera.")];
+/// What stands in the answers of routes that show a configuration.
+pub(super) const TAGGED: &[(&str, &str)] = &[("ETag", "Names the configuration.")];
 
 /// What a request expects, in the order of its headers.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl Conditions {
         if let Some(list) = list(request, &IF_MATCH)? {
             let strong = |tag: &&str| !tag.starts_with("W/");
             let tags = || list.split(',').map(str::trim).filter(strong).filter_map(tag).collect();
-            expected.push(if list == "*" { Expected::Registered } else { Expected::OneOf(tags()) });
+            expected.push(if list == "*" { Expected::Present } else { Expected::OneOf(tags()) });
         }
         if let Some(list) = list(request, &IF_NONE_MATCH)? {
             let tags =
@@ -47,20 +47,20 @@ impl Conditions {
         Ok(Self(expected))
     }
 
-    /// The organization, in which changes of the camera are carried out only as expected.
-    pub(super) fn apply(self, organization: Organization, camera: &CameraId) -> Organization {
+    /// The organization, in which the subject is changed only as expected.
+    pub(super) fn apply(self, organization: Organization, subject: Subject) -> Organization {
         if self.0.is_empty() {
             return organization;
         }
-        organization.provided(Precondition { camera: camera.clone(), expected: self.0 })
+        organization.provided(Precondition { subject, expected: self.0 })
     }
 
     /// Whether a reader who sent these has seen the configuration already.
     ///
     /// # Errors
-    /// When the camera is not as the reader expects.
-    pub(super) fn have_seen(&self, camera: &CameraView) -> Result<bool, Problem> {
-        let holds = |expected: &Expected| expected.holds(Some(CameraTag::of(camera)));
+    /// When it is not as the reader expects.
+    pub(super) fn have_seen(&self, tag: Option<Tag>) -> Result<bool, Problem> {
+        let holds = |expected: &Expected| expected.holds(tag);
         match self.0.iter().find(|expected| !holds(expected)) {
             None => Ok(false),
             Some(Expected::NoneOf(_) | Expected::Absent) => Ok(true),
@@ -69,8 +69,8 @@ impl Conditions {
     }
 }
 
-/// The same answer with the tag of the camera that it shows.
-pub(super) fn tagged(mut answer: HttpResponse, tag: CameraTag) -> HttpResponse {
+/// The same answer with the tag of what it shows.
+pub(super) fn tagged(mut answer: HttpResponse, tag: Tag) -> HttpResponse {
     let text = HeaderValue::from_str(&format!("\"{:016x}\"", tag.0)).expect("hexadecimal fits a header");
     answer.headers_mut().insert(ETAG, text);
     answer
@@ -84,11 +84,8 @@ pub(super) fn condition_headers() -> Vec<Parameter> {
         parameter.description(Some(text)).schema(Some(schema)).build()
     };
     vec![
-        header(
-            "If-Match",
-            "Only if the camera has the configuration of this tag; `*`: only if it is registered.",
-        ),
-        header("If-None-Match", "Only if it has not; `*`: only if it is not registered."),
+        header("If-Match", "Only if it has the configuration of this tag; `*`: only if there is one."),
+        header("If-None-Match", "Only if it has not; `*`: only if there is none."),
     ]
 }
 
@@ -100,7 +97,7 @@ fn list<'a>(request: &'a HttpRequest, name: &HeaderName) -> Result<Option<&'a st
         .ok_or_else(|| Problem::invalid(format!("the header {name} stands once, as a list of tags or `*`")))
 }
 
-fn tag(text: &str) -> Option<CameraTag> {
+fn tag(text: &str) -> Option<Tag> {
     let digits = text.strip_prefix('"')?.strip_suffix('"').filter(|digits| digits.len() == 16)?;
-    u64::from_str_radix(digits, 16).ok().map(CameraTag)
+    u64::from_str_radix(digits, 16).ok().map(Tag)
 }

@@ -158,3 +158,63 @@ enum Durability {
     Durable,
     Applied,
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::debit_rows::{Format, Rows};
+    use super::*;
+
+    /// Whether the hand takes it: an invalid row asks for no tokens.
+    fn is_read(debit: &Value) -> bool {
+        let mut rows = Rows::default();
+        rows.read(Format::Json, debit.to_string().as_bytes(), 1).expect("it is JSON");
+        rows.batch.tokens().eq([7])
+    }
+
+    fn without(debit: &Value, field: &str) -> Value {
+        let fields = debit.as_object().expect("an object").iter().filter(|(name, _)| *name != field);
+        fields.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
+    #[test]
+    fn a_debit_is_read_as_it_is_described() {
+        let described = serde_json::to_value(Debit::schema()).expect("a schema is JSON");
+        let own = &described["allOf"][0];
+        let by_seq = json!({"camera": "c", "epoch": 0, "seq": 0, "tokens": 7, "kind": "other", "time": 1,
+            "images": 1, "duration_ms": 1});
+        let by_id = json!({"camera": "c", "event_id": "e", "time": "2026-01-02T03:04:05Z", "tokens": 7});
+        assert!(is_read(&by_seq) && is_read(&by_id));
+        let mut named: Vec<_> = [&by_seq, &by_id]
+            .into_iter()
+            .flat_map(|debit| debit.as_object().expect("an object").keys())
+            .collect();
+        named.sort_unstable();
+        named.dedup();
+        assert!(own["properties"].as_object().expect("properties").keys().eq(named), "{own}");
+        let required = |schema: &Value| -> Vec<String> {
+            schema["required"]
+                .as_array()
+                .expect("names")
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect()
+        };
+        let of_each =
+            [(&by_seq, &described["allOf"][1]["oneOf"][0]), (&by_id, &described["allOf"][1]["oneOf"][1])];
+        for (debit, identity) in of_each {
+            for field in required(own).into_iter().chain(required(identity)) {
+                assert!(!is_read(&without(debit, &field)), "{field} is required of {debit}");
+            }
+            let mut unknown = debit.clone();
+            unknown["other"] = json!(1);
+            assert!(!is_read(&unknown), "{unknown}");
+        }
+        assert!(
+            is_read(&json!({"camera": "c", "epoch": 0, "seq": 0, "tokens": 7})),
+            "the rest may be left out"
+        );
+    }
+}

@@ -5,11 +5,12 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::meter::{ActorId, Price, RateCard, Unit, UsageKind};
+use crate::meter::{ActorId, Price, RateCard, Refusal, Subject, Tag, Unit, UsageKind};
 
 use super::auth::{Caller, InOrganization};
 use super::body::{Asks, Json, administers, ok};
-use super::describe::{Answer, Body, no_parameters, no_problems};
+use super::conditions::{Conditions, TAGGED, condition_headers, tagged};
+use super::describe::{Answer, Body};
 use super::problem::Problem;
 use super::route::{Right, Route};
 use super::schemas::time_read;
@@ -22,10 +23,13 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations/{org}/rates",
         right: Right::Read,
         summary: "List the rate cards, the newest last.",
-        parameters: no_parameters,
+        parameters: condition_headers,
         body: None,
-        answers: &[Answer::json::<List>(200, "The rate cards that are remembered.")],
-        problems: no_problems,
+        answers: &[
+            Answer::json::<List>(200, "The rate cards that are remembered.").with(TAGGED),
+            Answer::empty(304, "The newest card is that of If-None-Match.").with(TAGGED),
+        ],
+        problems: || vec![Refusal::PreconditionFailed.into()],
         handler: || web::to(list),
     },
     Route {
@@ -33,10 +37,10 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations/{org}/rates",
         right: Right::Administer,
         summary: "Set the prices of events that bear no token count, from now or from a time on.",
-        parameters: no_parameters,
+        parameters: condition_headers,
         body: Body::json::<ToSet>(),
-        answers: &[Answer::json::<Card>(200, "The newest card.")],
-        problems: no_problems,
+        answers: &[Answer::json::<Card>(200, "The newest card.").with(TAGGED)],
+        problems: || vec![Refusal::PreconditionFailed.into()],
         handler: || web::to(set),
     },
 ];
@@ -87,17 +91,29 @@ impl Asks for ToSet {
     }
 }
 
-async fn list(organization: InOrganization) -> Result<HttpResponse, Problem> {
+async fn list(organization: InOrganization, conditions: Conditions) -> Result<HttpResponse, Problem> {
     let rates = organization.0.rates().await?;
-    Ok(ok(List { rates: rates.into_iter().map(Card::from).collect() }))
+    let tag = rates.last().map(Tag::of_rates);
+    let answer = if conditions.have_seen(tag)? {
+        HttpResponse::NotModified().finish()
+    } else {
+        ok(List { rates: rates.into_iter().map(Card::from).collect() })
+    };
+    Ok(if let Some(tag) = tag { tagged(answer, tag) } else { answer })
 }
 
-async fn set(organization: InOrganization, body: Json<ToSet>) -> Result<HttpResponse, Problem> {
+async fn set(
+    organization: InOrganization,
+    conditions: Conditions,
+    body: Json<ToSet>,
+) -> Result<HttpResponse, Problem> {
+    let organization = conditions.apply(organization.0, Subject::Rates);
     let ToSet { from, prices } = body.0;
     let price = |PriceBody { kind, unit, millitokens }| Price { kind, unit, millitokens };
     let prices = prices.into_iter().map(price).collect();
-    let card = organization.0.set_rates(from.map(|TimeText(from)| from), prices).await?;
-    Ok(ok(Card::from(card)))
+    let card = organization.set_rates(from.map(|TimeText(from)| from), prices).await?;
+    let tag = Tag::of_rates(&card);
+    Ok(tagged(ok(Card::from(card)), tag))
 }
 
 impl From<RateCard> for Card {

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
-use tokenweir::client::{CameraRef, Client, Config, Debit, DebitStream, Identity, Sent, UsageKind};
+use tokenweir::client::{
+    CameraRef, Client, Config, Debit, DebitStream, Identity, LeaseConfig, LeasedMeter, Sent, UsageKind,
+};
 use tokio::sync::mpsc::{Sender, channel};
 
 use crate::process::{Running, license_key, operator_key, text, trusted_issuers};
@@ -140,6 +142,48 @@ fn r13_r14_a_server_that_is_killed_while_it_is_streamed_to_charges_everything_on
         let summary = client.summary("north").await.expect("an answer");
         assert_eq!((summary.debits_charged, summary.used), (debits, 3 * debits));
         assert_eq!(summary.available, TOKENS - summary.used);
+        server
+    });
+    assert_eq!(server.running.stop(), Some(0));
+}
+
+/// Spends a lease on events of one camera, and kills and starts the server meanwhile. How many were granted.
+async fn spend_and_kill(meter: &LeasedMeter, mut server: Killed, root: &Path) -> (u64, Killed) {
+    meter.ready().await.expect("a lease");
+    let camera = meter.camera("c0").expect("an id");
+    let mut seq = 0;
+    for _ in 0..KILLS {
+        // More than the server tells apart of one camera are on their way when it is killed.
+        for _ in 0..1_000 {
+            seq += 1;
+            let identity = Identity::Seq { epoch: 1, seq };
+            let debit = Debit { camera, identity, tokens: 3, kind: UsageKind::default(), time: None };
+            while meter.debit(&debit).is_err() {
+                tokio::task::yield_now().await;
+            }
+        }
+        server = server.kill_and_start_again(root);
+    }
+    (seq, server)
+}
+
+#[test]
+fn r13_r14_a_server_that_is_killed_while_a_lease_is_spent_charges_everything_once() {
+    let root = tempfile::tempdir().expect("a directory");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let server = Killed::start(root.path(), "127.0.0.1:0", "127.0.0.1:0");
+    let mut config = Config::new(format!("http://{}", server.grpc), server.populate(root.path()));
+    config.backoff_min = Duration::from_millis(5);
+    let server = runtime.expect("a runtime").block_on(async {
+        let client = Client::connect(config).expect("a client");
+        let lease = LeaseConfig { report_every: Duration::from_millis(1), ..LeaseConfig::new(2_000) };
+        let meter =
+            LeasedMeter::start(&client, "north", lease, |lost| panic!("{lost:?}")).expect("in bounds");
+        let (granted, server) = spend_and_kill(&meter, server, root.path()).await;
+        meter.close().await.expect("all is reported");
+        let (status, summary) = (meter.status(), client.summary("north").await.expect("an answer"));
+        assert_eq!((status.reported_debits, status.uncharged_debits), (granted, 0));
+        assert_eq!((summary.debits_charged, summary.used, summary.held), (granted, 3 * granted, 0));
         server
     });
     assert_eq!(server.running.stop(), Some(0));

@@ -120,7 +120,8 @@ impl Storm {
 
 #[test]
 fn r13_r12_whatever_happens_every_debit_that_was_granted_is_charged_once_or_told() {
-    for seed in 0..6 {
+    // In the storm of seed 33 a batch came twice whose numbers lay further apart than the server tells.
+    for seed in (0..6).chain([33]) {
         let mut storm = Storm::new(seed);
         (0..STEPS).for_each(|_| storm.step());
         storm.check(seed);

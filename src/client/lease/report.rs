@@ -1,7 +1,7 @@
 //! The task that reports what was spent.
 //!
 //! It sends one batch and waits for its answers before it sends the next, so debits are judged in the order in which they were taken,
-//! also when some are sent again. A round has one payer, and no more sequence numbers of a camera than the server tells apart:
+//! also when some are sent again. A round has one payer, and of a camera only sequence numbers that the server tells apart:
 //! whatever is sent again is told exactly, as charged or not.
 
 use std::collections::VecDeque;
@@ -31,15 +31,19 @@ pub(super) struct Reporter {
     backoff: (Duration, Duration),
     /// What is to be sent before what is recorded.
     first: VecDeque<Row>,
-    seqs: HashMap<u32, u64, foldhash::fast::RandomState>,
+    spans: Spans,
 }
+
+/// Of each camera of a round: its epoch, its lowest and its highest number.
+#[derive(Debug, Default)]
+pub(super) struct Spans(HashMap<u32, (u32, u64, u64), foldhash::fast::RandomState>);
 
 impl Reporter {
     pub(super) fn new(client: &Client, stream: DebitStream) -> Self {
         let config = &client.config;
         let round_debits = config.batch_debits.clamp(1, BATCH_DEBITS_MAX);
         let backoff = (config.backoff_min, config.backoff_max);
-        Self { stream, round_debits, backoff, first: VecDeque::new(), seqs: HashMap::default() }
+        Self { stream, round_debits, backoff, first: VecDeque::new(), spans: Spans::default() }
     }
 
     /// Works until the purse is closed and all that was taken is answered.
@@ -72,28 +76,19 @@ impl Reporter {
     }
 
     fn gather(&mut self, shared: &Shared) -> Vec<Row> {
-        self.seqs.clear();
+        self.spans.0.clear();
         let mut round: Vec<Row> = Vec::new();
         while round.len() < self.round_debits
             && let Some(row) = self.first.pop_front().or_else(|| shared.purse.next())
         {
             let payer = reservation_of(round.first().unwrap_or(&row));
-            if payer != reservation_of(&row) || !self.is_told_apart(&row) {
+            if payer != reservation_of(&row) || !self.spans.take(&row) {
                 self.first.push_front(row);
                 break;
             }
             round.push(row);
         }
         round
-    }
-
-    fn is_told_apart(&mut self, row: &Row) -> bool {
-        if !row.has_seq() {
-            return true;
-        }
-        let seqs = self.seqs.entry(row.camera).or_default();
-        *seqs += 1;
-        *seqs <= SEQ_WINDOW
     }
 
     /// Sends a round and takes its answers; whether some debits are to be sent again after a pause.
@@ -138,6 +133,16 @@ impl Reporter {
         again.append(&mut self.first);
         self.first = again;
         is_put_off
+    }
+}
+
+impl Spans {
+    /// Takes a debit into the round; whether the server will tell it apart from the others when all are sent again.
+    pub(super) fn take(&mut self, row: &Row) -> bool {
+        let Some((epoch, seq)) = row.seq() else { return true };
+        let span = self.0.entry(row.camera).or_insert((epoch, seq, seq));
+        *span = (span.0, span.1.min(seq), span.2.max(seq));
+        span.0 == epoch && span.2 - span.1 <= SEQ_WINDOW
     }
 }
 

@@ -67,8 +67,8 @@ impl Row {
         Debit { camera, identity, tokens: self.tokens.into(), kind: self.kind, time: self.time }
     }
 
-    /// Whether its identity is a sequence number.
-    pub(super) fn has_seq(&self) -> bool {
-        self.event_id.is_none()
+    /// Its epoch and sequence number; none where it has an event id.
+    pub(super) fn seq(&self) -> Option<(u32, u64)> {
+        self.event_id.is_none().then_some((self.epoch, self.seq))
     }
 }

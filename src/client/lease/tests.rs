@@ -10,12 +10,17 @@ use crate::domain::ids::Slot;
 
 use super::NotPaid;
 use super::purse::{Place, Purse, Term};
+use super::report::Spans;
 use super::row::Row;
 
 const ENDLESS: Term = Term { ends_ns: u64::MAX, renew_ns: u64::MAX, low: 0 };
 
 fn row(seq: u64) -> Row {
-    let identity = Identity::Seq { epoch: 1, seq };
+    row_of(1, seq)
+}
+
+fn row_of(epoch: u32, seq: u64) -> Row {
+    let identity = Identity::Seq { epoch, seq };
     let camera = CameraRef::Slot(Slot(0));
     Row::new(&Debit { camera, identity, tokens: 1, kind: UsageKind::Other, time: None }, 0).expect("valid")
 }
@@ -88,6 +93,21 @@ fn a_full_record_refuses_and_spends_nothing() {
         (purse.close(), purse.install(10, ENDLESS), purse.take(1, 0)),
         (8, None, Err(NotPaid::Closed))
     );
+}
+
+#[test]
+fn r13_a_round_has_only_numbers_of_a_camera_that_the_server_tells_apart_when_they_come_again() {
+    for (numbers, taken) in [
+        ([(1, 1), (1, 2), (1, 65), (1, 66)], 3),
+        ([(1, 100), (1, 36), (1, 101), (1, 99)], 2),
+        ([(1, 1), (1, 1_000), (1, 2), (1, 3)], 1),
+        ([(1, 1), (1, 2), (2, 1), (2, 2)], 2),
+        ([(1, u64::MAX), (1, u64::MAX - 64), (1, u64::MAX), (1, 0)], 3),
+    ] {
+        let mut spans = Spans::default();
+        let rows = numbers.iter().map(|(epoch, seq)| row_of(*epoch, *seq));
+        assert_eq!(rows.take_while(|row| spans.take(row)).count(), taken, "{numbers:?}");
+    }
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -22,7 +22,7 @@ use crate::edge::http::{Limits, Listener, State};
 use crate::edge::license_key::{IssuerFileError, Trusted};
 use crate::edge::tls::{Tls, TlsError};
 use crate::edge::token::{TokenIssuersError, Tokens};
-use crate::meter::{self, Meter, Name, NewApiKey, Principal, Role};
+use crate::meter::{self, Deed, Meter, Name, NewApiKey, Principal, Role};
 use crate::storage::Fault;
 use crate::telemetry::clock::Clock;
 
@@ -290,31 +290,47 @@ async fn run(config: &Config, out: &mut impl Write) -> Result<(), ServeError> {
     loop {
         tokio::select! {
             () = signals.next() => return stop(server, signals).await,
-            () = reloads.next() => reload(&server, out),
+            () = reloads.next() => reload(&server, out).await,
         }
     }
 }
 
-fn reload(server: &Server, out: &mut impl Write) {
+async fn reload(server: &Server, out: &mut impl Write) {
     if server.config.tls.is_some() {
-        tell(server.reload(), "certificate", out);
+        again("certificate", server, || server.reload(), out).await;
     }
     if server.config.license_issuers.is_some() {
-        tell(server.reload_issuers(), "license issuers", out);
+        again("license issuers", server, || server.reload_issuers(), out).await;
     }
     if server.config.token_issuers.is_some() {
-        tell(server.reload_token_issuers(), "token issuers", out);
+        again("token issuers", server, || server.reload_token_issuers(), out).await;
     }
 }
 
-/// Tells what became of reading a file again.
-fn tell<E: Display>(reloaded: Result<(), E>, what: &str, out: &mut impl Write) {
-    match reloaded {
-        Ok(()) => {
+/// Has a file read again, which is recorded, and tells what became of it.
+async fn again<E: Display>(
+    what: &str,
+    server: &Server,
+    read: impl FnOnce() -> Result<(), E>,
+    out: &mut impl Write,
+) {
+    let deed = Deed { act: "reload_settings", organizations: Vec::new(), target: Some(what.to_owned()) };
+    let meter = server.meter.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let read = match meter {
+        Some(meter) => meter.witness(deed, read).await,
+        None => Ok(read()),
+    };
+    let failure = match &read {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(error) => Some(error.to_string()),
+    };
+    match failure {
+        None => {
             tracing::info!("{what} read again; what comes from now on is judged by it");
             say(out, &format!("{what} read again"));
         }
-        Err(error) => {
+        Some(error) => {
             tracing::error!("{what} kept as it was: {error}; mend the file and send SIGHUP again");
             say(out, &format!("{what} kept: {error}"));
         }

@@ -18,6 +18,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::domain::ids::{Lsn, OrgNumber};
 use crate::domain::pool::Pool;
 use crate::domain::registry::Registry;
+use crate::storage::audit::{self, AuditLog};
 use crate::storage::layout::{DirectoryId, Home, Layout};
 use crate::storage::manifest::Stage;
 use crate::storage::replay::{self, Base, PartitionState};
@@ -25,6 +26,7 @@ use crate::storage::{DirectoryLock, Disk, Fault, Journal, JournalConfig, Manifes
 use crate::telemetry::clock::Clock;
 use crate::telemetry::metric::{self, DebitCounters};
 
+use super::auditor::Auditor;
 use super::committer::{self, Writer};
 use super::coordinator::{CoordinatorActor, Recover};
 use super::directory::{Directory, EndsInOrder, Partition};
@@ -44,6 +46,8 @@ pub(crate) struct Setup {
     pub(crate) clock: Clock,
     /// The identity of a new directory.
     pub(crate) directory_id: DirectoryId,
+    /// Whether administrative acts are recorded.
+    pub(crate) is_audited: bool,
 }
 
 /// What recovery found in one partition.
@@ -72,6 +76,8 @@ pub(crate) struct Engine {
     pub(crate) coordinator: Addr<CoordinatorActor>,
     pub(crate) recovery: Vec<PartitionRecovery>,
     pub(crate) clock: Clock,
+    /// Records administrative acts; none where they are not recorded.
+    pub(crate) auditor: Option<Auditor>,
     threads: Mutex<Option<Threads>>,
 }
 
@@ -139,8 +145,10 @@ impl Engine {
             lock = anchor(lock)?;
         }
         let lock = lock.map(Arc::new);
-        let spawn = Fault::io("start a thread for", layout.root());
-        Self::start(setup, recovered, lock.as_ref()).map_err(spawn)
+        let spawn = || Fault::io("start a thread for", layout.root());
+        let audit = || AuditLog::open(audit::home(disk, &layout, manifest.directory));
+        let auditor = setup.is_audited.then(|| Auditor::start(audit())).transpose().map_err(spawn())?;
+        Self::start(setup, recovered, auditor, lock.as_ref()).map_err(spawn())
     }
 
     /// Stops in order; what was acknowledged, and what was queued, is kept. Stopping twice does nothing.
@@ -162,6 +170,7 @@ impl Engine {
             org.abandon();
         }
         drop(threads.snapshots.join());
+        self.auditor.iter().for_each(Auditor::close);
         drop(threads.lock);
     }
 
@@ -179,6 +188,7 @@ impl Engine {
     fn start(
         setup: &Setup,
         recovered: Vec<Recovered>,
+        auditor: Option<Auditor>,
         lock: Option<&Arc<DirectoryLock>>,
     ) -> std::io::Result<Self> {
         let partitions: Vec<_> = recovered.iter().map(|part| Arc::new(part.partition())).collect();
@@ -226,7 +236,7 @@ impl Engine {
         let coordinator = coordinator.expect("a directory has at least one partition");
         coordinator.do_send(Recover);
         let (clock, threads) = (setup.clock.clone(), Mutex::new(Some(threads)));
-        Ok(Self { directory, actors, coordinator, recovery, clock, threads })
+        Ok(Self { directory, actors, coordinator, recovery, clock, auditor, threads })
     }
 }
 

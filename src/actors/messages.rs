@@ -45,6 +45,14 @@ pub enum Unavailable {
         "the organization is being rebuilt from storage; nothing of this request was recorded, retry shortly"
     )]
     Rebuilding,
+    /// An administrative act cannot be recorded.
+    #[error(
+        "the audit log cannot be used ({cause}); nothing was done, because no administrative act goes unrecorded; mend the cause and restart"
+    )]
+    Unaudited {
+        /// Why not.
+        cause: Arc<str>,
+    },
     /// The meter is closing or closed.
     #[error("the meter is closing; nothing of this request was recorded, send it again after the restart")]
     Closing,

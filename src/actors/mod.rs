@@ -10,6 +10,7 @@
 //!
 //! Absent on purpose: rules. Nothing here decides what is charged.
 
+pub(crate) mod auditor;
 pub(crate) mod committer;
 pub(crate) mod coordinator;
 pub(crate) mod directory;

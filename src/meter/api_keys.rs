@@ -15,6 +15,7 @@ use crate::domain::time::Timestamp;
 use crate::protocol::coordinator::ApiKeyOrder;
 
 use super::access::{Action, Principal};
+use super::audit::Deed;
 use super::error::Error;
 use super::open::{Meter, fill_random};
 
@@ -91,8 +92,13 @@ impl Meter {
         let secret = hex(&long);
         let NewApiKey { label, role, organizations } = new;
         let (key_id, by, hash) = (id.clone(), who.actor(), hash(&secret));
-        self.order(What::CreateApiKey(ApiKeyOrder { id: key_id, hash, label, role, organizations, by }))
-            .await?;
+        let deed = Deed {
+            act: "create_api_key",
+            organizations: organizations.clone(),
+            target: Some(id.to_string()),
+        };
+        let order = ApiKeyOrder { id: key_id, hash, label, role, organizations, by };
+        self.witnessed(who, deed, self.order(What::CreateApiKey(order))).await?;
         let key = format!("{PREFIX}{id}_{secret}");
         Ok((id, key))
     }
@@ -103,7 +109,12 @@ impl Meter {
     /// [`Refusal::Forbidden`](super::Refusal::Forbidden) unless `who` is an operator or the host, [`Refusal::UnknownKey`](super::Refusal::UnknownKey).
     pub async fn revoke_api_key(&self, who: &Principal, id: ActorId) -> Result<(), Error> {
         who.authorize(Action::ManageApiKeys)?;
-        self.order(What::RevokeApiKey(id)).await?;
+        let organizations = {
+            let keys = self.engine.directory.api_keys.read().expect("api keys never panic");
+            keys.get(&id).map(|key| key.organizations.clone()).unwrap_or_default()
+        };
+        let deed = Deed { act: "revoke_api_key", organizations, target: Some(id.to_string()) };
+        self.witnessed(who, deed, self.order(What::RevokeApiKey(id))).await?;
         Ok(())
     }
 

@@ -22,6 +22,7 @@ impl Error {
             Self::Refused(refusal) => refusal.code(),
             Self::Unavailable(Unavailable::Poisoned { .. }) => "poisoned",
             Self::Unavailable(Unavailable::Rebuilding) => "rebuilding",
+            Self::Unavailable(Unavailable::Unaudited { .. }) => "unaudited",
             Self::Unavailable(Unavailable::Closing) => "closing",
         }
     }

@@ -119,11 +119,14 @@ impl Organization {
     /// key out of bounds, or a bound is reached.
     pub async fn add_licenses(&self, key: LicenseKey) -> Result<LicenseClaim, Error> {
         allow(self.rights.administer)?;
-        if !self.is_claimed(&key.id).await? {
-            self.check_fits(key.clone()).await?;
-        }
         let id = key.id.clone();
-        match order(&self.engine, What::Claim(key, self.org.id.clone(), self.rights.by.clone())).await? {
+        let claim = async {
+            if !self.is_claimed(&key.id).await? {
+                self.check_fits(key.clone()).await?;
+            }
+            order(&self.engine, What::Claim(key, self.org.id.clone(), self.by())).await
+        };
+        match self.witnessed("add_licenses", id.to_string(), claim).await? {
             Answer::Claimed(claim) => Ok(LicenseClaim::new(id, claim)),
             other => unreachable!("a claim is answered with one, not with {other:?}"),
         }
@@ -148,7 +151,7 @@ impl Organization {
         if self.is_claimed(&key.id).await? {
             return Err(Refusal::LicenseKeyClaimed.into());
         }
-        let by = self.rights.by.clone();
+        let by = self.by();
         let preview = move |pool: &Pool, now| {
             let licenses = decide::expand_key(pool, &key, &by, now)?;
             let tokens = licenses.iter().map(|license| license.granted).sum();
@@ -169,7 +172,9 @@ impl Organization {
     /// [`Refusal::LicenseIsPermanent`].
     pub async fn remove_license(&self, license: LicenseId) -> Result<std::convert::Infallible, Error> {
         allow(self.rights.administer)?;
-        Err(self.ask(move |pool: &Pool, _| decide::keep(pool, &license)).await?.into())
+        let target = license.to_string();
+        let keep = async { Err(self.ask(move |pool: &Pool, _| decide::keep(pool, &license)).await?.into()) };
+        self.witnessed("remove_license", target, keep).await
     }
 
     /// The Shared AI Token Licenses, oldest first.
@@ -192,7 +197,7 @@ impl Organization {
 
     /// Refuses a key that the pool could not take, before it is claimed. A pool that is being moved takes it afterwards.
     async fn check_fits(&self, key: LicenseKey) -> Result<(), Error> {
-        let by = self.rights.by.clone();
+        let by = self.by();
         let fits = move |pool: &Pool, now| match decide::expand_key(pool, &key, &by, now) {
             Err(refusal) if !refusal.is_retryable() => Err(refusal),
             _ => Ok(()),

@@ -6,6 +6,7 @@
 
 pub mod access;
 pub mod api_keys;
+pub mod audit;
 pub mod config;
 pub mod error;
 pub mod licenses;
@@ -20,6 +21,7 @@ mod open;
 
 pub use access::{Action, Bearer, Principal, RoleIn};
 pub use api_keys::{ApiKeyView, NewApiKey};
+pub use audit::{AuditEntry, AuditPage, Deed, Edge, Origin};
 pub use config::Config;
 pub use error::Error;
 pub use licenses::{Grant, LicenseClaim, LicensePreview, LicenseView};

@@ -20,6 +20,7 @@ use crate::storage::layout::{DirectoryId, Layout};
 use crate::storage::{DirectoryLock, Disk, Fault, JournalConfig, RealDisk};
 
 use super::access::{Action, Principal};
+use super::audit::{Actor, Deed, Origin, Refusals, witnessed};
 use super::config::Config;
 use super::error::Error;
 use super::organization::Organization;
@@ -44,6 +45,8 @@ use super::pending::Pending;
 #[derive(Clone, Debug)]
 pub struct Meter {
     pub(super) engine: Arc<Engine>,
+    pub(super) origin: Origin,
+    pub(super) refusals: Arc<Refusals>,
     retention_ms: u64,
 }
 
@@ -94,17 +97,27 @@ impl Meter {
         std::fs::create_dir_all(layout.root()).map_err(Fault::io("create the directory", layout.root()))?;
         let lock = DirectoryLock::exclusive(&layout.lock())?;
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-        Self::open_with(config, &disk, Some(lock))
+        Self::open_with(config, &disk, Some(lock), true)
     }
 
-    /// Opens a data directory on a disk of the caller's, without a lock: for tests on a simulated disk.
+    /// Opens a data directory on a disk of the caller's, without a lock and without an audit log: for tests on a simulated disk.
     ///
     /// # Errors
     /// As [`Meter::open`].
     #[cfg(feature = "testing")]
     #[expect(clippy::needless_pass_by_value, reason = "a test hands its disk over")]
     pub fn open_on(disk: Arc<dyn Disk>, config: Config) -> Result<Self, Fault> {
-        Self::open_with(config, &disk, None)
+        Self::open_with(config, &disk, None, false)
+    }
+
+    /// As [`Meter::open_on`], with an audit log.
+    ///
+    /// # Errors
+    /// As [`Meter::open`].
+    #[cfg(feature = "testing")]
+    #[expect(clippy::needless_pass_by_value, reason = "a test hands its disk over")]
+    pub fn open_audited_on(disk: Arc<dyn Disk>, config: Config) -> Result<Self, Fault> {
+        Self::open_with(config, &disk, None, true)
     }
 
     /// Closes in order: admits nothing more, makes what is queued durable, releases the directory. Other clones get
@@ -165,10 +178,14 @@ impl Meter {
         let secret = (random_u64(), random_u64());
         let partition = self.engine.directory.partition_of(&new.id);
         partition.check_open()?;
+        let deed = Deed::within(&new.id, "create_organization", None);
         let created = OrganizationCreated { organization: new.id, name: new.name, secret, retention_ms };
-        let (reply, created_at) = oneshot::channel();
-        self.engine.actors[usize::from(partition.number)].do_send(Create { created, reply });
-        Ok(Pending::new(created_at, partition).await??)
+        self.witnessed(who, deed, async {
+            let (reply, created_at) = oneshot::channel();
+            self.engine.actors[usize::from(partition.number)].do_send(Create { created, reply });
+            Ok(Pending::new(created_at, partition).await??)
+        })
+        .await
     }
 
     /// The organizations that `who` may know of: all for an operator or the host, its own for anybody else; at most
@@ -192,7 +209,8 @@ impl Meter {
         if !(who.may(Action::Read(id)) || who.may(Action::Debit(id)) || who.may(Action::Administer(id))) {
             return Err(Refusal::Forbidden.into());
         }
-        Ok(Organization::new(self.find(id)?, Arc::clone(&self.engine), who))
+        let actor = Actor::new(who, self.origin);
+        Ok(Organization::new(self.find(id)?, Arc::clone(&self.engine), (who, actor)))
     }
 
     /// # Errors
@@ -201,11 +219,26 @@ impl Meter {
         Ok(self.engine.directory.look_up(id)?.ok_or(Refusal::UnknownOrganization)?)
     }
 
+    /// Carries out an act that is recorded.
+    pub(super) async fn witnessed<T>(
+        &self,
+        who: &Principal,
+        deed: Deed,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        witnessed(&self.engine, &Actor::new(who, self.origin), deed, work).await
+    }
+
     pub(super) async fn order(&self, what: What) -> Result<Answer, Error> {
         order(&self.engine, what).await
     }
 
-    fn open_with(config: Config, disk: &Arc<dyn Disk>, lock: Option<DirectoryLock>) -> Result<Self, Fault> {
+    fn open_with(
+        config: Config,
+        disk: &Arc<dyn Disk>,
+        lock: Option<DirectoryLock>,
+        is_audited: bool,
+    ) -> Result<Self, Fault> {
         let mut directory_id = [0; 16];
         fill_random(&mut directory_id);
         let setup = Setup {
@@ -223,9 +256,11 @@ impl Meter {
             },
             clock: config.clock,
             directory_id: DirectoryId(directory_id),
+            is_audited,
         };
         let engine = Arc::new(Engine::open(&setup, disk, lock)?);
-        Ok(Self { engine, retention_ms: config.retention_ms })
+        let (origin, refusals) = (Origin::HOST, Arc::default());
+        Ok(Self { engine, origin, refusals, retention_ms: config.retention_ms })
     }
 }
 

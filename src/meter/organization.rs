@@ -18,6 +18,7 @@ use crate::domain::summary::{CameraPage, CameraView, Summary};
 use crate::domain::time::Timestamp;
 
 use super::access::{Action, Principal};
+use super::audit::{Actor, Deed, witnessed};
 use super::error::Error;
 use super::pending::Pending;
 
@@ -32,16 +33,16 @@ pub struct Organization {
 
 #[derive(Clone, Debug)]
 pub(super) struct Rights {
-    pub(super) by: ActorId,
+    pub(super) actor: Actor,
     pub(super) debit: bool,
     pub(super) read: bool,
     pub(super) administer: bool,
 }
 
 impl Organization {
-    pub(super) fn new(org: Arc<Org>, engine: Arc<Engine>, who: &Principal) -> Self {
+    pub(super) fn new(org: Arc<Org>, engine: Arc<Engine>, (who, actor): (&Principal, Actor)) -> Self {
         let rights = Rights {
-            by: who.actor(),
+            actor,
             debit: who.may(Action::Debit(&org.id)),
             read: who.may(Action::Read(&org.id)),
             administer: who.may(Action::Administer(&org.id)),
@@ -125,7 +126,8 @@ impl Organization {
     /// # Errors
     /// [`Refusal::Forbidden`] unless an administrator asks, or a bound is reached.
     pub async fn register_camera(&self, camera: CameraSpec) -> Result<Lsn, Error> {
-        self.change(Command::RegisterCamera(camera)).await
+        let target = camera.id.to_string();
+        self.administer("register_camera", target, Command::RegisterCamera(camera)).await
     }
 
     /// Removes a camera: its debits are refused from then on. What was charged for it stays, and stays known.
@@ -133,7 +135,7 @@ impl Organization {
     /// # Errors
     /// [`Refusal::Forbidden`] unless an administrator asks, [`Refusal::UnknownCamera`].
     pub async fn remove_camera(&self, camera: CameraId) -> Result<Lsn, Error> {
-        self.change(Command::RemoveCamera { camera }).await
+        self.administer("remove_camera", camera.to_string(), Command::RemoveCamera { camera }).await
     }
 
     /// Binds an Unlimited AI License to a camera, or changes its terms (R9).
@@ -142,7 +144,8 @@ impl Organization {
     /// [`Refusal::Forbidden`] unless an administrator asks, [`Refusal::UnknownCamera`], [`Refusal::LicenseInUse`], an empty
     /// validity, or a bound is reached.
     pub async fn bind_unlimited(&self, camera: CameraId, license: UnlimitedLicense) -> Result<Lsn, Error> {
-        self.change(Command::BindUnlimited { camera, license }).await
+        let target = format!("{camera}/{}", license.id);
+        self.administer("bind_unlimited", target, Command::BindUnlimited { camera, license }).await
     }
 
     /// Unbinds an Unlimited AI License; the camera falls back to the pool.
@@ -150,7 +153,7 @@ impl Organization {
     /// # Errors
     /// [`Refusal::Forbidden`] unless an administrator asks, [`Refusal::UnknownLicense`].
     pub async fn unbind_unlimited(&self, license: LicenseId) -> Result<Lsn, Error> {
-        self.change(Command::UnbindUnlimited { license }).await
+        self.administer("unbind_unlimited", license.to_string(), Command::UnbindUnlimited { license }).await
     }
 
     /// The AI Token Summary.
@@ -209,13 +212,35 @@ impl Organization {
         self.org.queue(Request::Panic);
     }
 
-    /// Carries out a change that an administrator asks for, under the precondition of this handle.
-    pub(super) async fn change(&self, command: Command) -> Result<Lsn, Error> {
+    /// Who acts.
+    pub(super) fn by(&self) -> ActorId {
+        self.rights.actor.id().clone()
+    }
+
+    /// Carries out a command of an administrator under the precondition of this handle; it is recorded.
+    pub(super) async fn administer(
+        &self,
+        act: &'static str,
+        target: impl Into<Option<String>>,
+        command: Command,
+    ) -> Result<Lsn, Error> {
+        allow(self.rights.administer)?;
         let command = match self.precondition.clone() {
             None => command,
             Some(precondition) => Command::Provided { precondition, change: Box::new(command) },
         };
-        self.command(self.rights.administer, command).await
+        self.witnessed(act, target, self.command(true, command)).await
+    }
+
+    /// Carries out an act that is recorded.
+    pub(super) async fn witnessed<T>(
+        &self,
+        act: &'static str,
+        target: impl Into<Option<String>>,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let deed = Deed::within(&self.org.id, act, target);
+        witnessed(&self.engine, &self.rights.actor, deed, work).await
     }
 
     /// Carries out a command, if there is the `right` to it.

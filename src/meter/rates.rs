@@ -45,8 +45,8 @@ impl Organization {
     /// # Errors
     /// [`Refusal::Forbidden`] unless an administrator asks, and when the prices are no rate card.
     pub async fn set_rates(&self, from: Option<Timestamp>, prices: Vec<Price>) -> Result<RateCard, Error> {
-        let by = self.rights.by.clone();
-        self.change(Command::SetRates { from, prices, by }).await?;
+        let set = Command::SetRates { from, prices, by: self.by() };
+        self.administer("set_rates", None, set).await?;
         let newest = self.ask(|pool: &Pool, _| pool.rates.newest().cloned()).await?;
         Ok(newest.ok_or(Refusal::Unpriced)?)
     }

@@ -87,7 +87,7 @@ impl Organization {
         tokens: Tokens,
         ttl_ms: u64,
     ) -> Result<ReservationView, Error> {
-        let (id, by) = (reservation.clone(), self.rights.by.clone());
+        let (id, by) = (reservation.clone(), self.by());
         self.command(self.rights.debit, Command::Reserve { reservation, tokens, ttl_ms, by }).await?;
         self.look_up(id).await
     }
@@ -98,8 +98,13 @@ impl Organization {
     /// [`Refusal::Forbidden`] unless an administrator asks or one with the right to debit, [`Refusal::UnknownReservation`].
     pub async fn release_reservation(&self, reservation: ReservationId) -> Result<ReservationView, Error> {
         let id = reservation.clone();
-        let right = self.rights.debit || self.rights.administer;
-        self.command(right, Command::ReleaseReservation { reservation }).await?;
+        let release = self.command(true, Command::ReleaseReservation { reservation });
+        if self.rights.debit {
+            release.await?;
+        } else {
+            allow(self.rights.administer)?;
+            self.witnessed("release_reservation", id.to_string(), release).await?;
+        }
         self.look_up(id).await
     }
 

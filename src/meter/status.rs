@@ -1,6 +1,5 @@
 //! The one table of status codes: how each answer of the meter looks on every edge.
 
-use crate::actors::messages::Unavailable;
 use crate::domain::debit::Outcome;
 use crate::domain::refusal::Refusal;
 
@@ -11,9 +10,7 @@ use super::error::Error;
 pub fn http(error: &Error) -> u16 {
     match error {
         Error::Refused(refusal) => http_of_refusal(*refusal),
-        Error::Unavailable(Unavailable::Poisoned { .. } | Unavailable::Rebuilding | Unavailable::Closing) => {
-            503
-        }
+        Error::Unavailable(_) => 503,
     }
 }
 
@@ -52,9 +49,7 @@ pub fn http_of_refusal(refusal: Refusal) -> u16 {
 pub fn grpc(error: &Error) -> i32 {
     match error {
         Error::Refused(refusal) => grpc_of_refusal(*refusal),
-        Error::Unavailable(Unavailable::Poisoned { .. } | Unavailable::Rebuilding | Unavailable::Closing) => {
-            grpc_codes::UNAVAILABLE
-        }
+        Error::Unavailable(_) => grpc_codes::UNAVAILABLE,
     }
 }
 

@@ -14,6 +14,7 @@ use crate::domain::tokens::Tokens;
 use crate::protocol::coordinator::{Answer, TransferOrder, Until};
 
 use super::access::{Action, Principal};
+use super::audit::Deed;
 use super::error::Error;
 use super::open::Meter;
 use super::pending::Pending;
@@ -65,12 +66,27 @@ impl Meter {
         (source, target): (OrgId, OrgId),
         until: Until,
     ) -> Result<TransferView, Error> {
-        who.authorize(Action::Administer(&source))?;
-        who.authorize(Action::Administer(&target))?;
+        let organizations = vec![source.clone(), target.clone()];
+        let deed = Deed { act: "begin_transfer", organizations, target: Some(id.to_string()) };
+        if let Err(refusal) = [&source, &target]
+            .map(|org| who.authorize(Action::Administer(org)))
+            .into_iter()
+            .collect::<Result<(), _>>()
+        {
+            self.note_refused(who, deed, refusal.code());
+            return Err(refusal.into());
+        }
         self.find(&source)?;
         self.find(&target)?;
         let order = TransferOrder { id: id.clone(), source, target, by: who.actor() };
-        match self.order(What::Transfer(order, until)).await? {
+        // It is recorded that it began, and asked again for its end, which may be long in coming.
+        let begun =
+            self.witnessed(who, deed, self.order(What::Transfer(order.clone(), Until::Begun))).await?;
+        let answer = match until {
+            Until::Begun => begun,
+            Until::Ended => self.order(What::Transfer(order, until)).await?,
+        };
+        match answer {
             Answer::Transfer(transfer) => Ok(TransferView::new(id, transfer)),
             other => unreachable!("a transfer is answered with one, not with {other:?}"),
         }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! LOCK  MANIFEST
+//! audit/p000/journal/<first lsn, 20 digits>.wal
 //! p000/journal/<first lsn, 20 digits>.wal   next.prep  now.prep
 //! p000/snapshots/<lsn, 20 digits>.snap      <lsn>.snap.tmp
 //! ```
@@ -76,6 +77,11 @@ impl Layout {
     /// The manifest of a backup while it is being written.
     pub fn backup_tmp(&self) -> PathBuf {
         self.root.join("BACKUP.tmp")
+    }
+
+    /// The audit log: as a directory with one partition, whose journal it is.
+    pub fn audit(&self) -> Self {
+        Self::new(self.root.join("audit"))
     }
 
     /// The directory of one partition.

@@ -24,6 +24,7 @@
 //! Absent on purpose: the meaning of a payload. Events and snapshots are opaque bytes here; their codecs live beside
 //! their types.
 
+pub mod audit;
 pub mod backup;
 mod camera_codec;
 pub mod columns;

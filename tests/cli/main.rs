@@ -1,5 +1,6 @@
 //! The `weir` program as its users run it.
 
+mod audit;
 mod backup;
 mod client;
 mod demo;

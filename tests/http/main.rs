@@ -1,6 +1,7 @@
 //! The HTTP edge, tested from outside: a real server on a free port, a real client, a real data directory.
 
 mod access;
+mod audit;
 mod connections;
 mod debits;
 mod declared;

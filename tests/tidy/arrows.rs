@@ -41,6 +41,7 @@ const OFFLINE_TOOLS: &[&str] = &[
     "src/edge/cli/inspect.rs",
     "src/edge/cli/restore.rs",
     "src/edge/cli/verify.rs",
+    "src/edge/cli/verify_audit.rs",
 ];
 const OFFLINE_TOOLS_MAY_NAME: &[&str] = &["storage", "protocol"];
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use clap::Args;
 use serde_json::{Value, json};
 
+use crate::storage::audit;
 use crate::storage::backup::{self, BackupManifest, Reach, View};
 use crate::storage::manifest::Stage;
 use crate::storage::{Disk, Layout, Manifest, RealDisk};
@@ -71,6 +72,9 @@ fn make(args: &BackupArgs) -> Result<BackupManifest, Failure> {
     let (seen, disk): (Arc<dyn Disk>, Arc<dyn Disk>) = (Arc::new(view), Arc::new(RealDisk));
     let (from, homes) = (backup::homes(&seen, &source, &manifest), backup::homes(&disk, &to, &manifest));
     let (reaches, unreadable) = backup::back_up(&from, &homes).map_err(verify::failure)?;
+    let logs =
+        [(&seen, &source), (&disk, &to)].map(|(disk, layout)| audit::home(disk, layout, manifest.directory));
+    backup::copy_audit(&logs[0], &logs[1]).map_err(verify::failure)?;
     for fault in unreadable {
         note(&format!("left out, an older snapshot and the journal take its place: {fault}"));
     }

@@ -7,6 +7,7 @@
 //! Invariants: what a program may read goes to standard output, everything else to standard error; with `--json` or `--output json`, standard
 //! output holds JSON and nothing else, and why a command failed is JSON on the last line of standard error. Deliberately absent: starting the server, which the program's root dispatches.
 
+mod audit;
 mod backup;
 mod cameras;
 mod client;
@@ -43,6 +44,7 @@ mod trace;
 mod transfers;
 mod trust;
 mod verify;
+mod verify_audit;
 
 use std::ffi::OsString;
 
@@ -95,6 +97,9 @@ pub enum Command {
     /// Create, list and revoke API keys, on a server or on a stopped data directory.
     #[command(subcommand, visible_alias = "keys")]
     Key(keys::KeyCommand),
+    /// Show who did what: licenses, cameras, keys, transfers, and what was refused.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Replay everything in a stopped data directory and check the invariants; change nothing.
     Verify(verify::VerifyArgs),
     /// Show the journal and the snapshots of a stopped data directory; change nothing.
@@ -167,6 +172,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Reservation(command) => reservations::run(&command),
         Command::Transfer(command) => transfers::run(&command),
         Command::Key(command) => keys::run(&command),
+        Command::Audit(command) => audit::run(&command),
         Command::Verify(args) => verify::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Backup(args) => backup::run(&args),

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::domain::ids::Lsn;
 use crate::domain::time::Timestamp;
+use crate::storage::audit;
 use crate::storage::backup::{self, BackupManifest, RestoreError, Target};
 use crate::storage::layout::DirectoryId;
 use crate::storage::{Disk, Layout, Manifest, RealDisk};
@@ -87,6 +88,8 @@ pub(super) fn run(args: &RestoreArgs) -> Result<(), Failure> {
     let to = Layout::new(fresh.partial());
     let (from, homes) = (backup::homes(&disk, &source, &old), backup::homes(&disk, &to, &new));
     let reaches = backup::restore(&from, &homes, target).map_err(|error| told(error, &known))?;
+    let log = |layout, manifest: Manifest| audit::home(&disk, layout, manifest.directory);
+    backup::copy_audit(&log(&source, old), &log(&to, new)).map_err(verify::failure)?;
     new.write(&RealDisk, &to)?;
     let report = verify::read(fresh.partial())?.report;
     if !report.clean {

@@ -18,15 +18,19 @@ use crate::domain::invariants::check_directory;
 use crate::domain::pool::{Pool, Totals};
 use crate::domain::registry::Registry;
 use crate::domain::tokens::Tokens;
+use crate::storage::audit;
 use crate::storage::backup::BackupManifest;
 use crate::storage::event_codec;
 use crate::storage::reader::{self, Ending, Start};
 use crate::storage::replay::PartitionState;
 use crate::storage::snapshot_codec::{self, PartitionImage, PoolImage};
-use crate::storage::{DirectoryLock, Fault, Home, Layout, Manifest, RealDisk, recovery, replay, snapshot};
+use crate::storage::{
+    DirectoryLock, Disk, Fault, Home, Layout, Manifest, RealDisk, recovery, replay, snapshot,
+};
 
 use super::failure::Failure;
 use super::output::{number, print, print_json, table};
+use super::verify_audit::{self, AuditReport};
 
 /// What to verify.
 #[derive(Args, Debug)]
@@ -46,6 +50,8 @@ pub(super) struct Report {
     /// Whether nothing is damaged and every invariant holds.
     pub(super) clean: bool,
     partitions: Vec<PartitionReport>,
+    /// The audit log; none where there is none yet.
+    audit: Option<AuditReport>,
     totals: TotalsReport,
     /// SHA-256 over the digests of the partitions, in their order; none when something is damaged.
     digest: Option<String>,
@@ -145,6 +151,7 @@ pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
 pub(super) fn faults(report: &Report) -> Vec<String> {
     let damage = report.partitions.iter().flat_map(|partition| &partition.damage);
     let mut messages: Vec<_> = damage.map(|damage| damage.message.clone()).collect();
+    messages.extend(report.audit.iter().filter_map(|audit| audit.damage.clone()));
     messages.extend(report.violations.iter().map(|violation| {
         format!("invariant {} does not hold: {}; nothing was changed", violation.invariant, violation.what)
     }));
@@ -174,6 +181,8 @@ pub(super) fn read(directory: &Path) -> Result<Verified, Failure> {
         states.push(partition_state(&home, &mut report, &mut violations)?);
         reports.push(report);
     }
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let audit = verify_audit::read(&audit::home(&disk, &layout, manifest.directory))?;
     let digest = digest_of_all(&reports);
     let registry = states.first_mut().map(|state| std::mem::take(&mut state.registry)).unwrap_or_default();
     let pools: Vec<_> = states.into_iter().flat_map(|state| state.pools).flatten().collect();
@@ -184,8 +193,9 @@ pub(super) fn read(directory: &Path) -> Result<Verified, Failure> {
     let report = Report {
         directory: directory.to_path_buf(),
         id: manifest.directory.to_string(),
-        clean: is_whole && violations.is_empty(),
+        clean: is_whole && violations.is_empty() && audit.as_ref().is_none_or(|audit| audit.damage.is_none()),
         partitions: reports,
+        audit,
         totals: totals_of(&pools),
         digest,
         violations,
@@ -463,6 +473,7 @@ fn text(report: &Report) -> String {
         number(totals.debits_charged),
         number(totals.debits_exempt)
     ));
+    lines.extend(report.audit.as_ref().map(verify_audit::text));
     lines.extend(report.digest.as_ref().map(|digest| format!("digest {digest}")));
     if report.clean {
         lines.push(

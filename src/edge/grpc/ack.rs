@@ -128,7 +128,10 @@ pub(super) fn durability_number(durability: Durability) -> i32 {
 fn number_of_error(error: &Error) -> v1::Outcome {
     match error {
         Error::Refused(refusal) => number_of_refusal(*refusal),
-        Error::Unavailable(Unavailable::Poisoned { .. }) => v1::Outcome::Poisoned,
+        // No debit is answered with the latter: none is an administrative act.
+        Error::Unavailable(Unavailable::Poisoned { .. } | Unavailable::Unaudited { .. }) => {
+            v1::Outcome::Poisoned
+        }
         Error::Unavailable(Unavailable::Rebuilding) => v1::Outcome::Rebuilding,
         Error::Unavailable(Unavailable::Closing) => v1::Outcome::Closing,
     }

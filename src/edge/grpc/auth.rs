@@ -7,7 +7,7 @@ use tokio::time::{Sleep, sleep};
 use tonic::codegen::http::HeaderMap;
 
 use crate::edge::bearers::{Known, Stranger};
-use crate::meter::{Meter, Principal};
+use crate::meter::{Edge, Meter, Origin, Principal};
 use crate::telemetry::clock;
 
 use super::incoming::Peer;
@@ -33,9 +33,9 @@ impl Caller {
     /// # Errors
     /// When the meter is not open yet, or nobody is known by them.
     pub(super) fn of(state: &Arc<State>, headers: &HeaderMap, peer: Option<Peer>) -> Result<Self, Trouble> {
-        let meter = state.meter()?.clone();
-        let bearer = bearer(headers);
-        let known = state.bearers.identify(&meter, bearer, peer.map(|Peer(address)| address))?;
+        let (peer, bearer) = (peer.map(|Peer(address)| address), bearer(headers));
+        let meter = state.meter()?.seen_from(Origin { edge: Edge::Grpc, peer });
+        let known = state.bearers.identify(&meter, bearer, peer)?;
         let bearer = bearer.unwrap_or_default().to_owned();
         Ok(Self { meter, known, bearer, looked: clock::start(), state: Arc::clone(state) })
     }

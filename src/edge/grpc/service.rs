@@ -7,8 +7,8 @@ use tonic::codegen::Bytes;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::meter::{
-    BatchReply, Debit, DebitBatch, DebitReply, Durability, Error, Invalid, OrgId, Organization,
-    ReservationId, Tokens, TransferId, Until,
+    BatchReply, Debit, DebitBatch, DebitReply, Deed, Durability, Error, Invalid, OrgId, Organization,
+    Refusal, ReservationId, ReservationView, Tokens, TransferId, Until,
 };
 use crate::proto::v1;
 use crate::proto::v1::metering_server::Metering;
@@ -69,6 +69,21 @@ async fn settle(
     Ok(DebitReply { outcome, available, lsn, durability })
 }
 
+/// Releases a reservation; that somebody was refused to is recorded.
+async fn release(caller: &Caller, organization: &str, id: ReservationId) -> Result<ReservationView, Error> {
+    let organization = OrgId::new(organization)?;
+    let target = Some(id.to_string());
+    let released = match caller.meter.organization(caller.principal(), &organization) {
+        Ok(organization) => organization.release_reservation(id).await,
+        Err(error) => Err(error),
+    };
+    if let Err(Error::Refused(refusal @ Refusal::Forbidden)) = &released {
+        let deed = Deed::within(&organization, "release_reservation", target);
+        caller.meter.note_refused(caller.principal(), deed, refusal.code());
+    }
+    released
+}
+
 #[tonic::async_trait]
 impl Metering for Service {
     type StreamStream = Session;
@@ -80,6 +95,7 @@ impl Metering for Service {
 
     async fn debit(&self, request: Request<v1::DebitRequest>) -> Result<Response<v1::DebitReply>, Status> {
         let organization = organization(&request, &request.get_ref().organization)?;
+        organization.check_debit().map_err(Trouble::from)?;
         let v1::DebitRequest { debit, durability: when, reservation, .. } = request.into_inner();
         let debit = debit.unwrap_or_default();
         let debit = unary::debit(&debit).map_err(Trouble::from)?;
@@ -101,6 +117,7 @@ impl Metering for Service {
         request: Request<v1::DebitBatchRequest>,
     ) -> Result<Response<v1::DebitBatchReply>, Status> {
         let organization = organization(&request, &request.get_ref().organization)?;
+        organization.check_debit().map_err(Trouble::from)?;
         let v1::DebitBatchRequest { debits, durability: when, reservation, .. } = request.into_inner();
         if debits.len() > self.0.limits.batch_debits_max {
             return Err(Trouble::from(Invalid::BatchSize).into());
@@ -151,6 +168,7 @@ impl Metering for Service {
         request: Request<v1::ReserveRequest>,
     ) -> Result<Response<v1::ReserveReply>, Status> {
         let organization = organization(&request, &request.get_ref().organization)?;
+        organization.check_debit().map_err(Trouble::from)?;
         let v1::ReserveRequest { id, tokens, ttl_ms, .. } = request.into_inner();
         let id = ReservationId::new(&id).map_err(Trouble::from)?;
         let reserved = organization.reserve(id, Tokens(tokens), ttl_ms).await.map_err(Trouble::from)?;
@@ -161,9 +179,10 @@ impl Metering for Service {
         &self,
         request: Request<v1::ReleaseReservationRequest>,
     ) -> Result<Response<v1::ReleaseReservationReply>, Status> {
-        let organization = organization(&request, &request.get_ref().organization)?;
-        let id = ReservationId::new(&request.get_ref().id).map_err(Trouble::from)?;
-        let released = organization.release_reservation(id).await.map_err(Trouble::from)?;
+        let caller = caller(&request)?;
+        let message = request.get_ref();
+        let id = ReservationId::new(&message.id).map_err(Trouble::from)?;
+        let released = release(&caller, &message.organization, id).await.map_err(Trouble::from)?;
         Ok(Response::new(v1::ReleaseReservationReply { reservation: Some(unary::reservation(&released)) }))
     }
 

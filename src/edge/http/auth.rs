@@ -11,8 +11,9 @@ use actix_web::http::header::AUTHORIZATION;
 use actix_web::middleware::Next;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, ResponseError as _, web};
 
-use crate::meter::{ActorId, Invalid, Meter, OrgId, Organization, Principal};
+use crate::meter::{ActorId, Edge, Invalid, Meter, OrgId, Organization, Origin, Principal};
 
+use super::audit;
 use super::problem::Problem;
 use super::state::State;
 
@@ -35,7 +36,11 @@ pub(super) async fn guard(
     match identify(request.request()) {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
-            Ok(next.call(request).await?.map_into_left_body())
+            let response = next.call(request).await?;
+            if let Some(problem) = response.response().error().and_then(|error| error.as_error::<Problem>()) {
+                audit::note(response.request(), problem);
+            }
+            Ok(response.map_into_left_body())
         }
         Err(problem) => Ok(request.into_response(problem.error_response()).map_into_right_body()),
     }
@@ -95,7 +100,8 @@ fn identify(request: &HttpRequest) -> Result<Caller, Problem> {
     let meter = state.meter().ok_or_else(Problem::recovering)?;
     let peer = request.peer_addr().map(|peer| peer.ip());
     let known = state.bearers.identify(meter, bearer(request), peer)?;
-    Ok(Caller { meter: meter.clone(), principal: known.principal })
+    let meter = meter.seen_from(Origin { edge: Edge::Http, peer });
+    Ok(Caller { meter, principal: known.principal })
 }
 
 /// The key or token that the request bears. Of several, none is taken.

@@ -257,9 +257,11 @@ pub(super) async fn bind(
 /// refusal (R4).
 pub(super) async fn unbind(
     request: HttpRequest,
+    caller: Caller,
     organization: InOrganization,
     conditions: Conditions,
 ) -> Result<HttpResponse, Problem> {
+    administers(&caller, &request)?;
     let id: CameraId = path_id(&request, "camera")?;
     let organization = conditions.apply(organization.0, Subject::Camera(id.clone()));
     let license: LicenseId = path_id(&request, "license")?;

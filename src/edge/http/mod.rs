@@ -6,6 +6,7 @@
 //! route has no problem document: 400 for a head that is no HTTP, 408 for one that does not arrive in time, 431 for
 //! one that is too long. These have an empty body and close the connection.
 
+pub mod audit;
 mod auth;
 #[cfg(feature = "testing")]
 pub mod bodies;

@@ -20,8 +20,11 @@ use utoipa::openapi::{
 };
 
 use crate::domain::limits;
+use crate::edge::bearers::Stranger;
+use crate::edge::token::TokenError;
 use crate::meter::{Error, Invalid, Refusal, Role, Unavailable};
 
+use super::audit;
 use super::describe::{Answer, JSON, Shape, no_parameters, no_problems};
 use super::problem::{self, Problem};
 use super::route::{self, Right, Route};
@@ -218,6 +221,10 @@ fn common(route: &Route) -> Vec<Problem> {
         let stopped = Unavailable::Poisoned { cause: "".into() };
         let unavailable = [Unavailable::Rebuilding, Unavailable::Closing, stopped];
         problems.extend(unavailable.map(|unavailable| Problem::from(Error::from(unavailable))));
+        problems.extend(TokenError::ALL.map(|error| Problem::from(Stranger::Token(error))));
+    }
+    if audit::act(&route.method, route.path).is_some() || route.path.ends_with("/audit") {
+        problems.push(Error::from(Unavailable::Unaudited { cause: "".into() }).into());
     }
     if !matches!(route.right, Right::None | Right::AnyKey | Right::ReadEither) {
         problems.push(Refusal::Forbidden.into());

@@ -233,6 +233,11 @@ impl Problem {
         Self { detail: detail.unwrap_or(self.detail), ..self }
     }
 
+    /// The stable code.
+    pub(super) fn code(&self) -> &'static str {
+        self.code
+    }
+
     /// The same problem, of which this bound is the reason.
     pub(super) fn with_limit(self, limit: u64) -> Self {
         Self { limit: Some(limit), ..self }
@@ -241,11 +246,6 @@ impl Problem {
     /// Its HTTP status.
     pub(super) fn status(&self) -> u16 {
         self.status.as_u16()
-    }
-
-    /// Its stable code.
-    pub(super) fn code(&self) -> &'static str {
-        self.code
     }
 
     fn document(&self) -> String {

@@ -16,8 +16,8 @@ use crate::meter::{Action, ActorId, OrgId, Principal, Role};
 use super::describe::{Answer, Body};
 use super::problem::Problem;
 use super::{
-    cameras, debits, events, health, keys, licenses, manual, openapi, organizations, rates, reservations,
-    transfers,
+    audit, cameras, debits, events, health, keys, licenses, manual, openapi, organizations, rates,
+    reservations, transfers,
 };
 
 /// What stands before the path of every route that asks for an API key: our own, and the one that clients of OpenMeter know.
@@ -73,7 +73,7 @@ pub enum Right {
 
 /// All routes.
 pub fn all() -> impl Iterator<Item = &'static Route> {
-    let groups: [&'static [Route]; 12] = [
+    let groups: [&'static [Route]; 13] = [
         organizations::ROUTES,
         cameras::ROUTES,
         licenses::ROUTES,
@@ -83,6 +83,7 @@ pub fn all() -> impl Iterator<Item = &'static Route> {
         reservations::ROUTES,
         transfers::ROUTES,
         keys::ROUTES,
+        audit::ROUTES,
         health::ROUTES,
         openapi::ROUTES,
         manual::ROUTES,

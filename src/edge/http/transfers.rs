@@ -8,7 +8,9 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::meter::{ActorId, OrgId, Refusal, Role, Tokens, TransferId, TransferState, TransferView, Until};
+use crate::meter::{
+    ActorId, Deed, OrgId, Refusal, Role, Tokens, TransferId, TransferState, TransferView, Until,
+};
 
 use super::auth::{Caller, path_id};
 use super::body::{Asks, Json, Query, ok};
@@ -66,7 +68,12 @@ pub(super) struct ToBegin {
 impl Asks for ToBegin {
     fn allow(caller: &Caller, _: &HttpRequest) -> Result<(), Problem> {
         // Of which organizations is in the body; no other role moves a pool at all.
-        if caller.principal.has_somewhere(Role::Admin) { Ok(()) } else { Err(Refusal::Forbidden.into()) }
+        if caller.principal.has_somewhere(Role::Admin) {
+            return Ok(());
+        }
+        let deed = Deed { act: "begin_transfer", organizations: Vec::new(), target: None };
+        caller.meter.note_refused(&caller.principal, deed, Refusal::Forbidden.code());
+        Err(Refusal::Forbidden.into())
     }
 }
 

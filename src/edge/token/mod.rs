@@ -78,6 +78,10 @@ struct Claimed {
 }
 
 impl TokenError {
+    /// One of each kind.
+    pub(super) const ALL: [Self; 5] =
+        [Self::Invalid(""), Self::Expired, Self::NotYetValid, Self::Revoked, Self::KeysPending];
+
     /// The stable code.
     #[must_use]
     pub fn code(self) -> &'static str {

@@ -143,7 +143,8 @@ impl BackupManifest {
 /// The snapshots and journals below a layout.
 fn files(disk: &dyn Disk, layout: &Layout, partitions: u16) -> Result<Vec<BackupFile>> {
     let mut files = Vec::new();
-    for dir in (0..partitions).flat_map(|number| [layout.journal(number), layout.snapshots(number)]) {
+    let partitions = (0..partitions).flat_map(|number| [layout.journal(number), layout.snapshots(number)]);
+    for dir in partitions.chain([layout.audit().journal(0)]) {
         if !disk.exists(&dir).map_err(Fault::io("look for", &dir))? {
             continue;
         }

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use crate::domain::ids::Lsn;
 use crate::domain::time::Timestamp;
 
+use super::audit;
 use super::disk::Disk;
 use super::fault::{Fault, Result};
 use super::layout::{Home, Layout};
@@ -93,6 +94,18 @@ pub fn back_up(from: &[Home], to: &[Home]) -> Result<(Vec<Reach>, Vec<Fault>)> {
     Ok((reaches, unreadable))
 }
 
+/// Writes the audit log `from` as the audit log `to`, whole: what was done is not undone by going back to an earlier state.
+///
+/// # Errors
+/// As [`back_up`].
+pub fn copy_audit(from: &Home, to: &Home) -> Result<()> {
+    if !audit::exists(from)? {
+        return Ok(());
+    }
+    let scan = settled(|| audit::scan(from, &mut |_, _| {}))?;
+    copy(from, to, Lsn(scan.next.0 - 1)).map(drop)
+}
+
 /// Writes the partitions `from` as the partitions `to`, up to `target`; answers with how far each reaches.
 ///
 /// # Errors
@@ -152,7 +165,7 @@ fn up_to(from: &[Home], time: Timestamp) -> std::result::Result<Vec<History>, Re
 /// A reading sees the newest groups while they are written, and may see a later one and not the one before it. But
 /// what a first reading found a later group behind was durable by then, and is whole in a second reading; where it
 /// is not, it is damaged.
-fn settled(mut read: impl FnMut() -> Result<History>) -> Result<History> {
+fn settled<T>(mut read: impl FnMut() -> Result<T>) -> Result<T> {
     let mut failed = None;
     loop {
         match read() {

@@ -28,7 +28,7 @@ pub struct View {
 }
 
 impl View {
-    /// Opens the snapshots and journal segments of all partitions.
+    /// Opens the snapshots and journal segments of all partitions, and those of the audit log.
     ///
     /// # Errors
     /// [`Fault::Io`] when one cannot be opened.
@@ -52,6 +52,11 @@ impl View {
         }
         for partition in 0..partitions {
             view.open_all(&layout.journal(partition), Layout::parse_segment)?;
+        }
+        // Last, so that it holds the beginning of every act that a journal holds.
+        let audit = layout.audit().journal(0);
+        if RealDisk.exists(&audit).map_err(Fault::io("look for", &audit))? {
+            view.open_all(&audit, Layout::parse_segment)?;
         }
         Ok(view)
     }

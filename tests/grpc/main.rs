@@ -19,6 +19,7 @@ mod pki;
 #[path = "../cli/process.rs"]
 mod process;
 mod reservations;
+mod rights;
 #[path = "../http/signer.rs"]
 mod signer;
 #[cfg(feature = "testing")]

@@ -15,6 +15,7 @@ mod problems;
 mod rates;
 mod repeated;
 mod reservations;
+mod rights;
 mod routes;
 mod signer;
 mod tags;

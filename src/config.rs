@@ -18,7 +18,7 @@ use settings::Settings;
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 
 /// The names of all settings, in files and in the environment.
-pub const NAMES: [&str; 32] = [
+pub const NAMES: [&str; 35] = [
     "data_dir",
     "listen",
     "grpc_listen",
@@ -32,6 +32,9 @@ pub const NAMES: [&str; 32] = [
     "snapshot_bytes",
     "snapshot_period_ms",
     "journal_keep_bytes",
+    "reports",
+    "reports_journal_bytes_max",
+    "reports_events_max",
     "segment_bytes_min",
     "segment_bytes_max",
     "in_flight_max",
@@ -83,6 +86,13 @@ pub struct Config {
     /// `journal_keep_bytes`: journal that each partition keeps for restoring to a point in time, in bytes of segments, beyond
     /// what a start needs. Default: 0.
     pub journal_keep_bytes: u64,
+    /// `reports`: whether reports are kept, `on` or `off`. Default: `on`.
+    pub reports: bool,
+    /// `reports_journal_bytes_max`: journal that each partition keeps until it is reported, in bytes of segments, beyond what a
+    /// start needs. Default: 1 GiB.
+    pub reports_journal_bytes_max: u64,
+    /// `reports_events_max`: debits of each organization that its AI event log keeps, up to 1,000,000. Default: 20,000.
+    pub reports_events_max: usize,
     /// `segment_bytes_min`: length of a partition's first journal segment, from 64 KiB. Default: 4 MiB.
     pub segment_bytes_min: u64,
     /// `segment_bytes_max`: length of the largest journal segments, up to 1 GiB. Default: 64 MiB.
@@ -209,6 +219,9 @@ impl Config {
             snapshot_bytes: meter.snapshot_bytes,
             snapshot_period_ms: meter.snapshot_period_ms,
             journal_keep_bytes: meter.journal_keep_bytes,
+            reports: true,
+            reports_journal_bytes_max: 1 << 30,
+            reports_events_max: 20_000,
             segment_bytes_min: meter.segment_bytes_min,
             segment_bytes_max: meter.segment_bytes_max,
             in_flight_max: meter.in_flight_max,
@@ -322,6 +335,14 @@ impl Config {
             snapshot_bytes: settings.number("snapshot_bytes", d.snapshot_bytes, 64 << 10, 1 << 40)?,
             snapshot_period_ms: settings.number("snapshot_period_ms", d.snapshot_period_ms, 1_000, DAY_MS)?,
             journal_keep_bytes: settings.number("journal_keep_bytes", d.journal_keep_bytes, 0, 1 << 50)?,
+            reports: settings.parsed::<Switch>("reports", "on or off")?.is_none_or(|switch| switch.0),
+            reports_journal_bytes_max: settings.number(
+                "reports_journal_bytes_max",
+                d.reports_journal_bytes_max,
+                0,
+                1 << 50,
+            )?,
+            reports_events_max: settings.number("reports_events_max", d.reports_events_max, 0, 1_000_000)?,
             segment_bytes_min,
             segment_bytes_max: settings.number(
                 "segment_bytes_max",
@@ -365,6 +386,21 @@ impl TlsFiles {
                 Err(ConfigError::Incomplete { name: "tls_client_ca", missing: "tls_certificate" })
             }
             (None, None) => Ok(None),
+        }
+    }
+}
+
+/// What is on or off.
+struct Switch(bool);
+
+impl std::str::FromStr for Switch {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "on" => Ok(Self(true)),
+            "off" => Ok(Self(false)),
+            _ => Err(()),
         }
     }
 }

@@ -10,6 +10,7 @@
 //! - [`storage`]: journal, snapshots, recovery, over a small disk trait.
 //! - `actors`: actix shells, committers, supervision, ordered start and stop.
 //! - [`meter`]: the library's face, and who may do what.
+//! - `reports` (feature `reports`): what the journals say, to be asked.
 //! - `edge`, `config`, `server` (feature `server`): HTTP, gRPC, the command line, the composition root.
 //! - [`planted`]: bugs that the simulator must find, nothing without the feature of that name.
 //! - `proto`, `client` (feature `client`): the gRPC API, and a client of it for gateways.
@@ -27,6 +28,8 @@ pub mod planted;
 #[cfg(feature = "proto")]
 pub mod proto;
 pub mod protocol;
+#[cfg(feature = "reports")]
+pub mod reports;
 #[cfg(feature = "server")]
 pub mod server;
 pub mod storage;

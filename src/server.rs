@@ -23,7 +23,8 @@ use crate::edge::license_key::{IssuerFileError, Trusted};
 use crate::edge::tls::{Tls, TlsError};
 use crate::edge::token::{TokenIssuersError, Tokens};
 use crate::meter::{self, Deed, Meter, Name, NewApiKey, Principal, Role};
-use crate::storage::Fault;
+use crate::reports::{self, Reports};
+use crate::storage::{Fault, Hold};
 use crate::telemetry::clock::Clock;
 
 mod descriptors;
@@ -116,6 +117,8 @@ pub struct Server {
     issuers: Arc<Trusted>,
     bearers: Arc<Bearers>,
     meter: Mutex<Option<Meter>>,
+    hold: Option<Arc<Hold>>,
+    reports: Mutex<Option<Arc<Reports>>>,
 }
 
 /// Serves until SIGTERM or SIGINT; SIGHUP reads the certificates of TLS and the lists of issuers again. Writes to `out`: `listening on http://ADDRESS` (`https` with TLS) and `grpc listening on ADDRESS` once bound, the operator key of a new
@@ -160,7 +163,9 @@ impl Server {
             }
             None => None,
         };
-        Ok(Self { config, state, listener, grpc, tls, issuers, bearers, meter: Mutex::default() })
+        let hold = config.reports.then(|| Arc::new(Hold::new(config.reports_journal_bytes_max)));
+        let (meter, reports) = (Mutex::default(), Mutex::default());
+        Ok(Self { config, state, listener, grpc, tls, issuers, bearers, meter, hold, reports })
     }
 
     /// The address that it listens on.
@@ -173,6 +178,12 @@ impl Server {
     #[must_use]
     pub fn grpc_address(&self) -> Option<SocketAddr> {
         self.grpc.as_ref().map(grpc::Listener::address)
+    }
+
+    /// The reports that it keeps; none while it is not open, or where none are kept.
+    #[must_use]
+    pub fn reports(&self) -> Option<Arc<Reports>> {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Reads the certificate of TLS and its key again, where there are any. Connections that are open keep the old one.
@@ -213,7 +224,7 @@ impl Server {
     /// As [`Self::open`].
     pub async fn open_by(&self, clock: Clock) -> Result<Option<FirstKey>, ServeError> {
         let (opened, opening) = oneshot::channel();
-        let config = meter::Config { clock, ..self.config.meter() };
+        let config = meter::Config { clock, hold: self.hold.clone(), ..self.config.meter() };
         let open = move || drop(opened.send(Meter::open(config)));
         let thread = std::thread::Builder::new().name("weir-open".to_owned()).spawn(open);
         drop(thread.map_err(system("start a thread"))?);
@@ -229,11 +240,32 @@ impl Server {
             }
         };
         *self.meter.lock().unwrap_or_else(PoisonError::into_inner) = Some(meter.clone());
+        self.report(&meter);
         self.state.serve(meter.clone());
         if let Some(grpc) = &self.grpc {
             grpc.serve(meter).await;
         }
         Ok(key)
+    }
+
+    /// Starts the reports, where they are kept. Without them the meter serves all the same.
+    fn report(&self, meter: &Meter) {
+        let Some(hold) = self.hold.clone() else { return };
+        let follows = meter.clone();
+        let durable = move |partition: u16| follows.durable(partition);
+        let started =
+            reports::homes(&self.config.data_dir).map_err(|fault| fault.to_string()).and_then(|homes| {
+                let log_max = self.config.reports_events_max;
+                Reports::start(homes, Box::new(durable), hold, log_max).map_err(|error| error.to_string())
+            });
+        match started {
+            Ok(reports) => {
+                let reports = Arc::new(reports);
+                self.state.report(Arc::clone(&reports));
+                *self.reports.lock().unwrap_or_else(PoisonError::into_inner) = Some(reports);
+            }
+            Err(error) => tracing::error!(error, "no reports are kept; debits are served all the same"),
+        }
     }
 
     /// Stops in order: no new connections, requests in flight finish, streams get their outstanding answers, then the meter
@@ -249,6 +281,9 @@ impl Server {
             }
         };
         let (stopped, stopped_grpc) = tokio::join!(self.listener.stop(), stop_grpc);
+        if let Some(reports) = self.reports.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            reports.stop();
+        }
         let meter = self.meter.lock().unwrap_or_else(PoisonError::into_inner).take();
         let mut failures = Vec::new();
         if let Some(meter) = meter {

@@ -42,7 +42,7 @@ fn run(disk: &SimDisk, progress: &mut Progress) -> Result<()> {
             let header = SnapshotHeader { lsn: journal.durable(), version: 1 };
             write_snapshot(&home, header, &body(header.lsn))?;
             progress.snapshots += 1;
-            let retired = retire(&home, 0)?;
+            let retired = retire(&home, 0, None)?;
             progress.retired.segments += retired.segments;
             progress.retired.snapshots += retired.snapshots;
         }

@@ -22,7 +22,7 @@ use crate::storage::audit::{self, AuditLog};
 use crate::storage::layout::{DirectoryId, Home, Layout};
 use crate::storage::manifest::Stage;
 use crate::storage::replay::{self, Base, PartitionState};
-use crate::storage::{DirectoryLock, Disk, Fault, Journal, JournalConfig, Manifest, RecoveryReport};
+use crate::storage::{DirectoryLock, Disk, Fault, Hold, Journal, JournalConfig, Manifest, RecoveryReport};
 use crate::telemetry::clock::Clock;
 use crate::telemetry::metric::{self, DebitCounters};
 
@@ -43,6 +43,8 @@ pub(crate) struct Setup {
     pub(crate) partitions: u16,
     pub(crate) journal: JournalConfig,
     pub(crate) policy: Policy,
+    /// What a reader of the journals needs still.
+    pub(crate) hold: Option<Arc<Hold>>,
     pub(crate) clock: Clock,
     /// The identity of a new directory.
     pub(crate) directory_id: DirectoryId,
@@ -113,6 +115,7 @@ struct Launch {
     coordinator: Option<Addr<CoordinatorActor>>,
     clock: Clock,
     policy: Policy,
+    hold: Option<Arc<Hold>>,
     snapshots: Sender<Job>,
     lock: Option<Arc<DirectoryLock>>,
 }
@@ -225,6 +228,7 @@ impl Engine {
                 coordinator: coordinator.clone(),
                 clock: setup.clock.clone(),
                 policy: setup.policy,
+                hold: setup.hold.clone(),
                 snapshots: snapshots.clone(),
                 lock: lock.cloned(),
             })?;
@@ -399,6 +403,7 @@ impl Launch {
             local,
             orgs: Vec::new(),
             policy: self.policy,
+            hold: self.hold,
             snapshots: self.snapshots,
             lock: self.lock,
             underway: false,

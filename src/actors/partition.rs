@@ -19,7 +19,7 @@ use crate::domain::refusal::{Limit, Refusal};
 use crate::domain::registry::Registry;
 use crate::domain::time::Timestamp;
 use crate::storage::snapshot_codec::PartitionImage;
-use crate::storage::{DirectoryLock, event_codec};
+use crate::storage::{DirectoryLock, Hold, event_codec};
 
 use super::coordinator::{CoordinatorActor, ReadRegistry};
 use super::directory::{Directory, EndsInOrder, Org, Partition};
@@ -75,6 +75,7 @@ pub(crate) struct PartitionActor {
     pub(crate) orgs: Vec<Arc<Org>>,
     pub(crate) policy: Policy,
     pub(crate) snapshots: Sender<Job>,
+    pub(crate) hold: Option<Arc<Hold>>,
     pub(crate) lock: Option<Arc<DirectoryLock>>,
     pub(crate) underway: bool,
     pub(crate) last_snapshot_at: Timestamp,
@@ -200,8 +201,8 @@ impl PartitionActor {
         let Some(image) = image else { return me.do_send(SnapshotDone { written: false }) };
         let done = Box::new(move |written| me.do_send(SnapshotDone { written }));
         let (home, partition) = (self.local.home.clone(), Arc::clone(&self.partition));
-        let journal_keep_bytes = self.policy.journal_keep_bytes;
-        let job = Job { home, partition, lsn, image, journal_keep_bytes, done };
+        let (journal_keep_bytes, hold) = (self.policy.journal_keep_bytes, self.hold.clone());
+        let job = Job { home, partition, lsn, image, journal_keep_bytes, hold, done };
         if let Err(unsent) = self.snapshots.send(job) {
             (unsent.into_inner().done)(false);
         }

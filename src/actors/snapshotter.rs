@@ -13,7 +13,7 @@ use crate::domain::ids::Lsn;
 use crate::storage::layout::Home;
 use crate::storage::snapshot::{SnapshotHeader, write_snapshot};
 use crate::storage::snapshot_codec::{self, PartitionImage};
-use crate::storage::{Fault, Result, Retired, retention};
+use crate::storage::{Fault, Hold, Result, Retired, retention};
 use crate::telemetry::{clock, metric};
 
 use super::directory::Partition;
@@ -26,6 +26,8 @@ pub(crate) struct Job {
     pub(crate) image: PartitionImage,
     /// Journal to keep for restoring, in bytes of segments.
     pub(crate) journal_keep_bytes: u64,
+    /// What a reader of the journal needs still.
+    pub(crate) hold: Option<Arc<Hold>>,
     /// Told whether it was written, in the end.
     pub(crate) done: Box<dyn FnOnce(bool) + Send>,
 }
@@ -39,9 +41,9 @@ pub(crate) fn start() -> std::io::Result<(Sender<Job>, JoinHandle<()>)> {
     let run = move || {
         // On Linux this is of the thread alone. Debits go first; where it is not allowed a snapshot takes its share of the processor.
         _ = rustix::process::setpriority_process(None, BACKGROUND_NICE);
-        for Job { home, partition, lsn, image, journal_keep_bytes, done } in todo {
-            let written =
-                write(&home, &partition, lsn, image).and_then(|()| retire(&home, lsn, journal_keep_bytes));
+        for Job { home, partition, lsn, image, journal_keep_bytes, hold, done } in todo {
+            let written = write(&home, &partition, lsn, image)
+                .and_then(|()| retire(&home, lsn, journal_keep_bytes, hold.as_deref()));
             if let Err(fault) = &written {
                 tracing::error!(partition = partition.number, %fault, "a snapshot was not written; the journal is kept");
             }
@@ -76,8 +78,8 @@ pub(crate) fn write(home: &Home, partition: &Partition, lsn: Lsn, image: Partiti
     Ok(())
 }
 
-fn retire(home: &Home, lsn: Lsn, keep_bytes: u64) -> Result<()> {
-    let Retired { snapshots, segments } = retention::retire(home, keep_bytes)?;
+fn retire(home: &Home, lsn: Lsn, keep_bytes: u64, hold: Option<&Hold>) -> Result<()> {
+    let Retired { snapshots, segments } = retention::retire(home, keep_bytes, hold)?;
     tracing::info!(partition = home.partition, %lsn, snapshots, segments, "removed what the snapshot made superfluous");
     Ok(())
 }

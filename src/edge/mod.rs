@@ -6,6 +6,7 @@
 pub mod bearers;
 pub mod budget;
 pub mod cli;
+pub mod csv;
 pub mod grpc;
 pub mod guesses;
 pub mod http;

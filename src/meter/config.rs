@@ -1,9 +1,11 @@
 //! How a meter is set up.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::domain::limits::{PARTITIONS_MAX, RETENTION_MS_DEFAULT, RETENTION_MS_MAX, RETENTION_MS_MIN};
 use crate::domain::refusal::Invalid;
+use crate::storage::Hold;
 use crate::telemetry::clock::Clock;
 
 /// How a meter is set up. Start from [`Config::new`] and change what you need.
@@ -29,6 +31,8 @@ pub struct Config {
     /// Debits that one organization may have in flight, a request counting as 8 at least: one or two milliseconds of work. More is
     /// refused as busy. Default: 65,536.
     pub in_flight_max: u64,
+    /// What a reader that follows the journals has read: segments that it needs still stay, within its bound. Default: none.
+    pub hold: Option<Arc<Hold>>,
     /// Tells the time.
     pub clock: Clock,
 }
@@ -48,6 +52,7 @@ impl Config {
             segment_bytes_min: 4 << 20,
             segment_bytes_max: 64 << 20,
             in_flight_max: 65_536,
+            hold: None,
             clock: Clock::System,
         }
     }

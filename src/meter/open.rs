@@ -152,6 +152,13 @@ impl Meter {
         self.engine.directory.partitions.iter().map(status).collect()
     }
 
+    /// The last journal frame of a partition that is durable; zero when there is no such partition.
+    #[must_use]
+    pub fn durable(&self, partition: u16) -> Lsn {
+        let partition = self.engine.directory.partitions.get(usize::from(partition));
+        partition.map_or(Lsn(0), |partition| partition.staging.durable())
+    }
+
     /// Takes a snapshot of every partition now; whether all were written. Debits go on meanwhile.
     pub async fn snapshot(&self) -> bool {
         self.engine.snapshot().await
@@ -254,6 +261,7 @@ impl Meter {
                 journal_keep_bytes: config.journal_keep_bytes,
                 in_flight_max: config.in_flight_max,
             },
+            hold: config.hold,
             clock: config.clock,
             directory_id: DirectoryId(directory_id),
             is_audited,

@@ -7,10 +7,10 @@
 //! - A file made by [`Disk::create_zeroed`] has its blocks and its length on the medium, so that a later write inside it
 //!   changes data only and `fdatasync` has no metadata to write.
 //!
-//! Absent on purpose: reading in parts, appending, truncating. Nothing here shortens a file.
+//! Absent on purpose: appending, truncating. Nothing here shortens a file.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -45,6 +45,17 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// As the operating system says.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+
+    /// Reads at most `most` bytes from `offset` on; fewer, or none, where the file ends before.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn read_part(&self, path: &Path, offset: u64, most: u64) -> io::Result<Vec<u8>> {
+        let whole = self.read(path)?;
+        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(whole.len());
+        let until = from.saturating_add(usize::try_from(most).unwrap_or(usize::MAX)).min(whole.len());
+        Ok(whole[from..until].to_vec())
+    }
 
     /// Tells whether a file or a directory of this name exists.
     ///
@@ -132,6 +143,14 @@ impl Disk for RealDisk {
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         fs::read(path)
+    }
+
+    fn read_part(&self, path: &Path, offset: u64, most: u64) -> io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(offset))?;
+        let mut part = Vec::new();
+        file.take(most).read_to_end(&mut part)?;
+        Ok(part)
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {

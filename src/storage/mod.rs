@@ -10,7 +10,7 @@
 //! - [`segment`] is the block that opens a journal file. [`journal`] appends groups of frames, each with one write and
 //!   one sync.
 //! - [`reader`] replays a journal and tells an end from a torn tail from corruption. [`recovery`] repairs the torn tail
-//!   and hands over a journal that can be continued.
+//!   and hands over a journal that can be continued. [`tail`] follows a journal while it is written.
 //! - [`snapshot`] keeps a whole partition at one lsn. [`retention`] removes what two good snapshots made superfluous.
 //! - [`backup`] copies a directory at a consistent cut, and restores it to a point in time.
 //!
@@ -54,6 +54,7 @@ pub mod segment;
 pub mod sim_disk;
 pub mod snapshot;
 pub mod snapshot_codec;
+pub mod tail;
 pub mod wire;
 
 pub use disk::{Disk, DiskFile, RealDisk};
@@ -65,7 +66,7 @@ pub use lock::DirectoryLock;
 pub use manifest::Manifest;
 pub use reader::{Ending, Scan, Start, TornTail};
 pub use recovery::{RecoveryReport, open_partition, scan_partition};
-pub use retention::Retired;
+pub use retention::{Hold, Retired};
 #[cfg(any(test, feature = "testing"))]
 pub use sim_disk::SimDisk;
 pub use snapshot::{Loaded, Skipped, Snapshot, SnapshotHeader};

@@ -8,12 +8,15 @@
 //! - As many bytes of the newest segments stay as are to be kept for restoring to a point in time, with a snapshot
 //!   to begin from: the newest good one before the oldest of them. Of the snapshots between, those stay that a
 //!   later beginning will need: for each segment the newest before it.
+//! - Segments that a reader has not read yet stay as well, up to a bound ([`Hold`]): a reader that is too slow loses
+//!   frames, and the disk does not fill up for its sake.
 //! - The active segment, which is the last, is never removed.
 //! - Segments go oldest first, each removal durable before the next, so that a crash never leaves a gap.
 //!
 //! Absent on purpose: a schedule. The owner calls this after it has written a snapshot.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::disk::sync_parent;
 use super::fault::{Fault, Result};
@@ -21,6 +24,7 @@ use super::layout::Home;
 use super::reader::list_segments;
 use super::snapshot;
 use crate::domain::ids::Lsn;
+use crate::domain::limits::PARTITIONS_MAX;
 
 /// How many readable snapshots are kept.
 pub const SNAPSHOTS_KEPT: usize = 2;
@@ -34,13 +38,40 @@ pub struct Retired {
     pub segments: usize,
 }
 
+/// What a reader that follows the journals has read of each partition, for whose sake segments stay.
+#[derive(Debug)]
+pub struct Hold {
+    read: Vec<AtomicU64>,
+    bytes_max: u64,
+}
+
+impl Hold {
+    /// Holds, of each partition, the newest `bytes_max` of the segments that were not read yet.
+    #[must_use]
+    pub fn new(bytes_max: u64) -> Self {
+        let read = (0..PARTITIONS_MAX).map(|_| AtomicU64::new(0)).collect();
+        Self { read, bytes_max }
+    }
+
+    /// Notes that everything up to `lsn` was read.
+    pub fn note(&self, partition: u16, lsn: Lsn) {
+        self.read[usize::from(partition)].store(lsn.0, Ordering::Release);
+    }
+
+    /// The last frame that was read.
+    #[must_use]
+    pub fn read(&self, partition: u16) -> Lsn {
+        Lsn(self.read[usize::from(partition)].load(Ordering::Acquire))
+    }
+}
+
 /// Removes superfluous snapshots and segments of one partition, but for the newest `keep_bytes` of its segments and
-/// what they need. May run while the journal is being written.
+/// what they need, and for what is held. May run while the journal is being written.
 ///
 /// # Errors
 /// [`Fault::Io`], and [`Fault::TooNew`] for a snapshot of a newer release. What is still needed is still there, and
 /// the call may be repeated.
-pub fn retire(home: &Home, keep_bytes: u64) -> Result<Retired> {
+pub fn retire(home: &Home, keep_bytes: u64, hold: Option<&Hold>) -> Result<Retired> {
     let snapshots = snapshot::list(home)?;
     let Some(older_kept) = nth_good(home, snapshots.iter().rev(), SNAPSHOTS_KEPT)? else {
         return Ok(Retired::default());
@@ -60,7 +91,7 @@ pub fn retire(home: &Home, keep_bytes: u64) -> Result<Retired> {
     let superfluous = snapshots.iter().filter(|lsn| **lsn < older_kept && !needed.contains(lsn));
     Ok(Retired {
         snapshots: retire_snapshots(home, superfluous)?,
-        segments: retire_segments(home, &segments, base)?,
+        segments: retire_segments(home, &segments, unheld(home, &segments, base, hold)?)?,
     })
 }
 
@@ -93,6 +124,15 @@ fn oldest_within(home: &Home, segments: &[Lsn], keep_bytes: u64) -> Result<Lsn> 
         (oldest, bytes) = (first, bytes.saturating_add(len));
     }
     Ok(oldest)
+}
+
+/// The frame up to which segments may go: `base`, or an earlier one while a reader needs what follows.
+fn unheld(home: &Home, segments: &[Lsn], base: Lsn, hold: Option<&Hold>) -> Result<Lsn> {
+    let Some(hold) = hold else { return Ok(base) };
+    let below = segments.partition_point(|first| *first <= base.next());
+    let oldest = oldest_within(home, &segments[..below], hold.bytes_max)?;
+    let within = Lsn(oldest.0.saturating_sub(1));
+    Ok(base.min(hold.read(home.partition).max(within)))
 }
 
 fn retire_snapshots<'a>(home: &Home, superfluous: impl Iterator<Item = &'a Lsn>) -> Result<usize> {
@@ -146,12 +186,12 @@ mod tests {
         let disk = SimDisk::new();
         let home = home(disk.clone());
         let lsns = rounds(&home, 4);
-        let retired = retire(&home, 0).expect("retired");
+        let retired = retire(&home, 0, None).expect("retired");
         assert!(retired.snapshots == 2 && retired.segments > 0, "{retired:?}");
         assert_eq!(snapshot::list(&home).expect("listed"), lsns[2..]);
         assert_eq!(open(&home, lsns[3]).expect("whole").1.frames, 0);
         assert_eq!(open(&home, lsns[2]).expect("whole").1.frames, lsns[3].0 - lsns[2].0);
-        assert_eq!(retire(&home, 0).expect("nothing left to do"), Retired::default());
+        assert_eq!(retire(&home, 0, None).expect("nothing left to do"), Retired::default());
     }
 
     #[test]
@@ -163,7 +203,7 @@ mod tests {
         for _ in 0..40 {
             append(&mut journal, 3).expect("durable");
             snapshot_now(&home, &journal);
-            retire(&home, 3_000).expect("retired");
+            retire(&home, 3_000, None).expect("retired");
             let (segments, snapshots) =
                 (list_segments(&home).expect("listed"), snapshot::list(&home).expect("listed"));
             most = (most.0.max(segments.len()), most.1.max(snapshots.len()));
@@ -185,12 +225,34 @@ mod tests {
         let home = home(disk.clone());
         let lsns = rounds(&home, 3);
         disk.tamper(&home.layout.snapshot(0, lsns[1]), b"damaged");
-        assert_eq!(retire(&home, 0).expect("retired").snapshots, 0);
+        assert_eq!(retire(&home, 0, None).expect("retired").snapshots, 0);
         disk.tamper(&home.layout.snapshot(0, lsns[2]), b"damaged");
-        assert_eq!(retire(&home, 0).expect("one good snapshot is not enough"), Retired::default());
+        assert_eq!(retire(&home, 0, None).expect("one good snapshot is not enough"), Retired::default());
         let loaded = load_newest(&home).expect("listed");
         assert_eq!((loaded.skipped.len(), loaded.snapshot.map(|s| s.header.lsn)), (2, Some(lsns[0])));
         assert!(open(&home, lsns[0]).is_ok(), "the journal still reaches back");
+    }
+
+    #[test]
+    fn segments_that_a_reader_has_not_read_stay_up_to_the_bound() {
+        let disk = SimDisk::new();
+        let home = home(disk.clone());
+        let lsns = rounds(&home, 4);
+        let segments = list_segments(&home).expect("listed");
+        let check = |hold: &Hold, retired: usize, oldest: Lsn| {
+            assert_eq!(retire(&home, 0, Some(hold)).expect("retired").segments, retired);
+            let kept = list_segments(&home).expect("listed");
+            assert!(kept[0] <= oldest.next() && (retired == 0 || kept[1] > oldest.next()), "{kept:?}");
+        };
+        let hold = Hold::new(1 << 20);
+        check(&hold, 0, Lsn(0));
+        hold.note(0, Lsn(segments[2].0 + 1));
+        check(&hold, 2, Lsn(segments[2].0 + 1));
+        let small = Hold::new(1);
+        let retired = retire(&home, 0, Some(&small)).expect("retired").segments;
+        assert!(retired > 0 && list_segments(&home).expect("listed").len() > 1);
+        assert_eq!(retire(&home, 0, None).expect("retired").segments, 0, "only what a start needs stayed");
+        assert_eq!(open(&home, lsns[2]).expect("whole").1.frames, lsns[3].0 - lsns[2].0);
     }
 
     #[test]
@@ -202,7 +264,7 @@ mod tests {
         snapshot_now(&home, &journal);
         append(&mut journal, 1).expect("durable");
         snapshot_now(&home, &journal);
-        assert_eq!(retire(&home, 0).expect("retired"), Retired::default());
+        assert_eq!(retire(&home, 0, None).expect("retired"), Retired::default());
         assert!(disk.exists(journal.active_path().expect("active")).expect("asked"));
     }
 }

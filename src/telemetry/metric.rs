@@ -15,6 +15,9 @@ const POISONED: &str = "tokenweir_partition_poisoned";
 const SNAPSHOTS: &str = "tokenweir_snapshots_total";
 const SNAPSHOT_SECONDS: &str = "tokenweir_snapshot_seconds";
 const SNAPSHOT_BYTES: &str = "tokenweir_snapshot_bytes";
+const REPORTS_LSN: &str = "tokenweir_reports_lsn";
+const REPORTS_LAG: &str = "tokenweir_reports_lag_frames";
+const REPORTS_FAILED: &str = "tokenweir_reports_failed";
 const REBUILDS: &str = "tokenweir_organization_rebuilds_total";
 const BUSY: &str = "tokenweir_requests_refused_busy_total";
 const UNAUTHENTICATED: &str = "tokenweir_requests_unauthenticated_total";
@@ -31,6 +34,9 @@ pub fn describe() {
     describe_counter!(SNAPSHOTS, "Snapshots written");
     describe_histogram!(SNAPSHOT_SECONDS, Unit::Seconds, "Time to encode and write one snapshot");
     describe_gauge!(SNAPSHOT_BYTES, Unit::Bytes, "Size of the newest snapshot");
+    describe_gauge!(REPORTS_LSN, "The last log sequence number that the reports hold");
+    describe_gauge!(REPORTS_LAG, "Durable frames that the reports do not hold yet");
+    describe_gauge!(REPORTS_FAILED, "1 while the reports of the partition do not go on");
     describe_counter!(REBUILDS, "Organizations rebuilt from storage after a panic");
     describe_counter!(BUSY, "Requests refused because as much was in flight as is admitted");
     describe_counter!(UNAUTHENTICATED, "Requests refused because they bore no known API key");
@@ -132,6 +138,14 @@ pub fn snapshot_written(partition: u16, bytes: u32, seconds: f64) {
     counter!(SNAPSHOTS, "partition" => partition.clone()).increment(1);
     gauge!(SNAPSHOT_BYTES, "partition" => partition.clone()).set(f64::from(bytes));
     histogram!(SNAPSHOT_SECONDS, "partition" => partition).record(seconds);
+}
+
+/// Shows how far the reports of a partition reach, how far they lag behind, and whether they do not go on.
+pub fn reports(partition: u16, lsn: u64, lag_frames: u64, is_failed: bool) {
+    let partition = partition.to_string();
+    gauge!(REPORTS_LSN, "partition" => partition.clone()).set(gauge_value(lsn));
+    gauge!(REPORTS_LAG, "partition" => partition.clone()).set(gauge_value(lag_frames));
+    gauge!(REPORTS_FAILED, "partition" => partition).set(if is_failed { 1 } else { 0 });
 }
 
 /// Counts a request that bore no known API key.

@@ -15,6 +15,7 @@ mod offline;
 mod pki;
 mod process;
 mod replay;
+mod reports;
 mod scene;
 mod serve;
 mod tls;

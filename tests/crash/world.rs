@@ -237,7 +237,7 @@ impl<'a> World<'a> {
         let home = &self.parts[partition].home;
         let header = SnapshotHeader { lsn, version: snapshot_codec::SNAPSHOT_VERSION };
         write_snapshot(home, header, &snapshot_codec::encode(&PartitionImage { registry, pools }))?;
-        let retired = retention::retire(home, 0)?;
+        let retired = retention::retire(home, 0, None)?;
         self.ledger.retired.snapshots += retired.snapshots;
         self.ledger.retired.segments += retired.segments;
         Ok(())

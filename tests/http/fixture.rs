@@ -206,6 +206,21 @@ impl Fixture {
         self.call("PUT", path, key, Some((JSON, body.to_string().as_bytes())))
     }
 
+    /// Reads what is there in this media type.
+    pub(crate) fn get_as(&self, path: &str, key: &str, media: &str) -> Answer {
+        let request = ureq::http::Request::builder().uri(self.url(path)).header("accept", media);
+        let request = request.header("authorization", format!("Bearer {key}"));
+        let mut answer = self.agent.run(request.body(()).expect("a request")).expect("the server answers");
+        let text = answer.body_mut().read_to_string().expect("text");
+        Answer { status: answer.status().as_u16(), headers: answer.headers().clone(), text }
+    }
+
+    /// Waits until all that is durable is reported.
+    pub(crate) fn report(&self) {
+        let reports = self.server().reports().expect("they are kept");
+        assert!(reports.catch_up(std::time::Duration::from_secs(30)), "{:?}", reports.status());
+    }
+
     /// One request; no key where `key` is empty.
     pub(crate) fn call(&self, method: &str, path: &str, key: &str, body: Body<'_>) -> Answer {
         self.call_with((method, path), key, &[], body)

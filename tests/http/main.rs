@@ -14,6 +14,7 @@ mod limits;
 mod problems;
 mod rates;
 mod repeated;
+mod reports;
 mod reservations;
 mod rights;
 mod routes;

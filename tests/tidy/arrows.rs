@@ -15,9 +15,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("actors", &["planted", "domain", "protocol", "storage", "telemetry"]),
     ("cluster", &["domain", "protocol", "storage", "telemetry"]),
     ("meter", &["domain", "protocol", "storage", "telemetry", "actors", "cluster"]),
-    ("config", &["domain", "telemetry", "meter"]),
-    ("edge", &["domain", "telemetry", "proto", "meter", "config"]),
     ("reports", &["domain", "storage", "telemetry"]),
+    ("config", &["domain", "telemetry", "meter"]),
+    ("edge", &["domain", "telemetry", "proto", "meter", "reports", "config"]),
     (
         "server",
         &[
@@ -38,7 +38,9 @@ const LAYERS: &[(&str, &[&str])] = &[
 /// Commands that read the files of a data directory themselves: they work on what is stored, and so name it.
 const OFFLINE_TOOLS: &[&str] = &[
     "src/edge/cli/backup.rs",
+    "src/edge/cli/export.rs",
     "src/edge/cli/inspect.rs",
+    "src/edge/cli/reports.rs",
     "src/edge/cli/restore.rs",
     "src/edge/cli/verify.rs",
     "src/edge/cli/verify_audit.rs",

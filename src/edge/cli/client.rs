@@ -138,6 +138,20 @@ impl Client {
         self.finish(self.agent.run(request))
     }
 
+    /// Reads `path` in this media type, as text.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub(super) fn get_text(&self, path: &str, media: &str) -> Result<String, CallError> {
+        let request = self.request("GET", path).header("accept", media);
+        let request = request.body(()).expect("method, url and key are valid header text");
+        let (status, body) = self.receive(self.agent.run(request))?;
+        match status {
+            200..=299 => String::from_utf8(body).map_err(|error| self.no_answer(&error)),
+            _ => Err(refused(status, &body)),
+        }
+    }
+
     /// Removes `path`.
     ///
     /// # Errors
@@ -181,21 +195,31 @@ impl Client {
     }
 
     fn finish(&self, answer: Result<Response<ureq::Body>, ureq::Error>) -> Result<Value, CallError> {
-        let mut answer = answer.map_err(|error| self.no_answer(&error))?;
-        let status = answer.status().as_u16();
-        let read = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
-        let body = read.map_err(|error| self.no_answer(&error))?;
-        let value = serde_json::from_slice(&body);
+        let (status, body) = self.receive(answer)?;
         match status {
             204 => Ok(Value::Null),
-            200..=299 => value.map_err(|error| self.no_answer(&error)),
-            _ => Err(CallError::Problem(Problem::new(status, &value.unwrap_or_default()))),
+            200..=299 => serde_json::from_slice(&body).map_err(|error| self.no_answer(&error)),
+            _ => Err(refused(status, &body)),
         }
+    }
+
+    /// The status and the body of an answer.
+    fn receive(
+        &self,
+        answer: Result<Response<ureq::Body>, ureq::Error>,
+    ) -> Result<(u16, Vec<u8>), CallError> {
+        let mut answer = answer.map_err(|error| self.no_answer(&error))?;
+        let read = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
+        Ok((answer.status().as_u16(), read.map_err(|error| self.no_answer(&error))?))
     }
 
     fn no_answer(&self, cause: &dyn fmt::Display) -> CallError {
         CallError::NoAnswer { server: self.base.clone(), cause: cause.to_string() }
     }
+}
+
+fn refused(status: u16, body: &[u8]) -> CallError {
+    CallError::Problem(Problem::new(status, &serde_json::from_slice(body).unwrap_or_default()))
 }
 
 impl Problem {

@@ -1,7 +1,7 @@
 //! The command line: what `weir` offers besides serving.
 //!
-//! Client commands speak the HTTP interface of a running server and know nothing else of it. `verify` and `inspect` read
-//! a data directory that no server holds, or a backup, and change nothing; `backup` reads one that a server may hold, and `restore` makes a new one. `replay` works on either. Each command has one file, with its
+//! Client commands speak the HTTP interface of a running server and know nothing else of it. `verify`, `inspect` and `export` read
+//! a data directory that no server holds, or a backup, and change nothing; `reports` builds the reports of one; `backup` reads one that a server may hold, and `restore` makes a new one. `replay` works on either. Each command has one file, with its
 //! options, its work and its output.
 //!
 //! Invariants: what a program may read goes to standard output, everything else to standard error; with `--json` or `--output json`, standard
@@ -20,6 +20,7 @@ mod demo_report;
 mod demo_server;
 mod demo_setup;
 mod demo_signals;
+mod export;
 mod failure;
 mod fresh;
 mod ingest;
@@ -36,6 +37,7 @@ mod replay_pace;
 mod replay_pump;
 mod replay_tally;
 mod replay_target;
+mod reports;
 mod reservations;
 mod restore;
 pub mod serve;
@@ -43,6 +45,7 @@ mod summary;
 mod trace;
 mod transfers;
 mod trust;
+mod usage;
 mod verify;
 mod verify_audit;
 
@@ -82,6 +85,12 @@ pub enum Command {
     License(licenses::LicenseCommand),
     /// Show the AI Token Summary of an organization.
     Summary(summary::SummaryArgs),
+    /// Show what an organization used: by time, network, camera and usage kind.
+    Usage(usage::UsageArgs),
+    /// Show how the balance of an organization went.
+    Balance(usage::BalanceArgs),
+    /// Show the AI event log of an organization, newest first.
+    Events(usage::EventsArgs),
     /// Hold tokens for work whose cost is known only afterwards, list and release what is held.
     #[command(subcommand, visible_alias = "reservations")]
     Reservation(reservations::ReservationCommand),
@@ -104,6 +113,11 @@ pub enum Command {
     Verify(verify::VerifyArgs),
     /// Show the journal and the snapshots of a stopped data directory; change nothing.
     Inspect(inspect::InspectArgs),
+    /// Write every debit that the journal of a stopped data directory or of a backup holds, as CSV or as lines of JSON.
+    Export(export::ExportArgs),
+    /// Build the reports of a stopped data directory anew from its journal.
+    #[command(subcommand)]
+    Reports(reports::ReportsCommand),
     /// Copy a data directory at one consistent moment, also while a server runs on it.
     Backup(backup::BackupArgs),
     /// Make a data directory of a backup, as it was at a point in time, and verify it.
@@ -169,6 +183,11 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Summary(args) => summary::run(&args),
         Command::Rates(command) => rates::run(&command),
         Command::Ingest(command) => ingest::run(&command),
+        Command::Usage(args) => usage::run(&args),
+        Command::Balance(args) => usage::balance(&args),
+        Command::Events(args) => usage::events(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Reports(command) => reports::run(&command),
         Command::Reservation(command) => reservations::run(&command),
         Command::Transfer(command) => transfers::run(&command),
         Command::Key(command) => keys::run(&command),

@@ -18,6 +18,11 @@ pub(super) fn print(text: &str) {
     drop(writeln!(std::io::stdout().lock(), "{text}"));
 }
 
+/// Prints text that ends its own lines to standard output.
+pub(super) fn print_raw(text: &str) {
+    drop(std::io::stdout().lock().write_all(text.as_bytes()));
+}
+
 /// Prints to standard error, where everything goes that is no result.
 pub(super) fn note(text: &str) {
     drop(writeln!(std::io::stderr().lock(), "{text}"));

@@ -79,6 +79,15 @@ pub struct ServeArgs {
     /// Journal that each partition keeps for restoring to a point in time.
     #[arg(long, value_name = "BYTES")]
     pub journal_keep_bytes: Option<String>,
+    /// Whether reports are kept: `on` or `off`.
+    #[arg(long, value_name = "ON|OFF")]
+    pub reports: Option<String>,
+    /// Journal that each partition keeps until it is reported.
+    #[arg(long, value_name = "BYTES")]
+    pub reports_journal_bytes_max: Option<String>,
+    /// Debits of each organization that its AI event log keeps.
+    #[arg(long, value_name = "N")]
+    pub reports_events_max: Option<String>,
     /// Length of a partition's first journal segment.
     #[arg(long, value_name = "BYTES")]
     pub segment_bytes_min: Option<String>,
@@ -171,6 +180,9 @@ impl ServeArgs {
             ("snapshot_period_ms", &self.snapshot_period_ms),
             ("segment_bytes_min", &self.segment_bytes_min),
             ("journal_keep_bytes", &self.journal_keep_bytes),
+            ("reports", &self.reports),
+            ("reports_journal_bytes_max", &self.reports_journal_bytes_max),
+            ("reports_events_max", &self.reports_events_max),
             ("segment_bytes_max", &self.segment_bytes_max),
             ("in_flight_max", &self.in_flight_max),
             ("body_bytes_max", &self.body_bytes_max),
@@ -220,6 +232,9 @@ mod tests {
             snapshot_period_ms: set(),
             segment_bytes_min: set(),
             journal_keep_bytes: set(),
+            reports: set(),
+            reports_journal_bytes_max: set(),
+            reports_events_max: set(),
             segment_bytes_max: set(),
             in_flight_max: set(),
             body_bytes_max: set(),

@@ -30,6 +30,7 @@ mod openapi;
 mod organizations;
 mod problem;
 mod rates;
+mod reports;
 mod reservations;
 pub mod route;
 mod scalar;

@@ -5,6 +5,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::domain::burn::BurnRate;
 use crate::domain::limits::PAGE_ROWS_MAX;
 use crate::meter::{Action, Limit, Name, NewOrganization, OrgId, Refusal, Summary, Tokens};
 
@@ -120,7 +121,7 @@ struct SummaryBody<'a> {
 
 #[derive(Serialize, ToSchema)]
 #[schema(as = BurnRate)]
-struct Burn {
+pub(super) struct Burn {
     tokens: Tokens,
     window_ms: u64,
 }
@@ -168,6 +169,12 @@ pub(super) fn page_rows(asked: Option<usize>) -> Result<usize, Problem> {
     Err(problem.with_limit(u64::try_from(PAGE_ROWS_MAX).unwrap_or(u64::MAX)))
 }
 
+impl From<BurnRate> for Burn {
+    fn from(BurnRate { tokens, window_ms }: BurnRate) -> Self {
+        Self { tokens, window_ms }
+    }
+}
+
 impl<'a> From<&'a Summary> for SummaryBody<'a> {
     fn from(summary: &'a Summary) -> Self {
         let networks = summary.networks.iter();
@@ -188,7 +195,7 @@ impl<'a> From<&'a Summary> for SummaryBody<'a> {
             debits_exempt: totals.debits_exempt,
             licenses: summary.licenses,
             estimated_analytics_ms: summary.estimated_analytics_ms,
-            burn_rate: Burn { tokens: summary.burn_rate.tokens, window_ms: summary.burn_rate.window_ms },
+            burn_rate: summary.burn_rate.into(),
             cloud_ai_enabled: summary.cloud_ai_enabled,
             cameras: summary.cameras,
             networks: networks

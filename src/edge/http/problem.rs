@@ -174,6 +174,23 @@ impl Problem {
         Self { header, ..Self::of_edge(StatusCode::SERVICE_UNAVAILABLE, "recovering", detail) }
     }
 
+    /// The server keeps no reports.
+    pub(super) fn reports_are_off() -> Self {
+        let detail = "this server keeps no reports; start it with `reports = on`";
+        Self::of_edge(StatusCode::NOT_FOUND, "reports_are_off", detail)
+    }
+
+    /// The reports cannot be read now.
+    pub(super) fn reports_unavailable(detail: String) -> Self {
+        let header = Some(Header::RetryLater);
+        Self { header, ..Self::of_edge(StatusCode::SERVICE_UNAVAILABLE, "reports_unavailable", detail) }
+    }
+
+    /// A report would read or hold too much.
+    pub(super) fn report_too_large(detail: String) -> Self {
+        Self::of_edge(StatusCode::UNPROCESSABLE_ENTITY, "report_too_large", detail)
+    }
+
     /// More connections are open than `limit`.
     pub(super) fn too_many_connections(limit: u64) -> Self {
         let detail =

@@ -16,7 +16,7 @@ use crate::meter::{Action, ActorId, OrgId, Principal, Role};
 use super::describe::{Answer, Body};
 use super::problem::Problem;
 use super::{
-    audit, cameras, debits, events, health, keys, licenses, manual, openapi, organizations, rates,
+    audit, cameras, debits, events, health, keys, licenses, manual, openapi, organizations, rates, reports,
     reservations, transfers,
 };
 
@@ -73,13 +73,14 @@ pub enum Right {
 
 /// All routes.
 pub fn all() -> impl Iterator<Item = &'static Route> {
-    let groups: [&'static [Route]; 13] = [
+    let groups: [&'static [Route]; 14] = [
         organizations::ROUTES,
         cameras::ROUTES,
         licenses::ROUTES,
         debits::ROUTES,
         events::ROUTES,
         rates::ROUTES,
+        reports::ROUTES,
         reservations::ROUTES,
         transfers::ROUTES,
         keys::ROUTES,

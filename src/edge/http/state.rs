@@ -9,6 +9,7 @@ use crate::edge::bearers::Bearers;
 use crate::edge::budget::{Budget, Room};
 use crate::edge::license_key::Trusted;
 use crate::meter::{ActorId, Meter};
+use crate::reports::Reports;
 
 use super::idempotency::Requests;
 
@@ -51,6 +52,7 @@ pub struct State {
     pub(super) requests: Requests,
     pub(super) bearers: Arc<Bearers>,
     meter: OnceLock<Meter>,
+    reports: OnceLock<Arc<Reports>>,
     budget: Arc<Budget>,
 }
 
@@ -63,8 +65,9 @@ impl State {
         (budget, bearers): (Arc<Budget>, Arc<Bearers>),
         render_metrics: RenderMetrics,
     ) -> Self {
-        let (connections, requests, meter) = (AtomicUsize::new(0), Requests::default(), OnceLock::new());
-        Self { limits, render_metrics, connections, issuers, requests, bearers, meter, budget }
+        let (connections, requests) = (AtomicUsize::new(0), Requests::default());
+        let (meter, reports) = (OnceLock::new(), OnceLock::new());
+        Self { limits, render_metrics, connections, issuers, requests, bearers, meter, reports, budget }
     }
 
     /// Serves this meter from now on.
@@ -73,6 +76,16 @@ impl State {
     /// When a meter is served already.
     pub fn serve(&self, meter: Meter) {
         self.meter.set(meter).expect("a server opens one meter");
+    }
+
+    /// Answers from these reports from now on.
+    pub fn report(&self, reports: Arc<Reports>) {
+        _ = self.reports.set(reports);
+    }
+
+    /// The reports; none where none are kept.
+    pub(super) fn reports(&self) -> Option<&Arc<Reports>> {
+        self.reports.get()
     }
 
     /// The meter; none while it is being opened.

@@ -1,0 +1,255 @@
+//! The thread that keeps the reports up: it follows what is durable in every partition, and stands back behind all that serves.
+//!
+//! What goes wrong here stays here: it is logged and shown, tried again a moment later, and no debit hears of it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::domain::hash;
+use crate::domain::ids::{Lsn, OrgId};
+use crate::storage::layout::{Home, Layout};
+use crate::storage::{Disk, Fault, Hold, Manifest, RealDisk, backup};
+use crate::telemetry::{clock, metric};
+
+use super::error::ReportsError;
+use super::projector::Projector;
+use super::reader::Reader;
+use super::schema::{self, Reached};
+
+/// How long the thread waits when it has caught up.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long it waits before it tries again what failed.
+const AGAIN: Duration = Duration::from_secs(10);
+/// How far it stands back behind those that serve, by the system's scale.
+const BACKGROUND_NICE: i32 = 15;
+
+/// Tells up to which frame a partition is durable.
+pub type Durable = Box<dyn Fn(u16) -> Lsn + Send + Sync>;
+
+/// The reports of a data directory, kept up by a thread until [`Self::stop`].
+pub struct Reports {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// How the reports of a partition are doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportsStatus {
+    /// The partition.
+    pub partition: u16,
+    /// How far they reach.
+    pub reached: Reached,
+    /// Durable frames that they do not hold yet.
+    pub lag_frames: u64,
+    /// Why they do not go on, if so.
+    pub failure: Option<String>,
+}
+
+struct Shared {
+    homes: Vec<Home>,
+    durable: Durable,
+    hold: Arc<Hold>,
+    log_max: usize,
+    stop: AtomicBool,
+    /// Somebody waits: the thread does not.
+    hurry: AtomicBool,
+    states: Mutex<Vec<State>>,
+    moved: Condvar,
+}
+
+#[derive(Clone, Debug, Default)]
+struct State {
+    reached: Option<Reached>,
+    failure: Option<String>,
+}
+
+/// One partition as the thread sees it.
+struct Lane {
+    partition: usize,
+    projector: Option<Projector>,
+    failed_at: Option<Instant>,
+}
+
+/// The partitions of a data directory.
+///
+/// # Errors
+/// When it is none, or of a newer format.
+pub fn homes(directory: &Path) -> Result<Vec<Home>, Fault> {
+    let (layout, disk): (_, Arc<dyn Disk>) = (Layout::new(directory), Arc::new(RealDisk));
+    let manifest = Manifest::read(&*disk, &layout)?.ok_or_else(|| Fault::Missing {
+        path: layout.manifest(),
+        what: "it says what the directory is".to_owned(),
+    })?;
+    Ok(backup::homes(&disk, &layout, &manifest))
+}
+
+impl Reports {
+    /// Starts to follow the partitions `homes`: of each what `durable` says is durable. `hold` is told what was read; of
+    /// each organization the event log keeps the newest `log_max` debits.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn start(
+        homes: Vec<Home>,
+        durable: Durable,
+        hold: Arc<Hold>,
+        log_max: usize,
+    ) -> std::io::Result<Self> {
+        let (states, stop) = (Mutex::new(vec![State::default(); homes.len()]), AtomicBool::new(false));
+        let (hurry, moved) = (AtomicBool::new(false), Condvar::new());
+        let shared = Shared { homes, durable, hold, log_max, stop, hurry, states, moved };
+        let shared = Arc::new(shared);
+        let follows = Arc::clone(&shared);
+        let thread =
+            std::thread::Builder::new().name("weir-reports".to_owned()).spawn(move || follows.run())?;
+        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Ends the thread; what it had not finished is left to the next start.
+    pub fn stop(&self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        drop(self.shared.states());
+        self.shared.moved.notify_all();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            drop(thread.join());
+        }
+    }
+
+    /// How the reports of each partition are doing.
+    #[must_use]
+    pub fn status(&self) -> Vec<ReportsStatus> {
+        let states = self.shared.states().clone();
+        (0..).zip(states).map(|(partition, state)| self.shared.status(partition, state)).collect()
+    }
+
+    /// Waits until all that is durable now is reported; whether it was in time.
+    #[must_use]
+    pub fn catch_up(&self, within: Duration) -> bool {
+        let partitions = (0..).take(self.shared.homes.len());
+        let targets: Vec<Lsn> = partitions.map(|partition| (self.shared.durable)(partition)).collect();
+        let behind = |states: &mut Vec<State>| {
+            let mut both = states.iter().zip(&targets);
+            both.any(|(state, target)| state.reached.is_none_or(|reached| reached.lsn < *target))
+        };
+        let states = self.shared.states();
+        self.shared.hurry.store(true, Ordering::Relaxed);
+        self.shared.moved.notify_all();
+        let waited = self.shared.moved.wait_timeout_while(states, within, behind);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+
+    /// The reports of one organization, as they are now.
+    ///
+    /// # Errors
+    /// [`ReportsError::NotYet`] when they do not hold it yet; when the database cannot be read.
+    pub fn read(&self, organization: &OrgId) -> Result<Reader, ReportsError> {
+        let count = u16::try_from(self.shared.homes.len()).unwrap_or(u16::MAX);
+        let partition = hash::partition(organization, count);
+        let path = schema::path(&self.shared.homes[usize::from(partition)]);
+        let connection = schema::open_to_read(&path)?.ok_or(ReportsError::NotYet)?;
+        let durable = (self.shared.durable)(partition);
+        Reader::open(connection, organization, durable)
+    }
+}
+
+impl Drop for Reports {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl std::fmt::Debug for Reports {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reports").field("partitions", &self.shared.homes.len()).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn run(&self) {
+        // On Linux this is of the thread alone. Where it is not allowed reports take their share of the processor.
+        _ = rustix::process::setpriority_process(None, BACKGROUND_NICE);
+        let mut lanes: Vec<_> = (0..self.homes.len()).map(Lane::new).collect();
+        while !self.stop.load(Ordering::Relaxed) {
+            let mut is_behind = false;
+            for lane in &mut lanes {
+                is_behind |= self.look(lane);
+            }
+            self.moved.notify_all();
+            if !is_behind {
+                let is_called =
+                    || self.stop.load(Ordering::Relaxed) || self.hurry.swap(false, Ordering::Relaxed);
+                let waits = |_: &mut Vec<State>| !is_called();
+                drop(self.moved.wait_timeout_while(self.states(), LOOK, waits));
+            }
+        }
+    }
+
+    /// Projects a stretch; whether more is there already.
+    fn look(&self, lane: &mut Lane) -> bool {
+        if lane.failed_at.is_some_and(|at| at.elapsed() < AGAIN) {
+            return false;
+        }
+        let stepped = catch_unwind(AssertUnwindSafe(|| self.step(lane)));
+        let stepped = stepped.unwrap_or_else(|_| Err("a defect ended it; report the log".to_owned()));
+        let partition = u16::try_from(lane.partition).unwrap_or(u16::MAX);
+        let failure = stepped.as_ref().err().cloned();
+        if let Some(failure) = &failure {
+            tracing::warn!(
+                partition,
+                failure,
+                "reports do not go on; debits do, and it is tried again shortly"
+            );
+            lane.projector = None;
+        }
+        lane.failed_at = failure.as_ref().map(|_| clock::start());
+        let state = {
+            let mut states = self.states();
+            let state = &mut states[lane.partition];
+            state.reached = stepped.ok().or(state.reached);
+            state.failure = failure;
+            state.clone()
+        };
+        if let Some(reached) = state.reached {
+            self.hold.note(partition, reached.lsn);
+        }
+        let is_sound = state.failure.is_none();
+        let status = self.status(partition, state);
+        metric::reports(partition, status.reached.lsn.0, status.lag_frames, !is_sound);
+        is_sound && status.lag_frames > 0
+    }
+
+    fn step(&self, lane: &mut Lane) -> Result<Reached, String> {
+        let home = &self.homes[lane.partition];
+        let durable = (self.durable)(home.partition);
+        let projector = match &mut lane.projector {
+            Some(projector) => projector,
+            none => {
+                let opened = Projector::open(home, durable, self.log_max);
+                none.insert(opened.map_err(|error| error.to_string())?)
+            }
+        };
+        projector.step(durable, &self.stop).map_err(|error| error.to_string())?;
+        Ok(projector.reached())
+    }
+
+    fn status(&self, partition: u16, state: State) -> ReportsStatus {
+        let reached = state.reached.unwrap_or(Reached { lsn: Lsn(0), at: None });
+        let lag_frames = (self.durable)(partition).0.saturating_sub(reached.lsn.0);
+        ReportsStatus { partition, reached, lag_frames, failure: state.failure }
+    }
+
+    fn states(&self) -> MutexGuard<'_, Vec<State>> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lane {
+    fn new(partition: usize) -> Self {
+        Self { partition, projector: None, failed_at: None }
+    }
+}

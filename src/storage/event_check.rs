@@ -93,7 +93,10 @@ pub(super) fn reserved(tokens: Tokens, at: Timestamp, until: Timestamp) -> Resul
 
 /// Checks a rate card.
 pub(super) fn rate_card(card: &RateCard) -> Result<(), DecodeError> {
-    ensure(card.version > 0 && rates::are_prices(&card.prices), "the prices of a rate card")
+    ensure(
+        (1..u32::MAX).contains(&card.version) && rates::are_prices(&card.prices),
+        "the prices of a rate card",
+    )
 }
 
 /// Checks what a license key grants.

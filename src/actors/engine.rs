@@ -248,6 +248,7 @@ impl Recovered {
     /// What all threads know of the partition; a damaged one serves nothing and says why.
     fn partition(&self) -> Partition {
         let number = self.home.partition;
+        metric::snapshots_begin(number);
         match &self.opened {
             Ok(opened) => Partition::new(
                 number,

@@ -45,6 +45,7 @@ pub(crate) fn start() -> std::io::Result<(Sender<Job>, JoinHandle<()>)> {
             let written = write(&home, &partition, lsn, image)
                 .and_then(|()| retire(&home, lsn, journal_keep_bytes, hold.as_deref()));
             if let Err(fault) = &written {
+                metric::snapshot_failed(partition.number);
                 tracing::error!(partition = partition.number, %fault, "a snapshot was not written; the journal is kept");
             }
             done(written.is_ok());

@@ -5,6 +5,8 @@ use metrics::{Unit, gauge, histogram};
 
 use crate::domain::debit::Outcome;
 
+use super::clock::Clock;
+
 const DEBITS: &str = "tokenweir_debits_total";
 const TOKENS_CHARGED: &str = "tokenweir_tokens_charged_total";
 const GROUPS: &str = "tokenweir_journal_groups_total";
@@ -13,6 +15,7 @@ const COMMIT_SECONDS: &str = "tokenweir_commit_seconds";
 const DURABLE_LSN: &str = "tokenweir_durable_lsn";
 const POISONED: &str = "tokenweir_partition_poisoned";
 const SNAPSHOTS: &str = "tokenweir_snapshots_total";
+const SNAPSHOT_FAILURES: &str = "tokenweir_snapshot_failures_total";
 const SNAPSHOT_SECONDS: &str = "tokenweir_snapshot_seconds";
 const SNAPSHOT_BYTES: &str = "tokenweir_snapshot_bytes";
 const REPORTS_LSN: &str = "tokenweir_reports_lsn";
@@ -21,8 +24,9 @@ const REPORTS_FAILED: &str = "tokenweir_reports_failed";
 const REBUILDS: &str = "tokenweir_organization_rebuilds_total";
 const BUSY: &str = "tokenweir_requests_refused_busy_total";
 const UNAUTHENTICATED: &str = "tokenweir_requests_unauthenticated_total";
+const START: &str = "tokenweir_start_time_seconds";
 
-/// Says what each metric means, to the recorder that is installed.
+/// Says what each metric means, to the recorder that is installed. What no partition counts is counted from here on.
 pub fn describe() {
     describe_counter!(DEBITS, "Debits judged, by outcome");
     describe_counter!(TOKENS_CHARGED, "Tokens charged");
@@ -32,6 +36,7 @@ pub fn describe() {
     describe_gauge!(DURABLE_LSN, "The last log sequence number that is durable");
     describe_gauge!(POISONED, "1 when the partition stopped after a failed write or sync");
     describe_counter!(SNAPSHOTS, "Snapshots written");
+    describe_counter!(SNAPSHOT_FAILURES, "Snapshots that were not written; the journal is kept");
     describe_histogram!(SNAPSHOT_SECONDS, Unit::Seconds, "Time to encode and write one snapshot");
     describe_gauge!(SNAPSHOT_BYTES, Unit::Bytes, "Size of the newest snapshot");
     describe_gauge!(REPORTS_LSN, "The last log sequence number that the reports hold");
@@ -40,6 +45,10 @@ pub fn describe() {
     describe_counter!(REBUILDS, "Organizations rebuilt from storage after a panic");
     describe_counter!(BUSY, "Requests refused because as much was in flight as is admitted");
     describe_counter!(UNAUTHENTICATED, "Requests refused because they bore no known API key");
+    describe_gauge!(START, Unit::Seconds, "When the process began to serve, in seconds since the Unix epoch");
+    gauge!(START).set(gauge_value(Clock::System.now().ms() / 1_000));
+    counter!(BUSY).increment(0);
+    counter!(UNAUTHENTICATED).increment(0);
 }
 
 /// What the org actors of one partition count.
@@ -130,6 +139,18 @@ pub fn poisoned(partition: u16) -> Gauge {
 #[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "gauges are of floating point")]
 pub fn gauge_value(count: u64) -> f64 {
     count as f64
+}
+
+/// Counts the snapshots of a partition from 0 on, so that the first one is seen as a rise.
+pub fn snapshots_begin(partition: u16) {
+    let partition = partition.to_string();
+    counter!(SNAPSHOTS, "partition" => partition.clone()).increment(0);
+    counter!(SNAPSHOT_FAILURES, "partition" => partition).increment(0);
+}
+
+/// Counts a snapshot that was not written, or did not replace what it made superfluous.
+pub fn snapshot_failed(partition: u16) {
+    counter!(SNAPSHOT_FAILURES, "partition" => partition.to_string()).increment(1);
 }
 
 /// Counts a snapshot of `bytes` that took `seconds`.

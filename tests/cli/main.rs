@@ -11,6 +11,7 @@ mod ingest;
 mod keys;
 mod killed;
 mod license_keys;
+mod monitoring;
 mod offline;
 mod pki;
 mod process;

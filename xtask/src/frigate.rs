@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::cargo::root;
 use crate::clients::integer_in;
+use crate::debian;
 use crate::server::{Process, Server, weir_command};
 
 /// A message as the documentation of Frigate shows it: an event that goes on.
@@ -25,11 +26,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// # Errors
 /// When other tokens are charged than are due.
 pub(crate) fn check(weir: &Path) -> Result<(), String> {
-    if !is_there("mosquitto") || !is_there("mosquitto_pub") {
-        let install = "apt-get install -y mosquitto mosquitto-clients >/dev/null 2>&1";
-        drop(Command::new("bash").args(["-c", install]).stdin(Stdio::null()).status());
-    }
-    if !is_there("mosquitto") || !is_there("mosquitto_pub") {
+    if !(debian::has("mosquitto", "mosquitto") && debian::has("mosquitto_pub", "mosquitto-clients")) {
         println!("skipped: there is no mosquitto, and it cannot be installed from here");
         return Ok(());
     }
@@ -38,12 +35,6 @@ pub(crate) fn check(weir: &Path) -> Result<(), String> {
     let outcome = run(weir, &folder);
     drop(fs::remove_dir_all(&folder));
     outcome
-}
-
-fn is_there(program: &str) -> bool {
-    let found =
-        Command::new("bash").args(["-c", &format!("command -v {program}")]).stdout(Stdio::null()).status();
-    found.is_ok_and(|status| status.success())
 }
 
 fn run(weir: &Path, folder: &Path) -> Result<(), String> {

@@ -3,8 +3,10 @@
 //! Each check is a nested cargo command or a small program step, runs alone, and the first failure ends the run.
 //! Deliberately absent: dependencies (it must build in seconds on a fresh machine) and retries.
 
+mod alerts;
 mod cargo;
 mod clients;
+mod debian;
 mod demo;
 mod dependencies;
 mod described;

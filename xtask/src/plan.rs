@@ -6,7 +6,7 @@
 use crate::cargo::{cargo, cargo_with, release_binary};
 use crate::demo;
 use crate::step::{Failure, Step};
-use crate::{clients, dependencies, fuzz, sim, soak, storm, targets, tour};
+use crate::{alerts, clients, dependencies, fuzz, sim, soak, storm, targets, tour};
 
 /// A command of xtask.
 pub(crate) struct CommandLine {
@@ -34,6 +34,7 @@ pub(crate) const COMMANDS: &[CommandLine] = &[
         steps: deps,
     },
     CommandLine { name: "docs", about: "the documentation, warnings denied", steps: docs },
+    CommandLine { name: alerts::NAME, about: alerts::ABOUT, steps: alerts::all },
     CommandLine {
         name: "smoke",
         about: "examples, benches in brief, release build, the demo with its sums, the README's tour",
@@ -52,7 +53,7 @@ const EMBEDDED_EXAMPLE: &str = "embed";
 
 fn ci() -> Result<Vec<Step>, Failure> {
     let mut steps = Vec::new();
-    for part in [fmt, lint, deps, docs, smoke, clients::all, fuzz::all, test] {
+    for part in [fmt, lint, deps, docs, alerts::all, smoke, clients::all, fuzz::all, test] {
         steps.extend(part()?);
     }
     // The simulator and the storm are tests: the seeds, the planted bugs and the faults run once. Only the storm's tools come before.

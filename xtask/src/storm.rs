@@ -3,9 +3,8 @@
 //! Its tools, `strace` and `libfaketime`, are installed where this is Debian and runs as root; a fault whose tool is missing is passed
 //! over and says so.
 
-use std::process::{Command, Stdio};
-
 use crate::cargo::{cargo, cargo_with};
+use crate::debian;
 use crate::options::numbers;
 use crate::step::{Failure, Step};
 
@@ -45,22 +44,11 @@ pub(crate) fn tools() -> Step {
 
 fn install() -> Result<(), String> {
     for (program, package) in TOOLS {
-        let apt = |words: &[&str]| {
-            runs(Command::new("apt-get").args(words).env("DEBIAN_FRONTEND", "noninteractive"))
-        };
-        let is_there = || runs(Command::new(program).arg("--version"));
-        if is_there() || (apt(&["update"]) && apt(&["install", "--yes", "--no-install-recommends", package]))
-        {
-            continue;
+        if !debian::has(program, package) {
+            println!(
+                "skipped: there is no {program} and it cannot be installed from here; its faults are passed over"
+            );
         }
-        println!(
-            "skipped: there is no {program} and it cannot be installed from here; its faults are passed over"
-        );
     }
     Ok(())
-}
-
-fn runs(command: &mut Command) -> bool {
-    let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    quiet.status().is_ok_and(|status| status.success())
 }

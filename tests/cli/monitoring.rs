@@ -12,10 +12,19 @@ const RULES: &str = include_str!("../../docs/monitoring/rules.yml");
 const TESTS: &str = include_str!("../../docs/monitoring/rules_test.yml");
 const DASHBOARD: &str = include_str!("../../docs/monitoring/dashboard.json");
 const NAMES: &str = include_str!("../../src/telemetry/metric.rs");
-const OPERATIONS: &str = include_str!("../../docs/OPERATIONS.md");
+const DOCUMENTS: [(&str, &str); 2] = [
+    ("docs/OPERATIONS.md", include_str!("../../docs/OPERATIONS.md")),
+    ("docs/REPORTS.md", include_str!("../../docs/REPORTS.md")),
+];
 
-/// They appear with the first snapshot.
-const LATER: [&str; 2] = ["tokenweir_snapshot_bytes", "tokenweir_snapshot_seconds"];
+/// They appear with the first snapshot, and with the first look of the reports at a partition.
+const LATER: [&str; 5] = [
+    "tokenweir_snapshot_bytes",
+    "tokenweir_snapshot_seconds",
+    "tokenweir_reports_lsn",
+    "tokenweir_reports_lag_frames",
+    "tokenweir_reports_failed",
+];
 
 /// The metrics that a text names; of a histogram the name that its series share.
 fn metrics(text: &str) -> BTreeSet<&str> {
@@ -67,8 +76,7 @@ fn every_panel_has_its_own_id_a_title_a_unit_and_a_description() {
 fn every_alert_says_how_bad_it_is_and_what_to_do_and_has_a_test() {
     let alerts: Vec<_> = RULES.split("- alert: ").skip(1).collect();
     assert!(!alerts.is_empty());
-    let headings: BTreeSet<_> =
-        OPERATIONS.lines().filter(|line| line.starts_with("##")).map(anchor).collect();
+    let sections: BTreeSet<_> = DOCUMENTS.into_iter().flat_map(|(path, text)| sections(path, text)).collect();
     for alert in alerts {
         let name = alert.lines().next().unwrap_or_default();
         assert!(
@@ -78,13 +86,17 @@ fn every_alert_says_how_bad_it_is_and_what_to_do_and_has_a_test() {
         for field in ["expr: ", "for: ", "severity: ", "summary: ", "description: "] {
             assert_eq!(alert.matches(&format!(" {field}")).count(), 1, "{field} of {name}");
         }
-        let section =
-            alert.split_once("runbook: docs/OPERATIONS.md#").and_then(|(_, rest)| rest.lines().next());
-        assert!(section.is_some_and(|section| headings.contains(section)), "{name} leads to {section:?}");
+        let runbook = alert.split_once(" runbook: ").and_then(|(_, rest)| rest.lines().next());
+        assert!(runbook.is_some_and(|section| sections.contains(section)), "{name} leads to {runbook:?}");
     }
 }
 
-fn anchor(heading: &str) -> String {
-    let title = heading.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
-    title.chars().filter(|sign| sign.is_alphanumeric() || *sign == '-').collect()
+/// The sections of a document, as links name them.
+fn sections(path: &str, text: &str) -> Vec<String> {
+    let anchor = |heading: &str| {
+        let title = heading.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+        title.chars().filter(|sign| sign.is_alphanumeric() || *sign == '-').collect::<String>()
+    };
+    let headings = text.lines().filter(|line| line.starts_with("##"));
+    headings.map(|heading| format!("{path}#{}", anchor(heading))).collect()
 }

@@ -7,11 +7,13 @@ use crate::domain::debit::Outcome;
 
 use super::clock::Clock;
 
-const DEBITS: &str = "tokenweir_debits_total";
+/// Debits judged, by partition and outcome.
+pub const DEBITS: &str = "tokenweir_debits_total";
 const TOKENS_CHARGED: &str = "tokenweir_tokens_charged_total";
 const GROUPS: &str = "tokenweir_journal_groups_total";
 const JOURNAL_BYTES: &str = "tokenweir_journal_bytes_total";
-const COMMIT_SECONDS: &str = "tokenweir_commit_seconds";
+/// Seconds a group took to write and sync, by partition: a histogram.
+pub const COMMIT_SECONDS: &str = "tokenweir_commit_seconds";
 const DURABLE_LSN: &str = "tokenweir_durable_lsn";
 const POISONED: &str = "tokenweir_partition_poisoned";
 const SNAPSHOTS: &str = "tokenweir_snapshots_total";
@@ -22,8 +24,10 @@ const REPORTS_LSN: &str = "tokenweir_reports_lsn";
 const REPORTS_LAG: &str = "tokenweir_reports_lag_frames";
 const REPORTS_FAILED: &str = "tokenweir_reports_failed";
 const REBUILDS: &str = "tokenweir_organization_rebuilds_total";
-const BUSY: &str = "tokenweir_requests_refused_busy_total";
-const UNAUTHENTICATED: &str = "tokenweir_requests_unauthenticated_total";
+/// Calls refused as busy.
+pub const BUSY: &str = "tokenweir_requests_refused_busy_total";
+/// Calls without a known key.
+pub const UNAUTHENTICATED: &str = "tokenweir_requests_unauthenticated_total";
 const START: &str = "tokenweir_start_time_seconds";
 
 /// Says what each metric means, to the recorder that is installed. What no partition counts is counted from here on.

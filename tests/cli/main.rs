@@ -20,4 +20,5 @@ mod reports;
 mod scene;
 mod serve;
 mod tls;
+mod top;
 mod upgrade;

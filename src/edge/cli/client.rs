@@ -152,6 +152,17 @@ impl Client {
         }
     }
 
+    /// Reads `path` as text, whatever its status is.
+    ///
+    /// # Errors
+    /// [`CallError::NoAnswer`].
+    pub(super) fn text(&self, path: &str) -> Result<String, CallError> {
+        let request = self.request("GET", path).body(()).expect("method, url and key are valid header text");
+        let mut answer = self.agent.run(request).map_err(|error| self.no_answer(&error))?;
+        let read = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string();
+        read.map_err(|error| self.no_answer(&error))
+    }
+
     /// Removes `path`.
     ///
     /// # Errors

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam::channel::{Receiver, Sender, unbounded};
-use tokio::runtime::Runtime;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::demo_server::end_child;
 use super::failure::Failure;
+use super::signals::Signals;
 
 /// The exit code of a program that was interrupted.
 const INTERRUPTED: i32 = 130;
@@ -27,15 +26,10 @@ impl StopSignals {
     /// # Errors
     /// When signals cannot be waited for.
     pub(super) fn watch(own: PathBuf) -> Result<Self, Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let signals = {
-            let _inside = runtime.enter();
-            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal)
-        };
-        let signals = signals.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let signals = Signals::catch()?;
         let (sender, told) = unbounded();
         let is_awaited = Arc::new(AtomicBool::new(false));
-        let watcher = Watcher { runtime, signals, own, sender, is_awaited: Arc::clone(&is_awaited) };
+        let watcher = Watcher { signals, own, sender, is_awaited: Arc::clone(&is_awaited) };
         std::thread::Builder::new().name("weir-signals".to_owned()).spawn(move || watcher.run())?;
         Ok(Self { told, is_awaited })
     }
@@ -52,8 +46,7 @@ impl StopSignals {
 }
 
 struct Watcher {
-    runtime: Runtime,
-    signals: Vec<Signal>,
+    signals: Signals,
     own: PathBuf,
     sender: Sender<()>,
     is_awaited: Arc<AtomicBool>,
@@ -62,11 +55,7 @@ struct Watcher {
 impl Watcher {
     fn run(mut self) {
         loop {
-            let signals = &mut self.signals;
-            self.runtime.block_on(std::future::poll_fn(|cx| {
-                let is_told = signals.iter_mut().any(|signal| signal.poll_recv(cx).is_ready());
-                if is_told { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-            }));
+            self.signals.wait();
             if !self.is_awaited.load(Ordering::Acquire) {
                 self.end();
             }

@@ -41,7 +41,9 @@ mod reports;
 mod reservations;
 mod restore;
 pub mod serve;
+mod signals;
 mod summary;
+mod top;
 mod trace;
 mod transfers;
 mod trust;
@@ -91,6 +93,8 @@ pub enum Command {
     Balance(usage::BalanceArgs),
     /// Show the AI event log of an organization, newest first.
     Events(usage::EventsArgs),
+    /// Watch what a server does: its partitions, and its organizations by burn rate.
+    Top(top::TopArgs),
     /// Hold tokens for work whose cost is known only afterwards, list and release what is held.
     #[command(subcommand, visible_alias = "reservations")]
     Reservation(reservations::ReservationCommand),
@@ -181,6 +185,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Camera(command) => cameras::run(&command),
         Command::License(command) => licenses::run(&command),
         Command::Summary(args) => summary::run(&args),
+        Command::Top(args) => top::run(&args),
         Command::Rates(command) => rates::run(&command),
         Command::Ingest(command) => ingest::run(&command),
         Command::Usage(args) => usage::run(&args),

@@ -53,7 +53,7 @@ fn text(summary: &Value) -> String {
 }
 
 /// A span of time in its two largest units.
-fn span(ms: u64) -> String {
+pub(super) fn span(ms: u64) -> String {
     let units = [("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000), ("ms", 1)];
     let first = units.iter().position(|(_, unit)| ms >= *unit).unwrap_or(units.len() - 1);
     let (name, unit) = units[first];

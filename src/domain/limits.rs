@@ -71,7 +71,7 @@ pub const GUESSES_WINDOW_MS: u64 = 10_000;
 /// Most addresses whose calls without a known API key are counted.
 pub const GUESSING_ADDRESSES_MAX: usize = 4_096;
 /// Most administrative acts that are recorded and have no outcome yet.
-pub const ACTS_OPEN_MAX: usize = 1_024;
+pub const ACTS_OPEN_MAX: usize = 16_384;
 /// Most refusals of one caller that are recorded one by one within [`AUDIT_WINDOW_MS`].
 pub const AUDIT_REFUSALS_MAX: u32 = 20;
 /// How long refusals of one caller are counted together, in milliseconds (1 minute).

@@ -48,7 +48,8 @@ enum Known {
 ///
 /// # Errors
 /// The first refusal that applies.
-#[inline]
+// Called for each debit from one place; as a call of its own, with its result in memory, it takes an eighth longer.
+#[inline(always)]
 pub fn debit(
     pool: &Pool,
     row: &DebitRow,

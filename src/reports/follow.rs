@@ -22,6 +22,8 @@ use super::schema::{self, Reached};
 
 /// How long the thread waits when it has caught up.
 const LOOK: Duration = Duration::from_millis(500);
+/// How many times as long as it worked the thread rests while the journal grows: debits need the processor and the disk.
+const RESTS: u32 = 9;
 /// How long it waits before it tries again what failed.
 const AGAIN: Duration = Duration::from_secs(10);
 /// How far it stands back behind those that serve, by the system's scale.
@@ -174,19 +176,32 @@ impl Shared {
         // On Linux this is of the thread alone. Where it is not allowed reports take their share of the processor.
         _ = rustix::process::setpriority_process(None, BACKGROUND_NICE);
         let mut lanes: Vec<_> = (0..self.homes.len()).map(Lane::new).collect();
+        let mut durable = self.durable();
         while !self.stop.load(Ordering::Relaxed) {
-            let mut is_behind = false;
+            let (mut is_behind, begun) = (false, clock::start());
             for lane in &mut lanes {
                 is_behind |= self.look(lane);
             }
             self.moved.notify_all();
-            if !is_behind {
-                let is_called =
-                    || self.stop.load(Ordering::Relaxed) || self.hurry.swap(false, Ordering::Relaxed);
-                let waits = |_: &mut Vec<State>| !is_called();
-                drop(self.moved.wait_timeout_while(self.states(), LOOK, waits));
+            let before = std::mem::replace(&mut durable, self.durable());
+            match (is_behind, durable > before) {
+                (false, _) => self.wait(LOOK),
+                (true, true) => self.wait(begun.elapsed() * RESTS),
+                (true, false) => {}
             }
         }
+    }
+
+    /// Waits, unless somebody waits for the reports.
+    fn wait(&self, most: Duration) {
+        let is_called = || self.stop.load(Ordering::Relaxed) || self.hurry.swap(false, Ordering::Relaxed);
+        let waits = |_: &mut Vec<State>| !is_called();
+        drop(self.moved.wait_timeout_while(self.states(), most, waits));
+    }
+
+    /// How many frames of all partitions are durable.
+    fn durable(&self) -> u64 {
+        (0..).take(self.homes.len()).map(|partition| (self.durable)(partition).0).sum()
     }
 
     /// Projects a stretch; whether more is there already.

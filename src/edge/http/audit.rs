@@ -1,7 +1,7 @@
 //! The trail of administrative acts: read by the administrators of an organization and by operators; and what is refused here is added to it.
 //!
 //! The meter records what it is asked to carry out. A caller without the right, and a license key that is not believed, are refused before
-//! that; [`note`] records them.
+//! that; `note` records them.
 
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};

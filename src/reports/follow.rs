@@ -176,14 +176,14 @@ impl Shared {
         // On Linux this is of the thread alone. Where it is not allowed reports take their share of the processor.
         _ = rustix::process::setpriority_process(None, BACKGROUND_NICE);
         let mut lanes: Vec<_> = (0..self.homes.len()).map(Lane::new).collect();
-        let mut durable = self.durable();
+        let mut durable = self.durable_frames();
         while !self.stop.load(Ordering::Relaxed) {
             let (mut is_behind, begun) = (false, clock::start());
             for lane in &mut lanes {
                 is_behind |= self.look(lane);
             }
             self.moved.notify_all();
-            let before = std::mem::replace(&mut durable, self.durable());
+            let before = std::mem::replace(&mut durable, self.durable_frames());
             match (is_behind, durable > before) {
                 (false, _) => self.wait(LOOK),
                 (true, true) => self.wait(begun.elapsed() * RESTS),
@@ -200,7 +200,7 @@ impl Shared {
     }
 
     /// How many frames of all partitions are durable.
-    fn durable(&self) -> u64 {
+    fn durable_frames(&self) -> u64 {
         (0..).take(self.homes.len()).map(|partition| (self.durable)(partition).0).sum()
     }
 

@@ -48,6 +48,20 @@ pub struct UsageArgs {
     /// By what it is told apart: `network`, `camera`, `kind`, or several with commas.
     #[arg(long, value_name = "WHAT")]
     pub by: Option<String>,
+    /// Of which debits.
+    #[command(flatten)]
+    pub only: OnlyArgs,
+    /// Only so many groups, those that were charged most; the others together.
+    #[arg(long, value_name = "N")]
+    pub top: Option<u32>,
+    /// Of which time.
+    #[command(flatten)]
+    pub time: TimeArgs,
+}
+
+/// Which debits.
+#[derive(Args, Debug)]
+pub struct OnlyArgs {
     /// Only this network.
     #[arg(long)]
     pub network: Option<String>,
@@ -57,12 +71,14 @@ pub struct UsageArgs {
     /// Only this usage kind.
     #[arg(long)]
     pub kind: Option<String>,
-    /// Only so many groups, those that were charged most; the others together.
-    #[arg(long, value_name = "N")]
-    pub top: Option<u32>,
-    /// Of which time.
-    #[command(flatten)]
-    pub time: TimeArgs,
+}
+
+impl OnlyArgs {
+    /// What it asks for, as the query names it.
+    fn query(&self) -> [(&str, Option<&str>); 3] {
+        let camera = self.camera.as_ref().map(CameraId::as_str);
+        [("network", self.network.as_deref()), ("camera", camera), ("kind", self.kind.as_deref())]
+    }
 }
 
 /// Whose balance.
@@ -83,15 +99,9 @@ pub struct BalanceArgs {
 pub struct EventsArgs {
     /// The organization.
     pub organization: OrgId,
-    /// Only this network.
-    #[arg(long)]
-    pub network: Option<String>,
-    /// Only this camera.
-    #[arg(long)]
-    pub camera: Option<CameraId>,
-    /// Only this usage kind.
-    #[arg(long)]
-    pub kind: Option<String>,
+    /// Of which debits.
+    #[command(flatten)]
+    pub only: OnlyArgs,
     /// Only `charged` or `exempt`.
     #[arg(long)]
     pub outcome: Option<String>,
@@ -108,13 +118,13 @@ pub struct EventsArgs {
 
 /// Runs `weir usage`.
 pub(super) fn run(args: &UsageArgs) -> Result<(), Failure> {
-    let camera = args.camera.as_ref().map(CameraId::as_str);
+    let [network, camera, kind] = args.only.query();
     let top = args.top.map(|top| top.to_string());
     let more = [
         ("by", args.by.as_deref()),
-        ("network", args.network.as_deref()),
-        ("camera", camera),
-        ("kind", args.kind.as_deref()),
+        network,
+        camera,
+        kind,
         ("top", top.as_deref()),
         ("interval", args.interval.interval.as_deref()),
         ("zone", args.interval.zone.as_deref()),
@@ -132,10 +142,11 @@ pub(super) fn balance(args: &BalanceArgs) -> Result<(), Failure> {
 /// Runs `weir events`.
 pub(super) fn events(args: &EventsArgs) -> Result<(), Failure> {
     let (limit, before) = (args.limit.to_string(), args.before.map(|before| before.to_string()));
+    let [network, camera, kind] = args.only.query();
     let more = [
-        ("network", args.network.as_deref()),
-        ("camera", args.camera.as_ref().map(CameraId::as_str)),
-        ("kind", args.kind.as_deref()),
+        network,
+        camera,
+        kind,
         ("outcome", args.outcome.as_deref()),
         ("before", before.as_deref()),
         ("limit", Some(limit.as_str())),

@@ -26,6 +26,10 @@ const LOOK: Duration = Duration::from_millis(500);
 const RESTS: u32 = 9;
 /// How long it waits before it tries again what failed.
 const AGAIN: Duration = Duration::from_secs(10);
+/// How long a report waits for what was durable when it was asked; then it tells what there is, and by how much that lags.
+const FRESH: Duration = Duration::from_millis(200);
+/// How long it waits for an organization that the reports do not hold at all.
+const FIRST: Duration = Duration::from_secs(5);
 /// How far it stands back behind those that serve, by the system's scale.
 const BACKGROUND_NICE: i32 = 15;
 
@@ -67,6 +71,12 @@ struct Shared {
 struct State {
     reached: Option<Reached>,
     failure: Option<String>,
+}
+
+impl State {
+    fn holds(&self, lsn: Lsn) -> bool {
+        self.reached.is_some_and(|reached| reached.lsn >= lsn)
+    }
 }
 
 /// One partition as the thread sees it.
@@ -134,28 +144,52 @@ impl Reports {
     pub fn catch_up(&self, within: Duration) -> bool {
         let partitions = (0..).take(self.shared.homes.len());
         let targets: Vec<Lsn> = partitions.map(|partition| (self.shared.durable)(partition)).collect();
-        let behind = |states: &mut Vec<State>| {
+        self.await_states(within, |states| {
             let mut both = states.iter().zip(&targets);
-            both.any(|(state, target)| state.reached.is_none_or(|reached| reached.lsn < *target))
-        };
-        let states = self.shared.states();
-        self.shared.hurry.store(true, Ordering::Relaxed);
-        self.shared.moved.notify_all();
-        let waited = self.shared.moved.wait_timeout_while(states, within, behind);
-        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+            both.all(|(state, target)| state.holds(*target))
+        })
     }
 
-    /// The reports of one organization, as they are now.
+    /// The reports of one organization: all that was durable when this was called, or what there is a moment later.
     ///
     /// # Errors
-    /// [`ReportsError::NotYet`] when they do not hold it yet; when the database cannot be read.
+    /// [`ReportsError::NotYet`] when they do not hold it, a few seconds later; when the database cannot be read.
     pub fn read(&self, organization: &OrgId) -> Result<Reader, ReportsError> {
         let count = u16::try_from(self.shared.homes.len()).unwrap_or(u16::MAX);
         let partition = hash::partition(organization, count);
+        let target = (self.shared.durable)(partition);
+        let reached = |states: &[State]| {
+            let state = &states[usize::from(partition)];
+            state.failure.is_some() || state.holds(target)
+        };
+        self.await_states(FRESH, reached);
+        match self.read_now(partition, organization) {
+            Err(ReportsError::NotYet) => {
+                self.await_states(FIRST, reached);
+                self.read_now(partition, organization)
+            }
+            read => read,
+        }
+    }
+
+    fn read_now(&self, partition: u16, organization: &OrgId) -> Result<Reader, ReportsError> {
         let path = schema::path(&self.shared.homes[usize::from(partition)]);
         let connection = schema::open_to_read(&path)?.ok_or(ReportsError::NotYet)?;
         let durable = (self.shared.durable)(partition);
         Reader::open(connection, organization, durable)
+    }
+
+    /// Waits, and lets the thread not rest meanwhile, until `is_met`; whether it was in time.
+    fn await_states(&self, within: Duration, is_met: impl Fn(&[State]) -> bool) -> bool {
+        let still_waits = |states: &mut Vec<State>| {
+            let waits = !is_met(states);
+            if waits && !self.shared.hurry.swap(true, Ordering::Relaxed) {
+                self.shared.moved.notify_all();
+            }
+            waits
+        };
+        let waited = self.shared.moved.wait_timeout_while(self.shared.states(), within, still_waits);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 }
 

@@ -93,7 +93,7 @@ impl Reader {
         let mut statement = self.connection.prepare(sql)?;
         let mut rows = statement.query((
             self.number,
-            query.before,
+            query.before.map(|number| i64::try_from(number).unwrap_or(i64::MAX)),
             query.from.map(Timestamp::ms),
             query.until.map(Timestamp::ms),
             network.flatten(),

@@ -93,6 +93,10 @@ fn the_event_log_is_paged_newest_first_and_says_why_a_debit_was_exempt() {
     let numbers: Vec<_> =
         second["events"].as_array().expect("rows").iter().map(|row| row["number"].clone()).collect();
     assert_eq!((numbers, &second["next"]), (vec![json!(2), json!(1)], &Value::Null));
+    for beyond in [1 << 63, u64::MAX] {
+        let all = settled(&fixture, &format!("{NORTH}/event-log?before={beyond}"));
+        assert_eq!(all["events"].as_array().map(Vec::len), Some(4), "no number lies beyond {beyond}");
+    }
     let exempt = settled(&fixture, &format!("{NORTH}/event-log?outcome=exempt&network=lobby"));
     assert_eq!(exempt["events"], json!([]));
     let history = settled(&fixture, &format!("{NORTH}/balance-history?interval=day&zone=America/New_York"));

@@ -18,7 +18,7 @@ use settings::Settings;
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 
 /// The names of all settings, in files and in the environment.
-pub const NAMES: [&str; 35] = [
+pub const NAMES: [&str; 36] = [
     "data_dir",
     "listen",
     "grpc_listen",
@@ -35,6 +35,7 @@ pub const NAMES: [&str; 35] = [
     "reports",
     "reports_journal_bytes_max",
     "reports_events_max",
+    "console",
     "segment_bytes_min",
     "segment_bytes_max",
     "in_flight_max",
@@ -93,6 +94,8 @@ pub struct Config {
     pub reports_journal_bytes_max: u64,
     /// `reports_events_max`: debits of each organization that its AI event log keeps, up to 1,000,000. Default: 20,000.
     pub reports_events_max: usize,
+    /// `console`: whether the console is served on the address of HTTP, `on` or `off`. Default: `on`.
+    pub console: bool,
     /// `segment_bytes_min`: length of a partition's first journal segment, from 64 KiB. Default: 4 MiB.
     pub segment_bytes_min: u64,
     /// `segment_bytes_max`: length of the largest journal segments, up to 1 GiB. Default: 64 MiB.
@@ -222,6 +225,7 @@ impl Config {
             reports: true,
             reports_journal_bytes_max: 1 << 30,
             reports_events_max: 20_000,
+            console: true,
             segment_bytes_min: meter.segment_bytes_min,
             segment_bytes_max: meter.segment_bytes_max,
             in_flight_max: meter.in_flight_max,
@@ -326,16 +330,11 @@ impl Config {
             grpc_streams_max: settings.number("grpc_streams_max", d.grpc_streams_max, 1, 1 << 20)?,
             workers,
             partitions,
-            retention_ms: settings.number(
-                "retention_ms",
-                d.retention_ms,
-                RETENTION_MS_MIN,
-                RETENTION_MS_MAX,
-            )?,
+            retention_ms: retention_ms(settings, d.retention_ms)?,
             snapshot_bytes: settings.number("snapshot_bytes", d.snapshot_bytes, 64 << 10, 1 << 40)?,
             snapshot_period_ms: settings.number("snapshot_period_ms", d.snapshot_period_ms, 1_000, DAY_MS)?,
             journal_keep_bytes: settings.number("journal_keep_bytes", d.journal_keep_bytes, 0, 1 << 50)?,
-            reports: settings.parsed::<Switch>("reports", "on or off")?.is_none_or(|switch| switch.0),
+            reports: switch(settings, "reports")?,
             reports_journal_bytes_max: settings.number(
                 "reports_journal_bytes_max",
                 d.reports_journal_bytes_max,
@@ -343,6 +342,7 @@ impl Config {
                 1 << 50,
             )?,
             reports_events_max: settings.number("reports_events_max", d.reports_events_max, 0, 1_000_000)?,
+            console: switch(settings, "console")?,
             segment_bytes_min,
             segment_bytes_max: settings.number(
                 "segment_bytes_max",
@@ -372,6 +372,15 @@ impl Config {
             tls: TlsFiles::from_settings(settings)?,
         })
     }
+}
+
+fn retention_ms(settings: &Settings, default: u64) -> Result<u64, ConfigError> {
+    settings.number("retention_ms", default, RETENTION_MS_MIN, RETENTION_MS_MAX)
+}
+
+/// What is on unless it is switched off.
+fn switch(settings: &Settings, name: &'static str) -> Result<bool, ConfigError> {
+    Ok(settings.parsed::<Switch>(name, "on or off")?.is_none_or(|switch| switch.0))
 }
 
 impl TlsFiles {

@@ -70,6 +70,22 @@ pub const GUESSES_MAX: u32 = 100;
 pub const GUESSES_WINDOW_MS: u64 = 10_000;
 /// Most addresses whose calls without a known API key are counted.
 pub const GUESSING_ADDRESSES_MAX: usize = 4_096;
+/// Most sessions of the console that are open at once.
+pub const SESSIONS_MAX: usize = 4_096;
+/// Most sessions of the console that one API key has open at once.
+pub const SESSIONS_OF_KEY_MAX: usize = 16;
+/// How long a session of the console lasts without a request, in milliseconds (30 minutes).
+pub const SESSION_IDLE_MS: u64 = 30 * 60 * 1_000;
+/// How long a session of the console lasts, in milliseconds (12 hours).
+pub const SESSION_MS: u64 = 12 * 60 * 60 * 1_000;
+/// Longest form of the console, in bytes; the longest holds a license key.
+pub const FORM_BYTES_MAX: u64 = 128 << 10;
+/// Most streams of the console that tell live figures.
+pub const LIVE_STREAMS_MAX: usize = 256;
+/// Most such streams of one session.
+pub const LIVE_STREAMS_OF_SESSION_MAX: usize = 4;
+/// How often a stream of the console looks at the figures, in milliseconds (1 second).
+pub const LIVE_PERIOD_MS: u64 = 1_000;
 /// Most administrative acts that are recorded and have no outcome yet.
 pub const ACTS_OPEN_MAX: usize = 16_384;
 /// Most refusals of one caller that are recorded one by one within [`AUDIT_WINDOW_MS`].

@@ -1,4 +1,4 @@
-//! What the outside speaks to: HTTP, gRPC, and the command line.
+//! What the outside speaks to: HTTP, gRPC, the console, and the command line.
 //!
 //! An edge translates and bounds; what a caller may do, and what becomes of a request, the meter decides. No edge names
 //! storage, actors or protocol, except the commands that read a data directory with no engine running.
@@ -6,6 +6,7 @@
 pub mod bearers;
 pub mod budget;
 pub mod cli;
+pub mod console;
 pub mod csv;
 pub mod grpc;
 pub mod guesses;

@@ -141,6 +141,14 @@ impl Meter {
         }
         Some(Principal::Key { id, role: known.role, organizations: known.organizations.clone() })
     }
+
+    /// Whom the API key of this id stands for now; none when it is not known, or revoked. For callers that showed the key before.
+    #[must_use]
+    pub fn principal_of_key(&self, id: &ActorId) -> Option<Principal> {
+        let keys = self.engine.directory.api_keys.read().expect("api keys never panic");
+        let known = keys.get(id).filter(|key| key.revoked_at.is_none())?;
+        Some(Principal::Key { id: id.clone(), role: known.role, organizations: known.organizations.clone() })
+    }
 }
 
 fn hash(secret: &str) -> [u8; 32] {

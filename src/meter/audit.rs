@@ -54,6 +54,8 @@ pub enum Edge {
     Http,
     /// gRPC.
     Grpc,
+    /// The console.
+    Console,
 }
 
 /// What somebody wants to do, as it is recorded.
@@ -80,7 +82,7 @@ pub struct AuditEntry {
     pub issuer: Option<String>,
     /// Whom the token names.
     pub subject: Option<String>,
-    /// Where he came in: `http`, `grpc` or `host`.
+    /// Where he came in: `http`, `grpc`, `console` or `host`.
     pub edge: String,
     /// The address that he called from.
     pub peer: Option<String>,
@@ -135,6 +137,7 @@ impl Edge {
             Self::Host => "host",
             Self::Http => "http",
             Self::Grpc => "grpc",
+            Self::Console => "console",
         }
     }
 }

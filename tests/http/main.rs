@@ -3,6 +3,7 @@
 mod access;
 mod audit;
 mod connections;
+mod console;
 mod debits;
 mod declared;
 mod events;

@@ -88,6 +88,9 @@ pub struct ServeArgs {
     /// Debits of each organization that its AI event log keeps.
     #[arg(long, value_name = "N")]
     pub reports_events_max: Option<String>,
+    /// Whether the console is served: `on` or `off`.
+    #[arg(long, value_name = "ON|OFF")]
+    pub console: Option<String>,
     /// Length of a partition's first journal segment.
     #[arg(long, value_name = "BYTES")]
     pub segment_bytes_min: Option<String>,
@@ -183,6 +186,7 @@ impl ServeArgs {
             ("reports", &self.reports),
             ("reports_journal_bytes_max", &self.reports_journal_bytes_max),
             ("reports_events_max", &self.reports_events_max),
+            ("console", &self.console),
             ("segment_bytes_max", &self.segment_bytes_max),
             ("in_flight_max", &self.in_flight_max),
             ("body_bytes_max", &self.body_bytes_max),
@@ -235,6 +239,7 @@ mod tests {
             reports: set(),
             reports_journal_bytes_max: set(),
             reports_events_max: set(),
+            console: set(),
             segment_bytes_max: set(),
             in_flight_max: set(),
             body_bytes_max: set(),

@@ -37,7 +37,7 @@ pub(super) struct Json<T>(pub(super) T);
 pub(super) struct Query<T>(pub(super) T);
 
 /// The media type of a body, without its parameters and in lower case; empty when there is none.
-pub(super) fn media_type(headers: &HeaderMap) -> String {
+pub(in crate::edge) fn media_type(headers: &HeaderMap) -> String {
     let header = headers.get(CONTENT_TYPE).and_then(|header| header.to_str().ok()).unwrap_or_default();
     header.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
@@ -62,7 +62,7 @@ pub(super) fn is_other_charset(headers: &HeaderMap) -> bool {
 ///
 /// # Errors
 /// When the body is too long, too slow, broken off, or when too much of other bodies is held already.
-pub(super) async fn with_body<T, F: Future<Output = Result<T, Problem>>>(
+pub(in crate::edge) async fn with_body<T, F: Future<Output = Result<T, Problem>>>(
     state: &State,
     most: u64,
     request: &HttpRequest,

@@ -1,7 +1,7 @@
 //! The listening socket and the threads behind it.
 //!
 //! actix runs in a thread of its own, with its own workers: the program's main runtime stays free of it. Signals
-//! are not handled here; whoever started the listener stops it.
+//! are not handled here; whoever started the listener stops it. The console is served beside the interface, where it is on.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,6 +15,7 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 
 use crate::config::Config;
+use crate::edge::console::{self, Console};
 use crate::edge::tls::Tls;
 
 use super::seat;
@@ -26,6 +27,7 @@ pub struct Listener {
     address: SocketAddr,
     handle: ServerHandle,
     thread: JoinHandle<io::Result<()>>,
+    console: Option<Arc<Console>>,
 }
 
 impl Listener {
@@ -36,12 +38,14 @@ impl Listener {
     pub fn start(config: &Config, state: &Arc<State>, tls: Option<Tls>) -> io::Result<Self> {
         let (bound, started) = sync_channel(1);
         let (config, state) = (config.clone(), Arc::clone(state));
+        let console = config.console.then(|| Arc::new(Console::new(&config)));
+        let for_apps = console.clone();
         let thread = std::thread::Builder::new()
             .name("weir-http".to_owned())
-            .spawn(move || run(&config, &state, tls.as_ref(), &bound))?;
+            .spawn(move || run(&config, (&state, for_apps.as_ref()), tls.as_ref(), &bound))?;
         let (address, handle) =
             started.recv().unwrap_or_else(|_| Err(io::Error::other("the http thread ended early")))?;
-        Ok(Self { address, handle, thread })
+        Ok(Self { address, handle, thread, console })
     }
 
     /// The address that it listens on.
@@ -55,21 +59,26 @@ impl Listener {
     /// # Errors
     /// When the server failed before it was stopped.
     pub async fn stop(self) -> io::Result<()> {
+        if let Some(console) = &self.console {
+            console.stop();
+        }
         self.handle.stop(true).await;
         self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the http thread panicked")))
     }
 }
 
+/// What the requests share: of the interface, and of the console where it is on.
+type Shared<'a> = (&'a Arc<State>, Option<&'a Arc<Console>>);
 type Started = io::Result<(SocketAddr, ServerHandle)>;
 
 fn run(
     config: &Config,
-    state: &Arc<State>,
+    shared: Shared<'_>,
     tls: Option<&Tls>,
     bound: &SyncSender<Started>,
 ) -> io::Result<()> {
     actix_rt::System::new().block_on(async {
-        let (address, server) = match bind(config, state, tls) {
+        let (address, server) = match bind(config, shared, tls) {
             Ok(both) => both,
             Err(error) => {
                 drop(bound.send(Err(error)));
@@ -81,14 +90,24 @@ fn run(
     })
 }
 
-fn bind(config: &Config, state: &Arc<State>, tls: Option<&Tls>) -> io::Result<(SocketAddr, Server)> {
-    let (for_apps, for_seats) = (Arc::clone(state), Arc::clone(state));
+fn bind(
+    config: &Config,
+    (state, console): Shared<'_>,
+    tls: Option<&Tls>,
+) -> io::Result<(SocketAddr, Server)> {
+    let (for_apps, for_seats, console) = (Arc::clone(state), Arc::clone(state), console.cloned());
     let app = move || {
         let state = web::Data::from(Arc::clone(&for_apps));
         App::new()
             .app_data(state)
             .wrap(from_fn(seat::guard))
             .wrap(from_fn(super::unread::close))
+            .configure(|services| {
+                if let Some(console) = &console {
+                    services.app_data(web::Data::from(Arc::clone(console)));
+                    console::register(services);
+                }
+            })
             .configure(super::register)
     };
     let request_timeout = Duration::from_millis(config.request_timeout_ms);

@@ -44,11 +44,12 @@ mod unread;
 use actix_web::middleware::from_fn;
 use actix_web::{HttpResponse, Scope, web};
 
+pub(in crate::edge) use body::{media_type, with_body};
 pub use listener::Listener;
+pub(in crate::edge) use problem::Problem;
 pub use seat::descriptors;
 pub use state::{Limits, RenderMetrics, State};
-
-use problem::Problem;
+pub(in crate::edge) use time_text::TimeText;
 
 /// Registers all routes. They expect `web::Data<State>` in the application's data.
 fn register(config: &mut web::ServiceConfig) {

@@ -37,7 +37,7 @@ const BOUNDED: [Invalid; 7] = [
 
 /// An answer that is no success.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Problem {
+pub(in crate::edge) struct Problem {
     status: StatusCode,
     code: &'static str,
     detail: Cow<'static, str>,
@@ -80,7 +80,7 @@ pub(super) struct Document<'a> {
 
 impl Problem {
     /// A value that a request holds is out of its bounds, and the edge knows more than which one.
-    pub(super) fn invalid(detail: impl Into<Cow<'static, str>>) -> Self {
+    pub(in crate::edge) fn invalid(detail: impl Into<Cow<'static, str>>) -> Self {
         Self { detail: detail.into(), ..Self::from(Refusal::Invalid(Invalid::Syntax)) }
     }
 
@@ -101,13 +101,19 @@ impl Problem {
         Self { header: Some(Header::WaitAndConnect { seconds }), ..problem }.with_limit(limit)
     }
 
+    /// A form of the console that was not sent from a page of it.
+    pub(in crate::edge) fn foreign_form() -> Self {
+        let detail = "this form was not sent from a page of this session; nothing was done, open the page again and repeat it";
+        Self::of_edge(StatusCode::FORBIDDEN, "foreign_form", detail)
+    }
+
     /// There is nothing under this path.
-    pub(super) fn not_found() -> Self {
+    pub(in crate::edge) fn not_found() -> Self {
         Self::of_edge(StatusCode::NOT_FOUND, "not_found", "there is nothing under this path")
     }
 
     /// The path has no such method; `allow` lists those that it has.
-    pub(super) fn method_not_allowed(allow: &str) -> Self {
+    pub(in crate::edge) fn method_not_allowed(allow: &str) -> Self {
         let detail = format!("this path allows {allow}");
         let header = Some(Header::Allow(allow.to_owned()));
         Self { header, ..Self::of_edge(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail) }
@@ -150,13 +156,13 @@ impl Problem {
     }
 
     /// The body is of a kind that this path does not read; `expected` lists those that it does.
-    pub(super) fn unsupported_media_type(expected: &'static str) -> Self {
+    pub(in crate::edge) fn unsupported_media_type(expected: &'static str) -> Self {
         let detail = format!("this path reads {expected}, in utf-8 and without a content encoding");
         Self::of_edge(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
     }
 
     /// The body is not what its content type says; `place` says what is wrong, and where.
-    pub(super) fn malformed_body(place: impl fmt::Display) -> Self {
+    pub(in crate::edge) fn malformed_body(place: impl fmt::Display) -> Self {
         let detail = format!("the body cannot be read, nothing was done: {place}");
         Self::of_edge(StatusCode::BAD_REQUEST, "malformed_body", detail)
     }
@@ -168,14 +174,14 @@ impl Problem {
     }
 
     /// The meter is still being opened.
-    pub(super) fn recovering() -> Self {
+    pub(in crate::edge) fn recovering() -> Self {
         let detail = "the meter is recovering what its directory holds; nothing was done, retry shortly";
         let header = Some(Header::RetryLater);
         Self { header, ..Self::of_edge(StatusCode::SERVICE_UNAVAILABLE, "recovering", detail) }
     }
 
     /// The server keeps no reports.
-    pub(super) fn reports_are_off() -> Self {
+    pub(in crate::edge) fn reports_are_off() -> Self {
         let detail = "this server keeps no reports; start it with `reports = on`";
         Self::of_edge(StatusCode::NOT_FOUND, "reports_are_off", detail)
     }
@@ -251,7 +257,7 @@ impl Problem {
     }
 
     /// The stable code.
-    pub(super) fn code(&self) -> &'static str {
+    pub(in crate::edge) fn code(&self) -> &'static str {
         self.code
     }
 
@@ -260,8 +266,13 @@ impl Problem {
         Self { limit: Some(limit), ..self }
     }
 
+    /// What happened and what to do next, for people.
+    pub(in crate::edge) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// Its HTTP status.
-    pub(super) fn status(&self) -> u16 {
+    pub(in crate::edge) fn status(&self) -> u16 {
         self.status.as_u16()
     }
 

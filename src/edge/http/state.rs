@@ -45,12 +45,12 @@ pub type RenderMetrics = Box<dyn Fn() -> String + Send + Sync>;
 
 /// What all requests share.
 pub struct State {
-    pub(super) limits: Limits,
-    pub(super) render_metrics: RenderMetrics,
+    pub(in crate::edge) limits: Limits,
+    pub(in crate::edge) render_metrics: RenderMetrics,
     pub(super) connections: AtomicUsize,
-    pub(super) issuers: Arc<Trusted>,
+    pub(in crate::edge) issuers: Arc<Trusted>,
     pub(super) requests: Requests,
-    pub(super) bearers: Arc<Bearers>,
+    pub(in crate::edge) bearers: Arc<Bearers>,
     meter: OnceLock<Meter>,
     reports: OnceLock<Arc<Reports>>,
     budget: Arc<Budget>,
@@ -84,12 +84,12 @@ impl State {
     }
 
     /// The reports; none where none are kept.
-    pub(super) fn reports(&self) -> Option<&Arc<Reports>> {
+    pub(in crate::edge) fn reports(&self) -> Option<&Arc<Reports>> {
         self.reports.get()
     }
 
     /// The meter; none while it is being opened.
-    pub(super) fn meter(&self) -> Option<&Meter> {
+    pub(in crate::edge) fn meter(&self) -> Option<&Meter> {
         self.meter.get()
     }
 

@@ -21,11 +21,11 @@ const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
 /// A point in time as people write it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TimeText(pub(super) Timestamp);
+pub(in crate::edge) struct TimeText(pub(in crate::edge) Timestamp);
 
 impl TimeText {
     /// Reads RFC 3339.
-    pub(super) fn parse(text: &str) -> Result<Self, Invalid> {
+    pub(in crate::edge) fn parse(text: &str) -> Result<Self, Invalid> {
         let ms = ms_of(text.as_bytes()).ok_or(Invalid::Time)?;
         Ok(Self(Timestamp::from_ms(u64::try_from(ms).map_err(|_| Invalid::Time)?)?))
     }

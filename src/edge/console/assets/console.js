@@ -1,0 +1,123 @@
+"use strict";
+// Live updates and niceties. Every page works without this file.
+
+// Times in the viewer's zone; what was written stays as the title.
+const localTime = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const localShort = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
+const localise = (root) => {
+  for (const time of root.querySelectorAll("time[datetime]:not([data-local])")) {
+    const at = new Date(time.dateTime);
+    if (Number.isNaN(at.getTime())) continue;
+    time.title = time.textContent;
+    time.textContent = (time.hasAttribute("data-short") ? localShort : localTime).format(at);
+    time.setAttribute("data-local", "");
+  }
+};
+localise(document);
+
+for (const field of document.querySelectorAll("[data-select]")) {
+  field.addEventListener("focus", () => field.select());
+}
+
+// Parts of a page that look again by themselves, while the page is looked at and nobody is in them.
+for (const part of document.querySelectorAll("[data-refresh]")) {
+  const every = Number(part.dataset.refresh);
+  const look = async () => {
+    const is = document.getElementById(part.id);
+    if (!is || !("refresh" in is.dataset)) return;
+    if (!document.hidden && !is.contains(document.activeElement)) {
+      try {
+        const answer = await fetch(location.href, { headers: { "weir-refresh": "1" }, credentials: "same-origin" });
+        if (answer.redirected) return;
+        const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+        const news = page.getElementById(part.id);
+        if (answer.ok && news && news.innerHTML !== is.weirWas) {
+          const was = news.innerHTML;
+          is.replaceChildren(...document.importNode(news, true).childNodes);
+          if (!("refresh" in news.dataset)) delete is.dataset.refresh;
+          is.weirWas = was;
+          localise(is);
+        }
+      } catch {
+        // The server is away for a moment; the next look may find it.
+      }
+    }
+    setTimeout(look, every);
+  };
+  setTimeout(look, every);
+}
+
+// Live figures, while the page is looked at.
+const state = document.querySelector("[data-live-state]");
+if (state && "EventSource" in window) {
+  const text = state.querySelector("[data-live-text]");
+  const said = document.querySelector("[data-live-said]");
+  const SAY_EVERY_MS = 20000;
+  const AGAIN_MS = 5000;
+  let source = null;
+  let last = "";
+  let lastSaid = Date.now();
+  let timer = 0;
+
+  const show = (is, words) => {
+    state.dataset.is = is;
+    text.textContent = words;
+  };
+  const put = (element, value) => {
+    if (element.textContent === value) return;
+    element.textContent = value;
+    if (element.localName === "data") element.value = value.replaceAll(",", "");
+  };
+  const take = (figures) => {
+    for (const element of document.querySelectorAll("[data-live]")) {
+      const value = figures[element.dataset.live];
+      if (value !== undefined) put(element, value);
+    }
+    // A screen reader hears the figure now and then, not every second.
+    if (figures.available !== last && Date.now() - lastSaid > SAY_EVERY_MS) {
+      said.textContent = `Current Available: ${figures.available} tokens`;
+      lastSaid = Date.now();
+    }
+    last = figures.available;
+  };
+  const stop = () => {
+    clearTimeout(timer);
+    if (source) source.close();
+    source = null;
+  };
+  const again = () => {
+    stop();
+    timer = setTimeout(start, AGAIN_MS);
+  };
+  const start = () => {
+    stop();
+    source = new EventSource(state.dataset.liveState);
+    source.onopen = () => show("on", "Live");
+    source.onmessage = (event) => take(JSON.parse(event.data));
+    source.onerror = () => {
+      show("off", "Not live; trying again");
+      again();
+    };
+    source.addEventListener("end", (event) => {
+      if (event.data === "signed_out") {
+        stop();
+        show("off", "Signed out; these figures stand still");
+      } else if (event.data === "elsewhere") {
+        stop();
+        show("off", "Paused: live in other windows");
+      } else {
+        show("off", "Not live; trying again");
+        again();
+      }
+    });
+  };
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) {
+      stop();
+      show("off", "Paused");
+    } else {
+      start();
+    }
+  });
+  if (!document.hidden) start();
+}

@@ -1,0 +1,86 @@
+//! Where a visitor arrives, and the organizations that he may know of.
+
+use actix_web::HttpResponse;
+use askama::Template;
+
+use crate::edge::http::Problem;
+use crate::edge::http::route::Right;
+use crate::meter::{Action, OrgId};
+
+use super::answer;
+use super::route::{ROOT, Route, page};
+use super::shell::Shell;
+use super::text::{Count, Data, Span};
+use super::visit::Visit;
+
+/// What is answered here.
+pub(super) const ROUTES: &[Route] = &[
+    page(ROOT, Right::AnyKey, |visit| Box::pin(arrive(visit))),
+    page(ORGANIZATIONS, Right::AnyKey, |visit| Box::pin(list(visit))),
+];
+
+const ORGANIZATIONS: &str = "/console/organizations";
+/// Organizations on a page of an operator.
+const ROWS: usize = 100;
+
+#[derive(Template)]
+#[template(path = "console/organizations.html")]
+struct OrganizationsPage {
+    shell: Shell,
+    rows: Vec<Row>,
+    reads_pools: bool,
+    next: Option<OrgId>,
+}
+
+/// An organization; figures where the visitor may read it.
+struct Row {
+    id: OrgId,
+    figures: Option<RowFigures>,
+}
+
+struct RowFigures {
+    name: String,
+    available: Data,
+    estimate: Option<Span>,
+    cloud_ai: Count,
+    cameras: Count,
+}
+
+async fn arrive(visit: Visit) -> Result<HttpResponse, Problem> {
+    Ok(match visit.visitor.organizations() {
+        [only] => answer::see_other(&format!("{ORGANIZATIONS}/{only}/summary")),
+        _ => answer::see_other(ORGANIZATIONS),
+    })
+}
+
+async fn list(visit: Visit) -> Result<HttpResponse, Problem> {
+    let visitor = &visit.visitor;
+    let after = Some(visit.form.text("after")).filter(|after| !after.is_empty());
+    let after: Option<OrgId> = after.map(str::parse).transpose()?;
+    let mut found = visitor.meter.organizations(&visitor.principal, after.as_ref(), ROWS + 1);
+    let next = if found.len() > ROWS { found.get(ROWS - 1).cloned() } else { None };
+    found.truncate(ROWS);
+    let reads_pools = !visitor.may(Action::ListOrganizations);
+    let mut rows = Vec::new();
+    for id in found {
+        let figures = figures(&visit, &id).await?;
+        rows.push(Row { id, figures });
+    }
+    let shell = Shell::of(visitor, &visit.request, "Organizations");
+    Ok(answer::page(&OrganizationsPage { shell, rows, reads_pools, next }))
+}
+
+async fn figures(visit: &Visit, id: &OrgId) -> Result<Option<RowFigures>, Problem> {
+    let visitor = &visit.visitor;
+    if !visitor.may(Action::Read(id)) {
+        return Ok(None);
+    }
+    let summary = visitor.meter.organization(&visitor.principal, id)?.summary().await?;
+    Ok(Some(RowFigures {
+        name: summary.name.to_string(),
+        available: summary.available.into(),
+        estimate: summary.estimated_analytics_ms.map(Span),
+        cloud_ai: Count(summary.cloud_ai_enabled.into()),
+        cameras: Count(summary.cameras.into()),
+    }))
+}

@@ -1,0 +1,108 @@
+//! What surrounds every page: who is signed in, where to go, what is to be told.
+
+use actix_web::HttpRequest;
+
+use crate::meter::{Action, OrgId, Principal, Role};
+
+use super::assets;
+use super::session::Notice;
+use super::text;
+use super::visit::{Visitor, path_id};
+
+/// What surrounds a page.
+pub(super) struct Shell {
+    pub(super) title: String,
+    pub(super) css: &'static str,
+    pub(super) js: &'static str,
+    pub(super) icon: &'static str,
+    pub(super) who: Option<Who>,
+    pub(super) groups: Vec<Group>,
+    pub(super) notice: Option<Notice>,
+}
+
+/// Who is signed in.
+pub(super) struct Who {
+    pub(super) key: String,
+    pub(super) role: &'static str,
+    pub(super) csrf: String,
+}
+
+/// Links that belong together.
+pub(super) struct Group {
+    pub(super) heading: String,
+    pub(super) links: Vec<Link>,
+}
+
+/// Where to go.
+pub(super) struct Link {
+    pub(super) path: String,
+    pub(super) label: &'static str,
+    pub(super) is_here: bool,
+}
+
+/// The pages of an organization: below which path, how they are called, and whether they are for administrators alone.
+const OF_ORGANIZATION: [(&str, &str, bool); 2] =
+    [("summary", "AI Token Summary", false), ("licenses", "Cloud AI licenses", false)];
+/// The pages of operators.
+const OF_OPERATORS: [(&str, &str); 0] = [];
+
+impl Shell {
+    /// Around a page of this title, for a visitor.
+    pub(super) fn of(visitor: &Visitor, request: &HttpRequest, title: impl Into<String>) -> Self {
+        // A page that looks again by itself shows nobody what is told once.
+        let notice =
+            if visitor.is_by_hand { visitor.console.sessions.take_notice(&visitor.session) } else { None };
+        let who = Who {
+            key: visitor.session.key.to_string(),
+            role: role_of(&visitor.principal),
+            csrf: visitor.session.csrf.clone(),
+        };
+        let groups = groups(visitor, request);
+        Self { who: Some(who), groups, notice, ..Self::alone(title) }
+    }
+
+    /// Around a page for nobody in particular.
+    pub(super) fn alone(title: impl Into<String>) -> Self {
+        let (title, [css, js, icon]) = (title.into(), assets::paths());
+        Self { title, css, js, icon, who: None, groups: Vec::new(), notice: None }
+    }
+
+    /// What a form of this page bears.
+    pub(super) fn csrf(&self) -> &str {
+        self.who.as_ref().map_or("", |who| &who.csrf)
+    }
+}
+
+fn role_of(principal: &Principal) -> &'static str {
+    match principal {
+        Principal::Key { role, .. } => text::role(*role),
+        Principal::Host | Principal::Token(_) => text::role(Role::Viewer),
+    }
+}
+
+fn groups(visitor: &Visitor, request: &HttpRequest) -> Vec<Group> {
+    let here = request.path();
+    let link = |path: String, label| Link { is_here: here == path, path, label };
+    let mut groups = Vec::new();
+    // Of the path where it names one; else the only one that there is.
+    let named = path_id::<OrgId>(request, "org").ok().filter(|id| visitor.may(Action::Read(id)));
+    let only = || visitor.organizations().first().filter(|_| visitor.organizations().len() == 1).cloned();
+    if let Some(id) = named.or_else(only) {
+        let is_admin = visitor.may(Action::Administer(&id));
+        let pages = OF_ORGANIZATION.into_iter().filter(|(_, _, for_admins)| is_admin || !for_admins);
+        let links = pages.map(|(page, label, _)| {
+            let path = format!("/console/organizations/{id}/{page}");
+            let is_below =
+                here.strip_prefix(&path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+            let is_here = is_below || (page == "licenses" && here.ends_with("/transfer"));
+            Link { path, label, is_here }
+        });
+        groups.push(Group { heading: id.to_string(), links: links.collect() });
+    }
+    let mut links = vec![link("/console/organizations".to_owned(), "Organizations")];
+    if visitor.may(Action::ManageApiKeys) {
+        links.extend(OF_OPERATORS.into_iter().map(|(path, label)| link(format!("/console/{path}"), label)));
+    }
+    groups.push(Group { heading: "Server".to_owned(), links });
+    groups
+}

@@ -1,0 +1,7 @@
+//! The console, tested from outside: a browser that keeps cookies and sends forms, without script.
+
+mod access;
+mod browser;
+mod licenses;
+mod rights;
+mod summary;

@@ -100,6 +100,16 @@ pub fn debit(
     Ok(Verdict::Charge(Charge { slot, identity, time, tokens, print, kind, exempt, priced }))
 }
 
+/// Reads the cameras of rows that are judged next, so that the processor waits for their memory once for all of them and not at
+/// each. With 10,000 cameras that wait was half of judging.
+pub fn read_ahead(pool: &Pool, rows: &[DebitRow]) {
+    let highest = rows.iter().filter_map(|row| match row.camera {
+        RowCamera::Slot(slot) => Some(pool.cameras.get(slot)?.window.highest),
+        RowCamera::Id(_) => None,
+    });
+    std::hint::black_box(highest.fold(0, |read, highest| read ^ highest));
+}
+
 /// The tokens of an event that bears none. An exempt one needs a price too: what was not charged is counted.
 #[cold]
 fn price(pool: &Pool, row: &DebitRow, unit: Unit, now: Timestamp) -> Result<(u32, Option<Priced>), Refusal> {

@@ -12,6 +12,9 @@ use crate::domain::transfer::TransferSide;
 
 use super::message::{ToCoordinator, ToOrg};
 
+/// Of how many rows the cameras are read ahead.
+const READ_AHEAD: usize = 32;
+
 /// Owns a pool. Every method changes the pool at once; its answer may leave when what it journals is durable.
 ///
 /// [`Self::expire`] comes before whatever else is asked at a later time, reads included.
@@ -61,21 +64,24 @@ impl OrgProcess {
         self.charges.clear();
         let mut burned = 0;
         let (rows, common, outcomes) = batch.parts();
-        for row in rows {
-            outcomes.push(match decide::debit(&self.pool, row, common, at) {
-                Ok(Verdict::Charge(charge)) => {
-                    self.pool.apply_charge(&charge, common.reservation, at);
-                    self.charges.push(charge);
-                    if charge.exempt {
-                        Outcome::Exempt
-                    } else {
-                        burned += u64::from(charge.tokens);
-                        Outcome::Charged
+        for rows in rows.chunks(READ_AHEAD) {
+            decide::read_ahead(&self.pool, rows);
+            for row in rows {
+                outcomes.push(match decide::debit(&self.pool, row, common, at) {
+                    Ok(Verdict::Charge(charge)) => {
+                        self.pool.apply_charge(&charge, common.reservation, at);
+                        self.charges.push(charge);
+                        if charge.exempt {
+                            Outcome::Exempt
+                        } else {
+                            burned += u64::from(charge.tokens);
+                            Outcome::Charged
+                        }
                     }
-                }
-                Ok(Verdict::Duplicate(first)) => Outcome::Duplicate(first),
-                Err(refusal) => Outcome::Refused(refusal),
-            });
+                    Ok(Verdict::Duplicate(first)) => Outcome::Duplicate(first),
+                    Err(refusal) => Outcome::Refused(refusal),
+                });
+            }
         }
         if !self.charges.is_empty() {
             self.pool.close_batch(at, burned);

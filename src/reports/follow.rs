@@ -23,7 +23,7 @@ use super::schema::{self, Reached};
 /// How long the thread waits when it has caught up.
 const LOOK: Duration = Duration::from_millis(500);
 /// How many times as long as it worked the thread rests while the journal grows: debits need the processor and the disk.
-const RESTS: u32 = 9;
+const RESTS: u32 = 19;
 /// How long it waits before it tries again what failed.
 const AGAIN: Duration = Duration::from_secs(10);
 /// How long a report waits for what was durable when it was asked; then it tells what there is, and by how much that lags.

@@ -30,7 +30,7 @@ use super::write;
 type Result<T> = std::result::Result<T, ReportsError>;
 
 /// Most bytes of the journal in one stretch.
-const STRETCH_BYTES: usize = 2 << 20;
+const STRETCH_BYTES: usize = 8 << 20;
 /// About how many rows one stretch writes at most.
 const STRETCH_ROWS: usize = 400_000;
 

@@ -9,6 +9,8 @@
 
 mod answer;
 mod assets;
+mod chart;
+mod events;
 mod form;
 mod home;
 mod licenses;
@@ -19,6 +21,7 @@ mod sign_in;
 mod summary;
 mod text;
 mod transfers;
+mod usage;
 mod visit;
 
 pub mod route;

@@ -14,7 +14,7 @@ use crate::edge::http::Problem;
 use crate::edge::http::route::Right;
 
 use super::visit::{self, Visit};
-use super::{assets, home, licenses, live, sign_in, summary, transfers};
+use super::{assets, events, home, licenses, live, sign_in, summary, transfers};
 
 /// Where the console begins.
 pub const ROOT: &str = "/console";
@@ -61,12 +61,13 @@ pub(super) const fn form(
 
 /// All routes.
 pub fn all() -> impl Iterator<Item = &'static Route> {
-    let groups: [&'static [Route]; 7] = [
+    let groups: [&'static [Route]; 8] = [
         assets::ROUTES,
         sign_in::ROUTES,
         home::ROUTES,
         summary::ROUTES,
         live::ROUTES,
+        events::ROUTES,
         licenses::ROUTES,
         transfers::ROUTES,
     ];

@@ -41,8 +41,11 @@ pub(super) struct Link {
 }
 
 /// The pages of an organization: below which path, how they are called, and whether they are for administrators alone.
-const OF_ORGANIZATION: [(&str, &str, bool); 2] =
-    [("summary", "AI Token Summary", false), ("licenses", "Cloud AI licenses", false)];
+const OF_ORGANIZATION: [(&str, &str, bool); 3] = [
+    ("summary", "AI Token Summary", false),
+    ("licenses", "Cloud AI licenses", false),
+    ("events", "AI event log", false),
+];
 /// The pages of operators.
 const OF_OPERATORS: [(&str, &str); 0] = [];
 

@@ -14,6 +14,7 @@ use super::answer;
 use super::route::{Route, page};
 use super::shell::Shell;
 use super::text::{Count, Data, Span};
+use super::usage::{self, Report};
 use super::visit::Visit;
 
 /// What is answered here.
@@ -32,6 +33,7 @@ struct SummaryPage {
     figures: Figures,
     networks: Vec<Network>,
     networks_beside: usize,
+    report: Result<Report, String>,
 }
 
 /// The figures that are told live.
@@ -94,7 +96,8 @@ impl Figures {
 }
 
 async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
-    let (_, summary) = visit.organization().await?;
+    let (organization, summary) = visit.organization().await?;
+    let report = usage::report(&visit, organization.id()).await;
     let mut networks = summary.networks.clone();
     networks.sort_by(|a, b| (b.used, b.exempt).cmp(&(a.used, a.exempt)).then(a.name.cmp(&b.name)));
     let networks_beside = networks.len().saturating_sub(NETWORKS);
@@ -112,5 +115,6 @@ async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
         figures: Figures::of(&summary),
         networks: networks.collect(),
         networks_beside,
+        report: report.map_err(|problem| problem.detail().to_owned()),
     }))
 }

@@ -8,7 +8,7 @@ use askama::filters::HtmlSafe;
 use serde::{Serialize, Serializer};
 
 use crate::edge::http::TimeText;
-use crate::meter::{Role, Timestamp, Tokens};
+use crate::meter::{Role, Timestamp, Tokens, UsageKind};
 
 /// A count, whole, in groups of three digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,10 @@ pub(super) struct Count(pub(super) u64);
 /// A count as an element: what is shown, and the bare number for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Data(pub(super) u64);
+
+/// A count in short where there is little room, as an element that tells it whole when it is pointed at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Short(pub(super) u64);
 
 /// A point in time as an element; script shows it in the zone of the viewer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +32,7 @@ pub(super) struct Span(pub(super) u64);
 
 impl HtmlSafe for Count {}
 impl HtmlSafe for Data {}
+impl HtmlSafe for Short {}
 impl HtmlSafe for Time {}
 impl HtmlSafe for Span {}
 
@@ -68,6 +73,12 @@ impl fmt::Display for Data {
     }
 }
 
+impl fmt::Display for Short {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, r#"<data value="{}" title="{}">{}</data>"#, self.0, Count(self.0), in_short(self.0))
+    }
+}
+
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = TimeText(self.0).to_string();
@@ -94,6 +105,25 @@ impl fmt::Display for Span {
     }
 }
 
+/// Three digits and a unit, cut off and never rounded up: what is there is never told as more.
+pub(super) fn in_short(n: u64) -> String {
+    const UNITS: [(u64, &str); 5] = [
+        (1_000_000_000_000_000, "P"),
+        (1_000_000_000_000, "T"),
+        (1_000_000_000, "G"),
+        (1_000_000, "M"),
+        (1_000, "k"),
+    ];
+    let Some((unit, name)) = UNITS.into_iter().find(|(unit, _)| n >= *unit) else { return n.to_string() };
+    let (whole, hundredths) = (n / unit, n % unit / (unit / 100));
+    match whole {
+        _ if hundredths == 0 => format!("{whole} {name}"),
+        0..10 => format!("{whole}.{hundredths:02} {name}").replace("0 ", " "),
+        10..100 if hundredths >= 10 => format!("{whole}.{} {name}", hundredths / 10),
+        _ => format!("{whole} {name}"),
+    }
+}
+
 /// A role for people.
 pub(super) fn role(role: Role) -> &'static str {
     match role {
@@ -101,6 +131,16 @@ pub(super) fn role(role: Role) -> &'static str {
         Role::Admin => "admin",
         Role::Viewer => "viewer",
         Role::Gateway => "gateway",
+    }
+}
+
+/// A usage kind for people.
+pub(super) fn kind(kind: UsageKind) -> &'static str {
+    match kind {
+        UsageKind::ContextualVideoAnalytics => "Contextual video analytics",
+        UsageKind::VideoSearch => "Video search",
+        UsageKind::VideoSummary => "Video summary",
+        UsageKind::Other => "Other",
     }
 }
 
@@ -121,6 +161,23 @@ mod tests {
         ] {
             assert_eq!(Count(n).to_string(), text);
             assert_eq!(text.replace(',', "").parse(), Ok(n));
+        }
+    }
+
+    #[test]
+    fn counts_in_short_are_never_more_than_there_is() {
+        for (n, text) in [
+            (999, "999"),
+            (1_000, "1 k"),
+            (1_999, "1.99 k"),
+            (1_200, "1.2 k"),
+            (12_345, "12.3 k"),
+            (10_050, "10 k"),
+            (999_999, "999 k"),
+            (1_050_000, "1.05 M"),
+            (30_000_000, "30 M"),
+        ] {
+            assert_eq!(in_short(n), text, "{n}");
         }
     }
 

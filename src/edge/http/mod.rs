@@ -47,6 +47,7 @@ use actix_web::{HttpResponse, Scope, web};
 pub(in crate::edge) use body::{media_type, with_body};
 pub use listener::Listener;
 pub(in crate::edge) use problem::Problem;
+pub(in crate::edge) use reports::read_reports;
 pub use seat::descriptors;
 pub use state::{Limits, RenderMetrics, State};
 pub(in crate::edge) use time_text::TimeText;

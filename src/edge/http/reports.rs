@@ -15,7 +15,8 @@ use utoipa::{IntoParams, ToSchema};
 use crate::edge::csv::{self, Csv};
 use crate::meter::{Action, CameraId, Name, OrgId, Timestamp, Tokens, UsageKind};
 use crate::reports::{
-    BalanceRow, By, EventQuery, EventRow, Gap, Interval, Reader, ReportsError, UsageQuery, UsageRow, Used,
+    BalanceRow, By, EventQuery, EventRow, Gap, Interval, Reached, Reader, ReportsError, UsageQuery, UsageRow,
+    Used,
 };
 
 use super::auth::{Caller, InOrganization};
@@ -376,12 +377,25 @@ async fn read<T: Send + 'static>(
 ) -> Result<(T, Reach), Problem> {
     caller.principal.authorize(Action::Read(id))?;
     let state = request.app_data::<web::Data<State>>().expect("the routes are set up with their state");
+    let (found, reached, lag_frames) = read_reports(state, id, find).await?;
+    Ok((found, Reach { through: reached.at.map(TimeText::from), lag_frames }))
+}
+
+/// Reads the reports of an organization, how far they reach, and how many durable frames they do not hold yet. Whoever asks has looked at
+/// the right to.
+///
+/// # Errors
+/// When none are kept, or they cannot be read now.
+pub(in crate::edge) async fn read_reports<T: Send + 'static>(
+    state: &State,
+    id: &OrgId,
+    find: impl FnOnce(&Reader) -> Result<T, ReportsError> + Send + 'static,
+) -> Result<(T, Reached, u64), Problem> {
     let reports = state.reports().map(Arc::clone).ok_or_else(Problem::reports_are_off)?;
     let id = id.clone();
     let found = web::block(move || {
         let reader = reports.read(&id)?;
-        let through = reader.reached().at.map(TimeText::from);
-        Ok((find(&reader)?, Reach { through, lag_frames: reader.lag_frames() }))
+        Ok((find(&reader)?, reader.reached(), reader.lag_frames()))
     });
     let found = found.await.map_err(|_| Problem::from(ReportsError::NotYet))?;
     found.map_err(|error: ReportsError| error.into())

@@ -5,3 +5,4 @@ mod browser;
 mod licenses;
 mod rights;
 mod summary;
+mod usage;

@@ -19,33 +19,64 @@ for (const field of document.querySelectorAll("[data-select]")) {
   field.addEventListener("focus", () => field.select());
 }
 
-// Parts of a page that look again by themselves, while the page is looked at and nobody is in them.
-for (const part of document.querySelectorAll("[data-refresh]")) {
-  const every = Number(part.dataset.refresh);
-  const look = async () => {
-    const is = document.getElementById(part.id);
-    if (!is || !("refresh" in is.dataset)) return;
-    if (!document.hidden && !is.contains(document.activeElement)) {
-      try {
-        const answer = await fetch(location.href, { headers: { "weir-refresh": "1" }, credentials: "same-origin" });
-        if (answer.redirected) return;
-        const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-        const news = page.getElementById(part.id);
-        if (answer.ok && news && news.innerHTML !== is.weirWas) {
-          const was = news.innerHTML;
-          is.replaceChildren(...document.importNode(news, true).childNodes);
-          if (!("refresh" in news.dataset)) delete is.dataset.refresh;
-          is.weirWas = was;
-          localise(is);
-        }
-      } catch {
-        // The server is away for a moment; the next look may find it.
-      }
-    }
-    setTimeout(look, every);
-  };
-  setTimeout(look, every);
+// The zone of the viewer, for reports that are cut into days.
+const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+if (/^[A-Za-z0-9_+\-/]{1,64}$/.test(zone)) {
+  const secure = location.protocol === "https:" ? "; Secure" : "";
+  document.cookie = `weir-zone=${zone}; Path=/console; SameSite=Strict; Max-Age=31536000${secure}`;
 }
+
+// What a chart says where it is pointed at.
+document.addEventListener("pointerover", (event) => {
+  const chart = event.target instanceof Element ? event.target.closest(".chart") : null;
+  if (!chart) return;
+  const say = chart.querySelector("[data-say]");
+  const hit = event.target.closest("[data-told]");
+  say.dataset.whole ??= say.textContent;
+  if (!hit) {
+    say.textContent = say.dataset.whole;
+    return;
+  }
+  const from = localShort.format(new Date(hit.dataset.at));
+  say.textContent = `${from}: ${hit.dataset.told}`;
+});
+document.addEventListener("pointerout", (event) => {
+  const chart = event.target instanceof Element ? event.target.closest(".chart") : null;
+  if (!chart || chart.contains(event.relatedTarget)) return;
+  const say = chart.querySelector("[data-say]");
+  if (say.dataset.whole) say.textContent = say.dataset.whole;
+});
+
+// Parts of a page that look again by themselves, while the page is looked at and nobody is in them.
+const parts = () => [...document.querySelectorAll("[data-refresh]")];
+const isBusy = (part) => part.contains(document.activeElement) || part.querySelector(".chart:hover, details[open]") !== null;
+const looked = new Map();
+const look = async () => {
+  const waiting = parts().filter((part) => !isBusy(part));
+  if (!document.hidden && waiting.length > 0) {
+    try {
+      const answer = await fetch(location.href, { headers: { "weir-refresh": "1" }, credentials: "same-origin" });
+      if (answer.redirected) return;
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      for (const part of waiting) {
+        const news = answer.ok ? page.getElementById(part.id) : null;
+        if (!news || news.innerHTML === looked.get(part.id) || isBusy(part)) continue;
+        looked.set(part.id, news.innerHTML);
+        part.replaceChildren(...document.importNode(news, true).childNodes);
+        if (!("refresh" in news.dataset)) delete part.dataset.refresh;
+        localise(part);
+      }
+    } catch {
+      // The server is away for a moment; the next look may find it.
+    }
+  }
+  soon();
+};
+const soon = () => {
+  const every = parts().map((part) => Number(part.dataset.refresh));
+  if (every.length > 0) setTimeout(look, Math.min(...every));
+};
+soon();
 
 // Live figures, while the page is looked at.
 const state = document.querySelector("[data-live-state]");

@@ -4,6 +4,7 @@
 //! TOML file, else it has its default. An unknown name and a value that does not fit are errors that name the setting and
 //! where it stands: a misspelt bound must not silently be the default.
 
+mod networks;
 mod settings;
 
 use std::net::SocketAddr;
@@ -14,11 +15,13 @@ use crate::meter;
 
 use settings::Settings;
 
+pub use networks::Networks;
+
 /// Where the server listens unless configured.
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 
 /// The names of all settings, in files and in the environment.
-pub const NAMES: [&str; 36] = [
+pub const NAMES: [&str; 40] = [
     "data_dir",
     "listen",
     "grpc_listen",
@@ -36,6 +39,10 @@ pub const NAMES: [&str; 36] = [
     "reports_journal_bytes_max",
     "reports_events_max",
     "console",
+    "alerts",
+    "webhook_key",
+    "webhook_private",
+    "webhook_timeout_ms",
     "segment_bytes_min",
     "segment_bytes_max",
     "in_flight_max",
@@ -96,6 +103,8 @@ pub struct Config {
     pub reports_events_max: usize,
     /// `console`: whether the console is served on the address of HTTP, `on` or `off`. Default: `on`.
     pub console: bool,
+    /// `alerts`, `webhook_key`, `webhook_private`, `webhook_timeout_ms`: thresholds and webhooks.
+    pub alerts: AlertsConfig,
     /// `segment_bytes_min`: length of a partition's first journal segment, from 64 KiB. Default: 4 MiB.
     pub segment_bytes_min: u64,
     /// `segment_bytes_max`: length of the largest journal segments, up to 1 GiB. Default: 64 MiB.
@@ -132,6 +141,26 @@ pub struct Config {
     pub token_issuers: Option<PathBuf>,
     /// `tls_certificate`, `tls_key`, `tls_client_ca`: TLS on both edges. Default: none.
     pub tls: Option<TlsFiles>,
+}
+
+/// How thresholds are watched and webhooks called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlertsConfig {
+    /// `alerts`: whether it is done at all, `on` or `off`. Default: `on`.
+    pub is_on: bool,
+    /// `webhook_key`: file that the secrets of webhooks are derived from, made when it is not there. Default: `webhooks.key` in
+    /// the data directory.
+    pub key: Option<PathBuf>,
+    /// `webhook_private`: networks that are not of the internet and that webhooks may lie in all the same, with commas. Default: none.
+    pub private: Networks,
+    /// `webhook_timeout_ms`: longest time that a webhook may take to answer, up to a minute. Default: 10 seconds.
+    pub timeout_ms: u64,
+}
+
+impl Default for AlertsConfig {
+    fn default() -> Self {
+        Self { is_on: true, key: None, private: Networks::default(), timeout_ms: 10_000 }
+    }
 }
 
 /// Files of TLS, each in PEM.
@@ -226,6 +255,7 @@ impl Config {
             reports_journal_bytes_max: 1 << 30,
             reports_events_max: 20_000,
             console: true,
+            alerts: AlertsConfig::default(),
             segment_bytes_min: meter.segment_bytes_min,
             segment_bytes_max: meter.segment_bytes_max,
             in_flight_max: meter.in_flight_max,
@@ -307,8 +337,6 @@ impl Config {
     fn from_settings(settings: &Settings) -> Result<Self, ConfigError> {
         const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
         let d = Self::new("weir-data");
-        let workers = settings.number("workers", d.workers, 1, 256)?;
-        let partitions = settings.number("partitions", d.partitions, 1, PARTITIONS_MAX)?;
         let batch_debits_max =
             settings.number("batch_debits_max", d.batch_debits_max, 1, BATCH_DEBITS_MAX)?;
         let segment_bytes_min =
@@ -328,8 +356,8 @@ impl Config {
             grpc_message_bytes_max,
             grpc_credit_debits: settings.number("grpc_credit_debits", d.grpc_credit_debits, 1, 1 << 24)?,
             grpc_streams_max: settings.number("grpc_streams_max", d.grpc_streams_max, 1, 1 << 20)?,
-            workers,
-            partitions,
+            workers: settings.number("workers", d.workers, 1, 256)?,
+            partitions: settings.number("partitions", d.partitions, 1, PARTITIONS_MAX)?,
             retention_ms: retention_ms(settings, d.retention_ms)?,
             snapshot_bytes: settings.number("snapshot_bytes", d.snapshot_bytes, 64 << 10, 1 << 40)?,
             snapshot_period_ms: settings.number("snapshot_period_ms", d.snapshot_period_ms, 1_000, DAY_MS)?,
@@ -343,6 +371,7 @@ impl Config {
             )?,
             reports_events_max: settings.number("reports_events_max", d.reports_events_max, 0, 1_000_000)?,
             console: switch(settings, "console")?,
+            alerts: AlertsConfig::from_settings(settings)?,
             segment_bytes_min,
             segment_bytes_max: settings.number(
                 "segment_bytes_max",
@@ -381,6 +410,19 @@ fn retention_ms(settings: &Settings, default: u64) -> Result<u64, ConfigError> {
 /// What is on unless it is switched off.
 fn switch(settings: &Settings, name: &'static str) -> Result<bool, ConfigError> {
     Ok(settings.parsed::<Switch>(name, "on or off")?.is_none_or(|switch| switch.0))
+}
+
+impl AlertsConfig {
+    fn from_settings(settings: &Settings) -> Result<Self, ConfigError> {
+        let d = Self::default();
+        let networks = "networks like 10.0.0.0/8,fd00::/8 with commas between";
+        Ok(Self {
+            is_on: switch(settings, "alerts")?,
+            key: settings.text("webhook_key")?.map(PathBuf::from),
+            private: settings.parsed("webhook_private", networks)?.unwrap_or_default(),
+            timeout_ms: settings.number("webhook_timeout_ms", d.timeout_ms, 100, 60_000)?,
+        })
+    }
 }
 
 impl TlsFiles {

@@ -11,11 +11,14 @@
 //! - `actors`: actix shells, committers, supervision, ordered start and stop.
 //! - [`meter`]: the library's face, and who may do what.
 //! - `reports` (feature `reports`): what the journals say, to be asked.
+//! - `alerts` (feature `server`): thresholds and webhooks, decided from the journals.
 //! - `edge`, `config`, `server` (feature `server`): HTTP, gRPC, the command line, the composition root.
 //! - [`planted`]: bugs that the simulator must find, nothing without the feature of that name.
 //! - `proto`, `client` (feature `client`): the gRPC API, and a client of it for gateways.
 
 mod actors;
+#[cfg(feature = "server")]
+pub mod alerts;
 #[cfg(feature = "client")]
 pub mod client;
 #[cfg(feature = "server")]

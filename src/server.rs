@@ -11,9 +11,11 @@ use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::alerts::{Alerting, Source};
 use crate::config::Config;
 use crate::edge::bearers::Bearers;
 use crate::edge::budget::Budget;
@@ -22,9 +24,10 @@ use crate::edge::http::{Limits, Listener, State};
 use crate::edge::license_key::{IssuerFileError, Trusted};
 use crate::edge::tls::{Tls, TlsError};
 use crate::edge::token::{TokenIssuersError, Tokens};
+use crate::edge::webhooks::{Sender, WebhookKey};
 use crate::meter::{self, Deed, Meter, Name, NewApiKey, Principal, Role};
 use crate::reports::{self, Reports};
-use crate::storage::{Fault, Hold};
+use crate::storage::{Fault, Hold, HoldReader};
 use crate::telemetry::clock::Clock;
 
 mod descriptors;
@@ -119,6 +122,14 @@ pub struct Server {
     meter: Mutex<Option<Meter>>,
     hold: Option<Arc<Hold>>,
     reports: Mutex<Option<Arc<Reports>>>,
+    alerts: Mutex<Option<Told>>,
+}
+
+/// What decides alerts, and what calls webhooks of them where that can be done.
+#[derive(Debug)]
+struct Told {
+    alerting: Arc<Alerting>,
+    sender: Option<Sender>,
 }
 
 /// Serves until SIGTERM or SIGINT; SIGHUP reads the certificates of TLS and the lists of issuers again. Writes to `out`: `listening on http://ADDRESS` (`https` with TLS) and `grpc listening on ADDRESS` once bound, the operator key of a new
@@ -163,9 +174,13 @@ impl Server {
             }
             None => None,
         };
-        let hold = config.reports.then(|| Arc::new(Hold::new(config.reports_journal_bytes_max)));
-        let (meter, reports) = (Mutex::default(), Mutex::default());
-        Ok(Self { config, state, listener, grpc, tls, issuers, bearers, meter, hold, reports })
+        let readers = [(config.reports, HoldReader::Reports), (config.alerts.is_on, HoldReader::Alerts)];
+        let readers: Vec<_> =
+            readers.into_iter().filter_map(|(is_on, reader)| is_on.then_some(reader)).collect();
+        let hold =
+            (!readers.is_empty()).then(|| Arc::new(Hold::new(config.reports_journal_bytes_max, &readers)));
+        let (meter, reports, alerts) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Ok(Self { config, state, listener, grpc, tls, issuers, bearers, meter, hold, reports, alerts })
     }
 
     /// The address that it listens on.
@@ -241,6 +256,7 @@ impl Server {
         };
         *self.meter.lock().unwrap_or_else(PoisonError::into_inner) = Some(meter.clone());
         self.report(&meter);
+        self.alert(&meter);
         self.state.serve(meter.clone());
         if let Some(grpc) = &self.grpc {
             grpc.serve(meter).await;
@@ -250,7 +266,7 @@ impl Server {
 
     /// Starts the reports, where they are kept. Without them the meter serves all the same.
     fn report(&self, meter: &Meter) {
-        let Some(hold) = self.hold.clone() else { return };
+        let Some(hold) = self.hold.clone().filter(|_| self.config.reports) else { return };
         let follows = meter.clone();
         let durable = move |partition: u16| follows.durable(partition);
         let started =
@@ -268,6 +284,50 @@ impl Server {
         }
     }
 
+    /// Starts to watch thresholds and to call webhooks, where that is done. Without it the meter serves all the same.
+    fn alert(&self, meter: &Meter) {
+        let Some(hold) = self.hold.clone().filter(|_| self.config.alerts.is_on) else { return };
+        let (durable, refused, now) = (meter.clone(), meter.clone(), meter.clone());
+        let source = Source {
+            durable: Box::new(move |partition| durable.durable(partition)),
+            refused: Box::new(move |organization| refused.refused(organization)),
+            now: Box::new(move || now.now()),
+        };
+        let started = reports::homes(&self.config.data_dir).map_err(|fault| fault.to_string());
+        let started =
+            started.and_then(|homes| Alerting::start(homes, source, hold).map_err(|error| error.to_string()));
+        let alerting = match started {
+            Ok(alerting) => Arc::new(alerting),
+            Err(error) => {
+                tracing::error!(error, "no alerts are decided; debits are served all the same");
+                return;
+            }
+        };
+        let (key, sender) = self.send(&alerting);
+        self.state.alert(Arc::clone(&alerting), key);
+        *self.alerts.lock().unwrap_or_else(PoisonError::into_inner) = Some(Told { alerting, sender });
+    }
+
+    /// Starts to call webhooks.
+    fn send(&self, alerting: &Arc<Alerting>) -> (Option<Arc<WebhookKey>>, Option<Sender>) {
+        let beside = || self.config.data_dir.join("webhooks.key");
+        let path = self.config.alerts.key.clone().unwrap_or_else(beside);
+        let key = match WebhookKey::load(&path) {
+            Ok(key) => Arc::new(key),
+            Err(error) => {
+                tracing::error!("{error}; debits are served all the same");
+                return (None, None);
+            }
+        };
+        let timeout = Duration::from_millis(self.config.alerts.timeout_ms);
+        let private = self.config.alerts.private.clone();
+        let sender = Sender::start(Arc::clone(alerting), Arc::clone(&key), private, timeout);
+        if let Err(error) = &sender {
+            tracing::error!(%error, "no webhook is called; debits are served all the same");
+        }
+        (Some(key), sender.ok())
+    }
+
     /// Stops in order: no new connections, requests in flight finish, streams get their outstanding answers, then the meter
     /// makes everything durable and closes.
     ///
@@ -283,6 +343,10 @@ impl Server {
         let (stopped, stopped_grpc) = tokio::join!(self.listener.stop(), stop_grpc);
         if let Some(reports) = self.reports.lock().unwrap_or_else(PoisonError::into_inner).take() {
             reports.stop();
+        }
+        if let Some(told) = self.alerts.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            told.sender.iter().for_each(Sender::stop);
+            told.alerting.stop();
         }
         let meter = self.meter.lock().unwrap_or_else(PoisonError::into_inner).take();
         let mut failures = Vec::new();

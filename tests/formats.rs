@@ -5,12 +5,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use tokenweir::domain::alerts::{Alerts, Measure, PreviousSecret, Threshold, Topic, Webhook, WebhookUrl};
 use tokenweir::domain::bindings::UnlimitedLicense;
 use tokenweir::domain::debit::{Charge, ChargeIdentity, Charges, Priced, Span, UsageKind};
 use tokenweir::domain::event::{Cargo, Change, Event, OrganizationCreated};
 use tokenweir::domain::hash;
 use tokenweir::domain::ids::{
-    ActorId, CameraId, KeyId, LicenseId, Lsn, Name, OrgId, OrgNumber, ReservationId, Slot, TransferId,
+    ActorId, AlertId, CameraId, KeyId, LicenseId, Lsn, Name, OrgId, OrgNumber, ReservationId, Slot,
+    TransferId, WebhookId,
 };
 use tokenweir::domain::license::{License, LicenseStep};
 use tokenweir::domain::pool::Pool;
@@ -91,6 +93,34 @@ fn rate_card(version: u32, at_time: Timestamp) -> RateCard {
     RateCard { version, from: at(0), at: at_time, by: actor(), prices }
 }
 
+fn alerts(version: u32, at_time: Timestamp) -> Alerts {
+    let threshold = |id: &str, measure, at, rearm, window_ms| Threshold {
+        id: AlertId::new(id).expect("valid"),
+        measure,
+        at,
+        rearm,
+        window_ms,
+    };
+    let thresholds = vec![
+        threshold("empty", Measure::Exhausted, 0, None, None),
+        threshold("low", Measure::TokensLeft, 5_000_000_000, Some(5_500_000_000), None),
+        threshold("refused", Measure::Refusals, 100, Some(50), Some(60_000)),
+        threshold("soon", Measure::TimeLeft, 3_600_000, Some(7_200_000), None),
+        threshold("tenth", Measure::PercentLeft, 10, Some(11), None),
+    ];
+    let webhook = |id: &str, topics: &[Topic], previous| Webhook {
+        id: WebhookId::new(id).expect("valid"),
+        url: WebhookUrl::new("https://hooks.example/a?b=c").expect("valid"),
+        topics: topics.to_vec(),
+        set: 1,
+        secret: version,
+        previous,
+    };
+    let previous = PreviousSecret { secret: 1, until: at_time.plus_ms(86_400_000) };
+    let webhooks = vec![webhook("all", &[], Some(previous)), webhook("each", &Topic::ALL, None)];
+    Alerts { version, at: at_time, by: actor(), thresholds, webhooks }
+}
+
 fn license(n: usize, granted: u64, moved_by: Option<TransferId>) -> License {
     let added = LicenseStep { at: at(1), organization: org("acme"), by: actor(), transfer: None };
     let moved = |transfer| LicenseStep {
@@ -137,6 +167,7 @@ fn change_name(change: &Change) -> &'static str {
         Change::ReservationReleased { .. } => "reservation_released",
         Change::ReservationsExpired => "reservations_expired",
         Change::RatesSet { .. } => "rates_set",
+        Change::AlertsSet { .. } => "alerts_set",
         Change::TransferOutPrepared { .. } => "transfer_out_prepared",
         Change::TransferInPrepared { .. } => "transfer_in_prepared",
         Change::TransferOutClosed { .. } => "transfer_out_closed",
@@ -158,6 +189,7 @@ fn changes() -> Vec<Change> {
         Change::ReservationReleased { reservation: reservation() },
         Change::ReservationsExpired,
         Change::RatesSet { card: rate_card(1, at(7)) },
+        Change::AlertsSet { alerts: alerts(3, at(7)) },
         Change::TransferOutPrepared { transfer: transfer(), target: org("other"), by: actor() },
         Change::TransferInPrepared { transfer: transfer(), cargo: cargo() },
         Change::TransferOutClosed { transfer: transfer() },
@@ -369,6 +401,13 @@ fn pricing() -> Pool {
     pool
 }
 
+/// A pool with thresholds and webhooks.
+fn alerting() -> Pool {
+    let mut pool = pool();
+    pool.apply(&Event { at: at(600), change: Change::AlertsSet { alerts: alerts(3, at(600)) } });
+    pool
+}
+
 fn registry() -> Registry {
     let mut registry = Registry { lsn: Lsn(99), ..Registry::default() };
     for change in registry_changes() {
@@ -394,6 +433,7 @@ fn a_snapshot_keeps_its_bytes() {
         ("snapshot", &mut pools[..], Some(registry())),
         ("snapshot_reservations", &mut [(OrgNumber(0), reserving())], None),
         ("snapshot_rates", &mut [(OrgNumber(0), pricing())], None),
+        ("snapshot_alerts", &mut [(OrgNumber(0), alerting())], None),
     ] {
         let golden = check(name, &image(pools, registry.clone()));
         let mut decoded = snapshot_codec::decode(&golden).expect("golden bytes are read");

@@ -14,7 +14,7 @@ const MESSAGE_PACK: &str = "application/msgpack";
 const DEBITS_MAX: usize = 40;
 /// Values nest less deep than the shallowest format reads.
 const DEPTH_MAX: usize = 8;
-const OBJECTS: [Object; 8] = [
+const OBJECTS: [Object; 10] = [
     Object::Organization,
     Object::Camera,
     Object::Unlimited,
@@ -23,6 +23,8 @@ const OBJECTS: [Object; 8] = [
     Object::ApiKey,
     Object::Reservation,
     Object::Rates,
+    Object::Alerts,
+    Object::Webhook,
 ];
 
 /// The first byte chooses what the rest is read as.

@@ -87,9 +87,12 @@ fn bodies() -> Vec<Vec<u8>> {
         json!({"label": "a gateway", "role": "gateway", "organizations": ["acme"]}),
         json!({"id": "r-1", "tokens": 500, "ttl_ms": 60_000}),
         json!({"from": "2025-01-01T00:00:00Z", "prices": [{"kind": "other", "unit": "second", "millitokens": 1_500}]}),
+        json!({"thresholds": [{"id": "low", "measure": "tokens_left", "at": 5, "rearm": null},
+            {"id": "r", "measure": "refusals", "at": 5, "window_ms": 60_000}]}),
+        json!({"url": "https://hooks.example/a?b=c", "topics": ["alert.fired"]}),
     ];
     // A choice that leaves the place of the object when divided by their number.
-    let objects = objects.iter().zip(8..).map(|(object, choice)| text(choice, object));
+    let objects = objects.iter().zip(10..).map(|(object, choice)| text(choice, object));
     let debits = [text(0, &debits), text(0, &by_seq), text(0, &odd), text(3, &debits), text(3, &odd)];
     let others =
         [with(1, lines.as_bytes()), with(2, &packed), with(0, br#"[{"camera":"cam","tokens":1e999}]"#)];

@@ -62,6 +62,8 @@ pub(crate) struct Org {
     abandoned: AtomicBool,
     in_flight: AtomicU64,
     in_flight_max: u64,
+    /// Debits refused since the start, after they were admitted.
+    pub(crate) refused: AtomicU64,
     actor: OnceLock<Addr<OrgActor>>,
 }
 
@@ -149,6 +151,7 @@ impl Org {
             abandoned: AtomicBool::new(false),
             in_flight: AtomicU64::new(0),
             in_flight_max,
+            refused: AtomicU64::new(0),
             actor: OnceLock::new(),
         }
     }

@@ -8,6 +8,7 @@
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -374,7 +375,10 @@ fn judge<'a>(
     if let Some(lsn) = lsn {
         process.pool_mut().lsn = lsn;
     }
-    local.counters.count(batch.outcomes(), process.pool().totals.used.minus(used).0);
+    let refused = local.counters.count(batch.outcomes(), process.pool().totals.used.minus(used).0);
+    if refused > 0 {
+        org.refused.fetch_add(refused, Ordering::Relaxed);
+    }
     let lsn = lsn.unwrap_or_else(|| staged.last_lsn());
     (staged, lsn)
 }

@@ -1,5 +1,6 @@
 //! What may be asked of a pool besides debits.
 
+use super::alerts::AlertsChange;
 use super::bindings::UnlimitedLicense;
 use super::ids::{ActorId, CameraId, LicenseId, Name, ReservationId};
 use super::license::LicenseKey;
@@ -67,6 +68,13 @@ pub enum Command {
         /// The prices.
         prices: Vec<Price>,
         /// Who sets them.
+        by: ActorId,
+    },
+    /// Change what the organization wants to be told, and where.
+    ChangeAlerts {
+        /// The change.
+        change: AlertsChange,
+        /// Who changes it.
         by: ActorId,
     },
 }

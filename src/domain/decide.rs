@@ -2,6 +2,7 @@
 
 use crate::planted::{self, Bug};
 
+use super::alerts;
 use super::bindings::UnlimitedLicense;
 use super::camera::{Camera, CameraFlags};
 use super::command::{CameraSpec, Command};
@@ -134,6 +135,10 @@ pub fn command(pool: &Pool, command: Command, now: Timestamp) -> Result<Option<C
         }
         Command::ReleaseReservation { reservation } => release(pool, reservation),
         Command::SetRates { from, prices, by } => set_rates(pool, from, prices, (by, now)),
+        Command::ChangeAlerts { change, by } => {
+            let alerts = alerts::changed(pool.alerts.as_deref(), change, (by, now))?;
+            Ok(alerts.map(|alerts| Change::AlertsSet { alerts }))
+        }
         Command::Provided { precondition, change } => {
             precondition.check(pool)?;
             self::command(pool, *change, now)

@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::alerts::Alerts;
 use super::bindings::UnlimitedLicense;
 use super::hash::HashSecret;
 use super::ids::{ActorId, CameraId, KeyId, LicenseId, Name, OrgId, ReservationId, TransferId};
@@ -84,6 +85,11 @@ pub enum Change {
     RatesSet {
         /// The card.
         card: RateCard,
+    },
+    /// What the organization wants to be told, and where, was set: all of it.
+    AlertsSet {
+        /// The thresholds and webhooks.
+        alerts: Alerts,
     },
     /// The pool was frozen; its tokens and licenses are in transit to another.
     TransferOutPrepared {

@@ -86,6 +86,16 @@ text_id!(
     Invalid::ReservationId
 );
 text_id!(
+    /// Names a threshold within its organization.
+    AlertId,
+    Invalid::AlertId
+);
+text_id!(
+    /// Names a webhook within its organization.
+    WebhookId,
+    Invalid::WebhookId
+);
+text_id!(
     /// Names who did an administrative act: an API key's id, or the embedding host.
     ActorId,
     Invalid::ActorId

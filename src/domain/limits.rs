@@ -106,5 +106,23 @@ pub const RESERVATION_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
 pub const LEASE_TOKENS_MAX: u64 = (1 << 40) - 1;
 /// Most debits that a client with a lease holds until they are answered (2^22 - 1).
 pub const LEASE_DEBITS_MAX: usize = (1 << 22) - 1;
+/// Most thresholds of one organization.
+pub const ALERTS_MAX: usize = 32;
+/// Shortest time left that a threshold may be at, in milliseconds (1 minute).
+pub const ALERT_TIME_MS_MIN: u64 = 60 * 1_000;
+/// Longest time left that a threshold may be at, in milliseconds (366 days).
+pub const ALERT_TIME_MS_MAX: u64 = 366 * 24 * 60 * 60 * 1_000;
+/// Most refusals that a threshold may be at.
+pub const ALERT_REFUSALS_MAX: u64 = 1_000_000_000;
+/// Shortest time in which refusals are counted together, in milliseconds (1 minute).
+pub const ALERT_WINDOW_MS_MIN: u64 = 60 * 1_000;
+/// Longest time in which refusals are counted together, in milliseconds (24 hours).
+pub const ALERT_WINDOW_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
+/// Most webhooks of one organization.
+pub const WEBHOOKS_MAX: usize = 8;
+/// Longest URL of a webhook, in bytes.
+pub const WEBHOOK_URL_BYTES_MAX: usize = 1_024;
+/// Longest time that a replaced secret of a webhook counts beside its successor, in milliseconds (7 days).
+pub const SECRET_OVERLAP_MS_MAX: u64 = 7 * 24 * 60 * 60 * 1_000;
 /// Most rows one page of a listing holds.
 pub const PAGE_ROWS_MAX: usize = 1_000;

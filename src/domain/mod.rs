@@ -7,6 +7,7 @@
 //! Time, identities and randomness come in as arguments. This module knows no files, no network, no
 //! runtime, no clock and no random source.
 
+pub mod alerts;
 pub mod bindings;
 pub mod burn;
 pub mod camera;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::planted::{self, Bug};
 
+use super::alerts::Alerts;
 use super::bindings::Bindings;
 use super::burn::Burn;
 use super::camera::{CameraFlags, Cameras};
@@ -64,6 +65,8 @@ pub struct Pool {
     pub reservations: Reservations,
     /// What events cost that bear no token count; a transfer leaves it where it is.
     pub rates: Rates,
+    /// What the organization wants to be told, and where; a transfer leaves it where it is.
+    pub alerts: Option<Box<Alerts>>,
     /// Transfers from and to this pool.
     pub transfers: BTreeMap<TransferId, TransferSide>,
     /// The transfer that freezes the pool, if any.
@@ -127,6 +130,7 @@ impl Pool {
             event_ids: EventIds::new(),
             reservations: Reservations::default(),
             rates: Rates::default(),
+            alerts: None,
             transfers: BTreeMap::new(),
             outgoing: None,
             burn: Burn::default(),
@@ -238,6 +242,7 @@ impl Pool {
             }
             Change::ReservationsExpired => self.reservations.expire(event.at),
             Change::RatesSet { card } => self.rates.add(card.clone()),
+            Change::AlertsSet { alerts } => self.alerts = Some(Box::new(alerts.clone())),
             Change::TransferOutPrepared { transfer, target, by } => self.prepare_out(transfer, target, by),
             Change::TransferInPrepared { transfer, cargo } => {
                 self.transfers.insert(transfer.clone(), TransferSide::InPrepared { cargo: cargo.clone() });

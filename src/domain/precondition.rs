@@ -1,12 +1,13 @@
-//! What must hold of a camera, or of the rate cards, for a change of it to be carried out: so that nobody overwrites what they have not seen.
+//! What must hold of a camera, of the rate cards, or of what is to be told, for a change of it to be carried out: so that nobody overwrites what they have not seen.
 //!
-//! A tag names a configuration: of a camera its network, what is switched on, what is bound to it; of the rate cards the newest. What is
+//! A tag names a configuration: of a camera its network, what is switched on, what is bound to it; of the rate cards the newest, of thresholds and webhooks their version. What is
 //! charged for a camera is no part of it. It is checked where the change is judged, so nothing comes between the two.
 
 use std::hash::Hasher as _;
 
 use siphasher::sip::SipHasher24;
 
+use super::alerts::Alerts;
 use super::ids::CameraId;
 use super::pool::Pool;
 use super::rates::RateCard;
@@ -24,6 +25,8 @@ pub enum Subject {
     Camera(CameraId),
     /// The rate cards.
     Rates,
+    /// The thresholds and webhooks.
+    Alerts,
 }
 
 /// What is expected of a subject.
@@ -68,6 +71,7 @@ impl Subject {
                 pool.camera_view(slot).map(|camera| Tag::of_camera(&camera))
             }
             Self::Rates => pool.rates.newest().map(Tag::of_rates),
+            Self::Alerts => pool.alerts.as_deref().map(Tag::of_alerts),
         }
     }
 }
@@ -90,6 +94,12 @@ impl Tag {
     #[must_use]
     pub fn of_rates(newest: &RateCard) -> Self {
         Self(u64::from(newest.version))
+    }
+
+    /// The tag of these thresholds and webhooks.
+    #[must_use]
+    pub fn of_alerts(alerts: &Alerts) -> Self {
+        Self(u64::from(alerts.version))
     }
 
     /// The tag of a camera as it is.

@@ -54,6 +54,10 @@ pub enum Refusal {
     UnknownTransfer,
     /// There is no such API key.
     UnknownKey,
+    /// The organization has no such webhook.
+    UnknownWebhook,
+    /// The organization has no such delivery, or it is kept no longer.
+    UnknownDelivery,
     /// The pool has neither tokens nor licenses to move.
     NothingToTransfer,
     /// A total would pass what a pool, an organization or the directory may hold.
@@ -115,6 +119,16 @@ pub enum Invalid {
     Quantity,
     /// The prices of a rate card.
     Prices,
+    /// A threshold's name.
+    AlertId,
+    /// A webhook's name.
+    WebhookId,
+    /// The thresholds of an organization.
+    Thresholds,
+    /// The URL of a webhook.
+    WebhookUrl,
+    /// How long two secrets of a webhook count together.
+    Overlap,
 }
 
 /// Which total would pass its bound.
@@ -138,6 +152,8 @@ pub enum Limit {
     Reservations,
     /// API keys of the directory.
     ApiKeys,
+    /// Webhooks of one organization.
+    Webhooks,
 }
 
 impl Refusal {
@@ -167,6 +183,8 @@ impl Refusal {
             Self::UnknownLicense => "unknown_license",
             Self::UnknownTransfer => "unknown_transfer",
             Self::UnknownKey => "unknown_key",
+            Self::UnknownWebhook => "unknown_webhook",
+            Self::UnknownDelivery => "unknown_delivery",
             Self::NothingToTransfer => "nothing_to_transfer",
             Self::LimitReached(_) => "limit_reached",
         }
@@ -233,6 +251,8 @@ impl fmt::Display for Refusal {
             Self::UnknownLicense => "there is no such license",
             Self::UnknownTransfer => "there is no such transfer",
             Self::UnknownKey => "there is no such api key",
+            Self::UnknownWebhook => "the organization has no such webhook; list its webhooks",
+            Self::UnknownDelivery => "there is no such delivery, or it is kept no longer",
             Self::NothingToTransfer => "the pool has neither tokens nor licenses to move",
         })
     }
@@ -311,6 +331,30 @@ impl fmt::Display for Invalid {
                 "a rate card has at least one price, at most one for a kind and unit, each 1 to {} millitokens",
                 limits::RATE_MILLITOKENS_MAX
             ),
+            _ => self.write_of_alerts(f),
+        }
+    }
+}
+
+impl Invalid {
+    fn write_of_alerts(self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AlertId => write_id(f, "name of a threshold", limits::ID_BYTES_MAX),
+            Self::Thresholds => write!(
+                f,
+                "an organization has at most {} thresholds, each of its own name, with `at` in the bounds of its measure and \
+                 `rearm` above it (below it for refusals, which alone have `window_ms`)",
+                limits::ALERTS_MAX
+            ),
+            Self::WebhookUrl => write!(
+                f,
+                "the url of a webhook is https://host/path or http://host/path, at most {} bytes, without a user and a fragment",
+                limits::WEBHOOK_URL_BYTES_MAX
+            ),
+            Self::Overlap => {
+                write!(f, "two secrets count together for at most {} ms", limits::SECRET_OVERLAP_MS_MAX)
+            }
+            _ => write_id(f, "name of a webhook", limits::ID_BYTES_MAX),
         }
     }
 }
@@ -345,6 +389,7 @@ impl fmt::Display for Limit {
                 write!(f, "an organization has at most {} open reservations", limits::RESERVATIONS_OPEN_MAX)
             }
             Self::ApiKeys => write!(f, "a data directory holds at most {} api keys", limits::API_KEYS_MAX),
+            Self::Webhooks => write!(f, "an organization has at most {} webhooks", limits::WEBHOOKS_MAX),
         }
     }
 }

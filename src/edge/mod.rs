@@ -14,3 +14,4 @@ pub mod http;
 pub mod license_key;
 pub mod tls;
 pub mod token;
+pub mod webhooks;

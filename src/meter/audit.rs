@@ -1,7 +1,7 @@
 //! The trail of administrative acts: recorded before they are carried out, and again with what became of them.
 //!
 //! What is recorded: organizations created, licenses added, cameras registered and removed, Unlimited AI Licenses bound and unbound, transfers
-//! begun, reservations released by an administrator, API keys made and revoked, settings read again; and what was refused of these. An act that cannot be
+//! begun, reservations released by an administrator, thresholds and webhooks set, API keys made and revoked, settings read again; and what was refused of these. An act that cannot be
 //! recorded is not carried out. An act of the embedding host is recorded as that of `host`, without an address: the program is trusted, and
 //! knows itself who asked. Deliberately absent: debits, reservations of gateways, and reads.
 

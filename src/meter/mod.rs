@@ -5,6 +5,7 @@
 //! status codes.
 
 pub mod access;
+pub mod alerts;
 pub mod api_keys;
 pub mod audit;
 pub mod config;
@@ -34,13 +35,15 @@ pub use transfers::TransferView;
 
 pub use crate::actors::engine::PartitionRecovery;
 pub use crate::actors::messages::{BatchReply, DebitReply, Durability, Unavailable};
+pub use crate::domain::alerts::{Alerts, Measure, PreviousSecret, Threshold, Topic, Webhook, WebhookUrl};
 pub use crate::domain::bindings::UnlimitedLicense;
 pub use crate::domain::command::CameraSpec;
 pub use crate::domain::debit::{
     CameraRef, Debit, DebitBatch, FirstOutcome, Identity, Measured, Outcome, UsageKind,
 };
 pub use crate::domain::ids::{
-    ActorId, CameraId, KeyId, LicenseId, Lsn, Name, OrgId, ReservationId, Slot, TransferId,
+    ActorId, AlertId, CameraId, KeyId, LicenseId, Lsn, Name, OrgId, ReservationId, Slot, TransferId,
+    WebhookId,
 };
 pub use crate::domain::license::{LicenseKey, LicenseStatus, LicenseStep};
 pub use crate::domain::pool::NetworkUsage;

@@ -26,7 +26,9 @@ pub fn http_of_refusal(refusal: Refusal) -> u16 {
         | Refusal::UnknownLicense
         | Refusal::UnknownReservation
         | Refusal::UnknownTransfer
-        | Refusal::UnknownKey => 404,
+        | Refusal::UnknownKey
+        | Refusal::UnknownWebhook
+        | Refusal::UnknownDelivery => 404,
         Refusal::CloudAiDisabled
         | Refusal::Unpriced
         | Refusal::TooOld
@@ -73,7 +75,9 @@ pub fn grpc_of_refusal(refusal: Refusal) -> i32 {
         | Refusal::UnknownLicense
         | Refusal::UnknownReservation
         | Refusal::UnknownTransfer
-        | Refusal::UnknownKey => grpc_codes::NOT_FOUND,
+        | Refusal::UnknownKey
+        | Refusal::UnknownWebhook
+        | Refusal::UnknownDelivery => grpc_codes::NOT_FOUND,
         Refusal::TooOld => grpc_codes::OUT_OF_RANGE,
         Refusal::Conflict | Refusal::OrganizationExists | Refusal::LicenseKeyClaimed => {
             grpc_codes::ALREADY_EXISTS

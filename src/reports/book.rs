@@ -128,6 +128,7 @@ impl Book {
             Change::OrganizationCreated(_)
             | Change::CameraRemoved { .. }
             | Change::RatesSet { .. }
+            | Change::AlertsSet { .. }
             | Change::Reserved { .. }
             | Change::ReservationReleased { .. }
             | Change::ReservationsExpired => return Ok(()),

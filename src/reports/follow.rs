@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::domain::hash;
 use crate::domain::ids::{Lsn, OrgId};
 use crate::storage::layout::{Home, Layout};
-use crate::storage::{Disk, Fault, Hold, Manifest, RealDisk, backup};
+use crate::storage::{Disk, Fault, Hold, HoldReader, Manifest, RealDisk, backup};
 use crate::telemetry::{clock, metric};
 
 use super::error::ReportsError;
@@ -264,7 +264,7 @@ impl Shared {
             state.clone()
         };
         if let Some(reached) = state.reached {
-            self.hold.note(partition, reached.lsn);
+            self.hold.note(HoldReader::Reports, partition, reached.lsn);
         }
         let is_sound = state.failure.is_none();
         let status = self.status(partition, state);

@@ -3,6 +3,7 @@
 //! Checked before writing and after reading. Whether an event fits the very state that it is applied to is not
 //! checked here: it was decided against that state.
 
+use crate::domain::alerts::Alerts;
 use crate::domain::event::{Cargo, Change, Event};
 use crate::domain::ids::KeyId;
 use crate::domain::license::{License, LicenseKey};
@@ -36,6 +37,10 @@ pub fn event(event: &Event) -> Result<(), DecodeError> {
         Change::RatesSet { card } => {
             ensure(card.at == event.at, "a rate card of another time than its event")?;
             rate_card(card)
+        }
+        Change::AlertsSet { alerts } => {
+            ensure(alerts.at == event.at, "alerts of another time than their event")?;
+            alerts_set(alerts)
         }
         Change::CameraRegistered { .. }
         | Change::CameraRemoved { .. }
@@ -97,6 +102,11 @@ pub(super) fn rate_card(card: &RateCard) -> Result<(), DecodeError> {
         (1..u32::MAX).contains(&card.version) && rates::are_prices(&card.prices),
         "the prices of a rate card",
     )
+}
+
+/// Checks thresholds and webhooks.
+pub(super) fn alerts_set(alerts: &Alerts) -> Result<(), DecodeError> {
+    ensure(alerts.is_sound(), "thresholds and webhooks")
 }
 
 /// Checks what a license key grants.

@@ -3,10 +3,13 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::alerts::{Alerts, Measure, Threshold};
 use crate::domain::bindings::UnlimitedLicense;
 use crate::domain::debit::UsageKind;
 use crate::domain::event::{Cargo, Change, OrganizationCreated};
-use crate::domain::ids::{ActorId, CameraId, KeyId, LicenseId, Name, OrgId, ReservationId, TransferId};
+use crate::domain::ids::{
+    ActorId, AlertId, CameraId, KeyId, LicenseId, Name, OrgId, ReservationId, TransferId,
+};
 use crate::domain::license::{License, LicenseStep};
 use crate::domain::limits::{KEY_LICENSES_MAX, POOL_TOKENS_MAX, RESERVATION_MS_MAX, RETENTION_MS_DEFAULT};
 use crate::domain::rates::{Price, RateCard, Unit};
@@ -105,6 +108,10 @@ fn events_that_could_break_a_pool_are_refused() {
         (rates(6, 1), "rate card of another time"),
         (rates(5, 0), "prices of a rate card"),
         (rates(5, u64::MAX), "prices of a rate card"),
+        (alerts(6, 1, 1), "alerts of another time"),
+        (alerts(5, 0, 1), "thresholds and webhooks"),
+        (alerts(5, u32::MAX, 1), "thresholds and webhooks"),
+        (alerts(5, 1, 0), "thresholds and webhooks"),
     ] {
         let refused = decode_org_event(&body_of(bad)).expect_err(what);
         assert!(refused.to_string().contains(what), "{what}: {refused}");
@@ -118,10 +125,18 @@ fn events_that_could_break_a_pool_are_refused() {
         Change::ReservationReleased { reservation: ReservationId::new("r").expect("valid") },
         Change::ReservationsExpired,
         rates(5, 1),
+        alerts(5, 1, 1),
     ] {
         let event = Event { at: at(5), change: good.clone() };
         assert_eq!(decode_org_event(&body_of(good)), Ok((OrgNumber(9), event)));
     }
+}
+
+fn alerts(ms: u64, version: u32, bound: u64) -> Change {
+    let (id, measure) = (AlertId::new("low").expect("valid"), Measure::TokensLeft);
+    let thresholds = vec![Threshold { id, measure, at: bound, rearm: None, window_ms: None }];
+    let alerts = Alerts { version, at: at(ms), by: actor(), thresholds, webhooks: Vec::new() };
+    Change::AlertsSet { alerts }
 }
 
 fn rates(ms: u64, millitokens: u64) -> Change {

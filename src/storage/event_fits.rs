@@ -46,6 +46,10 @@ pub(super) fn pool(pool: &Pool, event: &Event) -> bool {
             let newest = pool.rates.newest().map_or(0, |card| card.version);
             newest.checked_add(1) == Some(card.version)
         }
+        Change::AlertsSet { alerts } => {
+            let known = pool.alerts.as_deref().map_or(0, |alerts| alerts.version);
+            known.checked_add(1) == Some(alerts.version)
+        }
         Change::TransferOutPrepared { transfer, .. } => {
             let is_new = pool.outgoing.is_none() && !pool.transfers.contains_key(transfer);
             is_new && pool.reservations.open() == 0

@@ -66,7 +66,7 @@ pub use lock::DirectoryLock;
 pub use manifest::Manifest;
 pub use reader::{Ending, Scan, Start, TornTail};
 pub use recovery::{RecoveryReport, open_partition, scan_partition};
-pub use retention::{Hold, Retired};
+pub use retention::{Hold, HoldReader, Retired};
 #[cfg(any(test, feature = "testing"))]
 pub use sim_disk::SimDisk;
 pub use snapshot::{Loaded, Skipped, Snapshot, SnapshotHeader};

@@ -24,6 +24,7 @@ pub(super) fn bounds(pool: &Pool) -> Result<(), DecodeError> {
     totals(&pool.totals, pool.balance)?;
     reservations(pool)?;
     rates(pool)?;
+    pool.alerts.as_deref().map_or(Ok(()), event_check::alerts_set)?;
     let (held, drawn) = pool.licenses.parts();
     ensure(drawn <= event_check::licenses(held)?, "more drawn from licenses than they hold")?;
     let by_camera = pool.cameras.iter_from(Slot(0)).map(|(_, _, camera)| Tokens(camera.used));

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::alerts::Alerts;
 use crate::domain::bindings::{Bindings, UnlimitedLicense};
 use crate::domain::burn::Burn;
 use crate::domain::camera::CamerasImage;
@@ -72,6 +73,8 @@ pub struct PoolImage {
     pub reservations: Reservations,
     /// What events cost that bear no token count.
     pub rates: Rates,
+    /// What the organization wants to be told, and where.
+    pub alerts: Option<Box<Alerts>>,
     /// Transfers from and to this pool.
     pub transfers: BTreeMap<TransferId, TransferSide>,
     /// The transfer that freezes the pool, if any.
@@ -105,6 +108,7 @@ impl PoolImage {
             horizon: pool.event_ids.horizon(),
             reservations: pool.reservations.clone(),
             rates: pool.rates.clone(),
+            alerts: pool.alerts.clone(),
             transfers: pool.transfers.clone(),
             outgoing: pool.outgoing.clone(),
             burn: pool.burn.clone(),
@@ -139,6 +143,8 @@ pub(super) struct StoredPool<'a> {
     reservations: Cow<'a, BTreeMap<ReservationId, Reservation>>,
     #[serde(default, skip_serializing_if = "no_rates")]
     rates: Cow<'a, Rates>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    alerts: Option<Cow<'a, Alerts>>,
     transfers: Cow<'a, BTreeMap<TransferId, TransferSide>>,
     outgoing: Option<TransferId>,
     burn: Burn,
@@ -180,6 +186,7 @@ impl<'a> StoredPool<'a> {
             horizon: image.horizon,
             reservations: Cow::Borrowed(image.reservations.known()),
             rates: Cow::Borrowed(&image.rates),
+            alerts: image.alerts.as_deref().map(Cow::Borrowed),
             transfers: Cow::Borrowed(&image.transfers),
             outgoing: image.outgoing.clone(),
             burn: image.burn.clone(),
@@ -214,6 +221,7 @@ impl<'a> StoredPool<'a> {
             event_ids,
             reservations,
             rates: self.rates.into_owned(),
+            alerts: self.alerts.map(|alerts| Box::new(alerts.into_owned())),
             transfers: self.transfers.into_owned(),
             outgoing: self.outgoing,
             burn: self.burn,

@@ -38,30 +38,44 @@ pub struct Retired {
     pub segments: usize,
 }
 
-/// What a reader that follows the journals has read of each partition, for whose sake segments stay.
+/// Who follows the journals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HoldReader {
+    /// The reports.
+    Reports,
+    /// The alerts.
+    Alerts,
+}
+
+/// What those that follow the journals have read of each partition, for whose sake segments stay.
 #[derive(Debug)]
 pub struct Hold {
-    read: Vec<AtomicU64>,
+    /// Of each partition, by the order of the readers; one that does not read has read everything.
+    read: Vec<[AtomicU64; 2]>,
     bytes_max: u64,
 }
 
 impl Hold {
-    /// Holds, of each partition, the newest `bytes_max` of the segments that were not read yet.
+    /// Holds, of each partition, the newest `bytes_max` of the segments that not all of these have read yet.
     #[must_use]
-    pub fn new(bytes_max: u64) -> Self {
-        let read = (0..PARTITIONS_MAX).map(|_| AtomicU64::new(0)).collect();
-        Self { read, bytes_max }
+    pub fn new(bytes_max: u64, readers: &[HoldReader]) -> Self {
+        let begins = |reader| AtomicU64::new(if readers.contains(&reader) { 0 } else { u64::MAX });
+        let partition = |_| [HoldReader::Reports, HoldReader::Alerts].map(begins);
+        Self { read: (0..PARTITIONS_MAX).map(partition).collect(), bytes_max }
     }
 
-    /// Notes that everything up to `lsn` was read.
-    pub fn note(&self, partition: u16, lsn: Lsn) {
-        self.read[usize::from(partition)].store(lsn.0, Ordering::Release);
+    /// Notes that one of them has read everything up to `lsn`.
+    pub fn note(&self, reader: HoldReader, partition: u16, lsn: Lsn) {
+        let [reports, alerts] = &self.read[usize::from(partition)];
+        let read = if reader == HoldReader::Reports { reports } else { alerts };
+        read.store(lsn.0, Ordering::Release);
     }
 
-    /// The last frame that was read.
+    /// The last frame that all of them have read.
     #[must_use]
     pub fn read(&self, partition: u16) -> Lsn {
-        Lsn(self.read[usize::from(partition)].load(Ordering::Acquire))
+        let [reports, alerts] = &self.read[usize::from(partition)];
+        Lsn(reports.load(Ordering::Acquire).min(alerts.load(Ordering::Acquire)))
     }
 }
 
@@ -244,11 +258,11 @@ mod tests {
             let kept = list_segments(&home).expect("listed");
             assert!(kept[0] <= oldest.next() && (retired == 0 || kept[1] > oldest.next()), "{kept:?}");
         };
-        let hold = Hold::new(1 << 20);
+        let hold = Hold::new(1 << 20, &[HoldReader::Reports]);
         check(&hold, 0, Lsn(0));
-        hold.note(0, Lsn(segments[2].0 + 1));
+        hold.note(HoldReader::Reports, 0, Lsn(segments[2].0 + 1));
         check(&hold, 2, Lsn(segments[2].0 + 1));
-        let small = Hold::new(1);
+        let small = Hold::new(1, &[HoldReader::Reports]);
         let retired = retire(&home, 0, Some(&small)).expect("retired").segments;
         assert!(retired > 0 && list_segments(&home).expect("listed").len() > 1);
         assert_eq!(retire(&home, 0, None).expect("retired").segments, 0, "only what a start needs stayed");

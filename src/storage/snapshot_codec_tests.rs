@@ -3,12 +3,13 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::alerts::{Alerts, AlertsChange, WebhookUrl, changed};
 use crate::domain::bindings::UnlimitedLicense;
 use crate::domain::debit::{Charge, ChargeIdentity, Charges, Span, UsageKind};
 use crate::domain::event::{Cargo, Change, Event, OrganizationCreated};
 use crate::domain::hash;
 use crate::domain::ids::{
-    ActorId, CameraId, KeyId, LicenseId, Lsn, Name, OrgId, ReservationId, Slot, TransferId,
+    ActorId, CameraId, KeyId, LicenseId, Lsn, Name, OrgId, ReservationId, Slot, TransferId, WebhookId,
 };
 use crate::domain::license::{License, LicenseStep};
 use crate::domain::limits::RETENTION_MS_DEFAULT;
@@ -218,6 +219,7 @@ fn check(mut pools: Vec<Pool>, registry: Option<Registry>) -> Vec<u8> {
         assert!(restored.cameras.iter_from(Slot(0)).eq(live.cameras.iter_from(Slot(0))));
         assert_eq!((&restored.keys, &restored.transfers), (&live.keys, &live.transfers));
         assert_eq!((&restored.reservations, &restored.rates), (&live.reservations, &live.rates));
+        assert_eq!(restored.alerts, live.alerts);
         assert_eq!((restored.totals, &restored.burn, restored.lsn), (live.totals, &live.burn, live.lsn));
     }
     assert!(encode(&image(&mut again, registry)) == bytes, "I8: equal pools give equal bytes");
@@ -230,7 +232,7 @@ fn a_partition_comes_back_alike() {
     check(vec![], Some(Registry::default()));
     let debits = [(0, 5, false, true), (1, 7, true, false), (700, 9, false, false), (1, 3, false, false)];
     check(
-        vec![empty("new"), pool("acme", 701, &debits), in_transit(), reserving(), pricing(3)],
+        vec![empty("new"), pool("acme", 701, &debits), in_transit(), reserving(), pricing(3), alerting()],
         Some(registry()),
     );
 }
@@ -255,6 +257,21 @@ fn two_organizations_of_one_id_are_refused() {
     assert_eq!(decode(&bytes).expect_err("two of one id"), DecodeError("two organizations of one id"));
 }
 
+fn alerts() -> Alerts {
+    let url = WebhookUrl::new("https://a.example").expect("valid");
+    let change =
+        AlertsChange::SetWebhook { webhook: WebhookId::new("w").expect("valid"), url, topics: Vec::new() };
+    let first = changed(None, change, (actor(), at(300))).expect("sound");
+    first.expect("it is new")
+}
+
+/// A pool with a webhook.
+fn alerting() -> Pool {
+    let mut pool = pool("alerting", 3, &[]);
+    pool.apply(&Event { at: at(300), change: Change::AlertsSet { alerts: alerts() } });
+    pool
+}
+
 fn card() -> RateCard {
     pricing(1).rates.newest().expect("it has one").clone()
 }
@@ -262,7 +279,7 @@ fn card() -> RateCard {
 #[test]
 fn a_pool_that_breaks_an_invariant_is_refused() {
     type Break = fn(&mut Pool);
-    let breaks: [(Break, &str); 14] = [
+    let breaks: [(Break, &str); 15] = [
         (|pool| pool.balance.0 += 1, "invariants"),
         (|pool| pool.totals.granted.0 = u64::MAX, "totals"),
         (|pool| pool.totals.debits_charged = u64::MAX, "count"),
@@ -277,6 +294,7 @@ fn a_pool_that_breaks_an_invariant_is_refused() {
         (|pool| pool.last_at = Timestamp::FIRST, "older than its creation"),
         (|pool| pool.rates.add(RateCard { prices: Vec::new(), ..card() }), "prices of a rate card"),
         (|pool| (0..2).for_each(|_| pool.rates.add(card())), "rate cards out of order"),
+        (|pool| pool.alerts = Some(Box::new(Alerts { version: 0, ..alerts() })), "thresholds and webhooks"),
     ];
     for (broken, what) in breaks {
         let mut pool = pool("acme", 3, &[(1, 7, true, false)]);

@@ -23,6 +23,12 @@ const SNAPSHOT_BYTES: &str = "tokenweir_snapshot_bytes";
 const REPORTS_LSN: &str = "tokenweir_reports_lsn";
 const REPORTS_LAG: &str = "tokenweir_reports_lag_frames";
 const REPORTS_FAILED: &str = "tokenweir_reports_failed";
+const ALERTS_LAG: &str = "tokenweir_alerts_lag_frames";
+const ALERTS_FAILED: &str = "tokenweir_alerts_failed";
+/// Attempts to deliver to webhooks, by what became of them.
+pub const WEBHOOK_ATTEMPTS: &str = "tokenweir_webhook_attempts_total";
+const WEBHOOK_PENDING: &str = "tokenweir_webhook_deliveries_pending";
+const WEBHOOK_OLDEST: &str = "tokenweir_webhook_oldest_pending_seconds";
 const REBUILDS: &str = "tokenweir_organization_rebuilds_total";
 /// Calls refused as busy.
 pub const BUSY: &str = "tokenweir_requests_refused_busy_total";
@@ -46,6 +52,15 @@ pub fn describe() {
     describe_gauge!(REPORTS_LSN, "The last log sequence number that the reports hold");
     describe_gauge!(REPORTS_LAG, "Durable frames that the reports do not hold yet");
     describe_gauge!(REPORTS_FAILED, "1 while the reports of the partition do not go on");
+    describe_gauge!(ALERTS_LAG, "Durable frames for which alerts are not decided yet");
+    describe_gauge!(ALERTS_FAILED, "1 while the alerts of the partition do not go on");
+    describe_counter!(WEBHOOK_ATTEMPTS, "Attempts to deliver to webhooks, by outcome");
+    describe_gauge!(WEBHOOK_PENDING, "Deliveries to webhooks that wait, those between two attempts included");
+    describe_gauge!(
+        WEBHOOK_OLDEST,
+        Unit::Seconds,
+        "For how long the oldest delivery to a webhook has waited"
+    );
     describe_counter!(REBUILDS, "Organizations rebuilt from storage after a panic");
     describe_counter!(BUSY, "Requests refused because as much was in flight as is admitted");
     describe_counter!(UNAUTHENTICATED, "Requests refused because they bore no known API key");
@@ -84,8 +99,8 @@ impl DebitCounters {
         }
     }
 
-    /// Counts the outcomes of a judged batch that charged `tokens`.
-    pub fn count(&self, outcomes: &[Outcome], tokens: u64) {
+    /// Counts the outcomes of a judged batch that charged `tokens`; how many were refused.
+    pub fn count(&self, outcomes: &[Outcome], tokens: u64) -> u64 {
         let mut tally = [0u64; 4];
         for outcome in outcomes {
             tally[match outcome {
@@ -103,6 +118,7 @@ impl DebitCounters {
             }
         }
         self.tokens.increment(tokens);
+        tally[3]
     }
 }
 
@@ -171,6 +187,32 @@ pub fn reports(partition: u16, lsn: u64, lag_frames: u64, is_failed: bool) {
     gauge!(REPORTS_LSN, "partition" => partition.clone()).set(gauge_value(lsn));
     gauge!(REPORTS_LAG, "partition" => partition.clone()).set(gauge_value(lag_frames));
     gauge!(REPORTS_FAILED, "partition" => partition).set(if is_failed { 1 } else { 0 });
+}
+
+/// Shows how far the alerts of a partition lag behind, and whether they do not go on.
+pub fn alerts(partition: u16, lag_frames: u64, is_failed: bool) {
+    let partition = partition.to_string();
+    gauge!(ALERTS_LAG, "partition" => partition.clone()).set(gauge_value(lag_frames));
+    gauge!(ALERTS_FAILED, "partition" => partition).set(if is_failed { 1 } else { 0 });
+}
+
+/// Counts attempts to deliver to webhooks from 0 on, so that the first one is seen as a rise.
+pub fn webhooks_begin() {
+    for outcome in ["delivered", "failed"] {
+        counter!(WEBHOOK_ATTEMPTS, "outcome" => outcome).increment(0);
+    }
+}
+
+/// Counts an attempt to deliver to a webhook.
+pub fn webhook_attempt(is_taken: bool) {
+    let outcome = if is_taken { "delivered" } else { "failed" };
+    counter!(WEBHOOK_ATTEMPTS, "outcome" => outcome).increment(1);
+}
+
+/// Shows how many deliveries to webhooks wait, and for how many seconds the oldest does.
+pub fn webhooks_pending(count: u64, oldest_s: u64) {
+    gauge!(WEBHOOK_PENDING).set(gauge_value(count));
+    gauge!(WEBHOOK_OLDEST).set(gauge_value(oldest_s));
 }
 
 /// Counts a request that bore no known API key.

@@ -1,5 +1,6 @@
 //! The `weir` program as its users run it.
 
+mod alerts;
 mod audit;
 mod backup;
 mod client;

@@ -12,18 +12,23 @@ const RULES: &str = include_str!("../../docs/monitoring/rules.yml");
 const TESTS: &str = include_str!("../../docs/monitoring/rules_test.yml");
 const DASHBOARD: &str = include_str!("../../docs/monitoring/dashboard.json");
 const NAMES: &str = include_str!("../../src/telemetry/metric.rs");
-const DOCUMENTS: [(&str, &str); 2] = [
+const DOCUMENTS: [(&str, &str); 3] = [
     ("docs/OPERATIONS.md", include_str!("../../docs/OPERATIONS.md")),
     ("docs/REPORTS.md", include_str!("../../docs/REPORTS.md")),
+    ("docs/ALERTS.md", include_str!("../../docs/ALERTS.md")),
 ];
 
-/// They appear with the first snapshot, and with the first look of the reports at a partition.
-const LATER: [&str; 5] = [
+/// They appear with the first snapshot, and with the first look of the reports, the alerts and the webhooks.
+const LATER: [&str; 9] = [
     "tokenweir_snapshot_bytes",
     "tokenweir_snapshot_seconds",
     "tokenweir_reports_lsn",
     "tokenweir_reports_lag_frames",
     "tokenweir_reports_failed",
+    "tokenweir_alerts_lag_frames",
+    "tokenweir_alerts_failed",
+    "tokenweir_webhook_deliveries_pending",
+    "tokenweir_webhook_oldest_pending_seconds",
 ];
 
 /// The metrics that a text names; of a histogram the name that its series share.

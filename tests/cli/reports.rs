@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokenweir::domain::ids::OrgId;
 use tokenweir::meter::{Config, Meter, Principal};
 use tokenweir::reports::{By, Interval, Reports, UsageQuery, homes};
-use tokenweir::storage::Hold;
+use tokenweir::storage::{Hold, HoldReader};
 
 use crate::process::{PATIENCE, Server, program, text, weir};
 use crate::scene::{Scene, trace_tokens};
@@ -44,7 +44,8 @@ fn a_server_that_is_killed_while_it_reports_reports_each_debit_once() {
     let follows = meter.clone();
     let durable = Box::new(move |partition: u16| follows.durable(partition));
     let homes = homes(&data).expect("a data directory");
-    let reports = Reports::start(homes, durable, Arc::new(Hold::new(1 << 30)), 1_000).expect("a thread");
+    let reports = Reports::start(homes, durable, Arc::new(Hold::new(1 << 30, &[HoldReader::Reports])), 1_000)
+        .expect("a thread");
     assert!(reports.catch_up(PATIENCE), "{:?}", reports.status());
     let (reader, now) = (reports.read(&acme()).expect("reported"), meter.now());
     let query = UsageQuery {

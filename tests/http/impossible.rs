@@ -32,6 +32,14 @@ fn sound(server: &Fixture, path: &str) -> (Value, &'static str) {
             let prices = json!([{"kind": "other", "unit": "event", "millitokens": 1}]);
             (json!({"from": "2027-01-01T00:00:00Z", "prices": prices}), JSON)
         }
+        "/v1/organizations/{org}/alerts" => {
+            (json!({"thresholds": [{"id": "low", "measure": "tokens_left", "at": 5}]}), JSON)
+        }
+        "/v1/organizations/{org}/webhooks/{webhook}" => {
+            (json!({"url": "https://hooks.example/", "topics": ["alert.fired"]}), JSON)
+        }
+        "/v1/organizations/{org}/webhooks/{webhook}/secret" => (json!({"overlap_ms": 1_000}), JSON),
+        "/v1/organizations/{org}/deliveries" => (json!({"replay": 1}), JSON),
         "/v1/organizations/{org}/reservations" => (json!({"id": "r", "tokens": 1, "ttl_ms": 60_000}), JSON),
         "/v1/transfers" => (json!({"id": "t", "source": "north", "target": "south"}), JSON),
         "/v1/keys" => (json!({"label": "l", "role": "viewer", "organizations": ["north"]}), JSON),
@@ -67,6 +75,8 @@ fn impossible(field: &str, value: &Value) -> Vec<String> {
         texts.push("0".to_owned());
     }
     texts.retain(|text| !["kind", "from"].contains(&field) || text != "null");
+    // No thresholds are none, and no topics are all.
+    texts.retain(|text| !["thresholds", "topics"].contains(&field) || text != "[]");
     texts
 }
 
@@ -114,8 +124,8 @@ fn check_refused(answer: &Answer, body: &str) {
 }
 
 fn state(server: &Fixture) -> Vec<String> {
-    let of_north =
-        ["summary", "cameras", "licenses", "reservations", "rates"].map(|part| format!("{NORTH}/{part}"));
+    let of_north = ["summary", "cameras", "licenses", "reservations", "rates", "webhooks"]
+        .map(|part| format!("{NORTH}/{part}"));
     let read = |path: &String| server.get(path, &server.viewer).expect(200).to_string();
     let all = ["/v1/organizations", "/v1/keys"]
         .map(|path| server.get(path, &server.operator).expect(200).to_string());
@@ -123,9 +133,15 @@ fn state(server: &Fixture) -> Vec<String> {
 }
 
 fn check(server: &Fixture, route: &Route) {
-    let path = [("{org}", "north"), ("{camera}", "cam"), ("{license}", "u"), ("{reservation}", "held")]
-        .iter()
-        .fold(route.path.to_owned(), |path, (name, value)| path.replace(name, value));
+    let path = [
+        ("{org}", "north"),
+        ("{camera}", "cam"),
+        ("{license}", "u"),
+        ("{reservation}", "held"),
+        ("{webhook}", "hook"),
+    ]
+    .iter()
+    .fold(route.path.to_owned(), |path, (name, value)| path.replace(name, value));
     let (sound, media) = sound(server, route.path);
     let who = bearer(server, route.right);
     let before = state(server);
@@ -163,6 +179,8 @@ fn impossible_values_are_refused_by_every_route_that_reads_a_body_and_change_not
     let server = Fixture::populated();
     let reservation = json!({"id": "held", "tokens": 100, "ttl_ms": 3_600_000});
     server.post(&format!("{NORTH}/reservations"), &server.gateway, &reservation).expect(200);
+    let hook = json!({"url": "https://hooks.example/kept"});
+    server.put(&format!("{NORTH}/webhooks/hook"), &server.admin, &hook).expect(200);
     let reads = |route: &&Route| ["POST", "PUT"].contains(&route.method.as_str());
     for route in route::all().filter(reads) {
         check(&server, route);

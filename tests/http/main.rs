@@ -1,6 +1,7 @@
 //! The HTTP edge, tested from outside: a real server on a free port, a real client, a real data directory.
 
 mod access;
+mod alerts;
 mod audit;
 mod connections;
 mod console;
@@ -23,3 +24,4 @@ mod signer;
 mod tags;
 mod tokens;
 mod transfers;
+mod webhooks;

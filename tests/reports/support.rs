@@ -12,7 +12,7 @@ use tokenweir::meter::{
     Organization, Principal, Timestamp, UsageKind,
 };
 use tokenweir::reports::{By, Interval, Reader, Reports, Usage, UsageQuery, homes};
-use tokenweir::storage::Hold;
+use tokenweir::storage::{Hold, HoldReader};
 
 /// Reports that lag behind longer than this never catch up.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -33,7 +33,7 @@ impl Scene {
     pub(crate) fn new(hold_bytes: u64) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let (clock, hand) = Clock::manual(at(START_MS));
-        let hold = Arc::new(Hold::new(hold_bytes));
+        let hold = Arc::new(Hold::new(hold_bytes, &[HoldReader::Reports]));
         let config = Config {
             partitions: 2,
             segment_bytes_min: 64 << 10,

@@ -16,8 +16,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("cluster", &["domain", "protocol", "storage", "telemetry"]),
     ("meter", &["domain", "protocol", "storage", "telemetry", "actors", "cluster"]),
     ("reports", &["domain", "storage", "telemetry"]),
+    ("alerts", &["domain", "storage", "telemetry"]),
     ("config", &["domain", "telemetry", "meter"]),
-    ("edge", &["domain", "telemetry", "proto", "meter", "reports", "config"]),
+    ("edge", &["domain", "telemetry", "proto", "meter", "reports", "alerts", "config"]),
     (
         "server",
         &[
@@ -31,6 +32,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "config",
             "edge",
             "reports",
+            "alerts",
         ],
     ),
 ];

@@ -16,6 +16,7 @@ use crate::python;
 use crate::server::Server;
 use crate::step::{Failure, Step};
 use crate::tour;
+use crate::webhooks;
 
 pub(crate) const NAME: &str = "clients";
 pub(crate) const ABOUT: &str =
@@ -41,6 +42,7 @@ pub(crate) fn all() -> Result<Vec<Step>, Failure> {
     };
     add("examples/python_gateway: grpcio", python::check);
     add("CloudEvents in Python and JavaScript, OpenMeter's client", cloud_events);
+    add("webhooks: standardwebhooks in Python and JavaScript", webhooks::check);
     add("every answer against /openapi.json: schemathesis", described::check);
     add("weir ingest frigate: mosquitto", frigate::check);
     add("the tour of docs/INGEST.md", |weir| tour::check(weir, tour::INGEST));
@@ -49,7 +51,7 @@ pub(crate) fn all() -> Result<Vec<Step>, Failure> {
 
 /// The SDKs of CloudEvents and of OpenMeter.
 fn cloud_events(weir: &Path) -> Result<(), String> {
-    let commands = [python_sdk(weir), javascript_sdks(weir)];
+    let commands = [python(weir, "events.py"), javascript(weir, "events.mjs")];
     let mut found = Vec::new();
     for command in commands {
         match command {
@@ -64,22 +66,30 @@ fn cloud_events(weir: &Path) -> Result<(), String> {
     outcome
 }
 
-fn python_sdk(weir: &Path) -> Result<Command, String> {
+/// A script with the packages for Python beside it.
+///
+/// # Errors
+/// What is missing.
+pub(crate) fn python(weir: &Path, script: &str) -> Result<Command, String> {
     let scripts = root().join(SCRIPTS).join("python");
     let python = packages::python(weir, "clients-python", &scripts.join("requirements.txt"))?;
     let mut command = Command::new(python);
-    command.arg(scripts.join("events.py"));
+    command.arg(scripts.join(script));
     Ok(command)
 }
 
-fn javascript_sdks(weir: &Path) -> Result<Command, String> {
+/// A script with the packages for Node beside it.
+///
+/// # Errors
+/// What is missing.
+pub(crate) fn javascript(weir: &Path, script: &str) -> Result<Command, String> {
     let scripts = root().join(SCRIPTS).join("javascript");
     let folder = packages::node(weir, "clients-javascript", &scripts.join("package.json"))?;
     // A module finds its packages beside itself.
-    let script: PathBuf = folder.join("events.mjs");
-    fs::copy(scripts.join("events.mjs"), &script).map_err(|error| error.to_string())?;
+    let copy: PathBuf = folder.join(script);
+    fs::copy(scripts.join(script), &copy).map_err(|error| error.to_string())?;
     let mut command = Command::new("node");
-    command.arg(script);
+    command.arg(copy);
     Ok(command)
 }
 

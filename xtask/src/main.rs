@@ -25,6 +25,7 @@ mod storm;
 mod targets;
 mod tour;
 mod trace;
+mod webhooks;
 
 use std::process::ExitCode;
 

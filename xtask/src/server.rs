@@ -42,7 +42,7 @@ impl Server {
     pub(crate) fn start(weir: &Path, folder: &Path, [http, grpc]: [&str; 2]) -> Result<Self, String> {
         let mut command = weir_command(weir);
         command.args(["serve", "--data", "data", "--operator-key-file", "operator.key", "--log", "warn"]);
-        command.args(["--license-issuers", "issuers"]);
+        command.args(["--license-issuers", "issuers", "--webhook-private", "127.0.0.0/8"]);
         command.args(["--listen", http, "--grpc-listen", grpc]).current_dir(folder).stdout(Stdio::piped());
         let mut process = command.spawn().map(Process).map_err(|error| format!("weir: {error}"))?;
         let pipe = process.0.stdout.take().ok_or("the server has no standard output")?;

@@ -7,6 +7,7 @@
 //! Invariants: what a program may read goes to standard output, everything else to standard error; with `--json` or `--output json`, standard
 //! output holds JSON and nothing else, and why a command failed is JSON on the last line of standard error. Deliberately absent: starting the server, which the program's root dispatches.
 
+mod alerts;
 mod audit;
 mod backup;
 mod cameras;
@@ -50,6 +51,7 @@ mod trust;
 mod usage;
 mod verify;
 mod verify_audit;
+mod webhooks;
 
 use std::ffi::OsString;
 
@@ -101,6 +103,12 @@ pub enum Command {
     /// Set and list what events cost that bear no token count.
     #[command(subcommand)]
     Rates(rates::RatesCommand),
+    /// Set and list thresholds: what an organization wants to be told of its tokens.
+    #[command(subcommand, visible_alias = "alert")]
+    Alerts(alerts::AlertsCommand),
+    /// Set and list webhooks, their secrets and what was delivered to them.
+    #[command(subcommand, visible_alias = "webhook")]
+    Webhooks(webhooks::WebhooksCommand),
     /// Charge what other programs recorded, or say: lines of JSON, a camera recorder.
     #[command(subcommand)]
     Ingest(ingest::IngestCommand),
@@ -187,6 +195,8 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Summary(args) => summary::run(&args),
         Command::Top(args) => top::run(&args),
         Command::Rates(command) => rates::run(&command),
+        Command::Alerts(command) => alerts::run(&command),
+        Command::Webhooks(command) => webhooks::run(&command),
         Command::Ingest(command) => ingest::run(&command),
         Command::Usage(args) => usage::run(&args),
         Command::Balance(args) => usage::balance(&args),

@@ -10,7 +10,18 @@ use serde::Serialize;
 use serde_json::Value;
 
 /// The lists of rows in answers.
-const LISTS: [&str; 6] = ["organizations", "cameras", "licenses", "reservations", "keys", "rates"];
+const LISTS: [&str; 10] = [
+    "organizations",
+    "cameras",
+    "licenses",
+    "reservations",
+    "keys",
+    "rates",
+    "thresholds",
+    "notices",
+    "webhooks",
+    "deliveries",
+];
 
 /// Prints one line, or several, to standard output.
 pub(super) fn print(text: &str) {

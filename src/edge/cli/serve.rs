@@ -91,6 +91,18 @@ pub struct ServeArgs {
     /// Whether the console is served: `on` or `off`.
     #[arg(long, value_name = "ON|OFF")]
     pub console: Option<String>,
+    /// Whether thresholds are watched and webhooks called: `on` or `off`.
+    #[arg(long, value_name = "ON|OFF")]
+    pub alerts: Option<String>,
+    /// File that the secrets of webhooks are derived from.
+    #[arg(long, value_name = "FILE")]
+    pub webhook_key: Option<String>,
+    /// Networks that are not of the internet and that webhooks may lie in.
+    #[arg(long, value_name = "NETWORKS")]
+    pub webhook_private: Option<String>,
+    /// Longest time that a webhook may take to answer.
+    #[arg(long, value_name = "MS")]
+    pub webhook_timeout_ms: Option<String>,
     /// Length of a partition's first journal segment.
     #[arg(long, value_name = "BYTES")]
     pub segment_bytes_min: Option<String>,
@@ -187,6 +199,10 @@ impl ServeArgs {
             ("reports_journal_bytes_max", &self.reports_journal_bytes_max),
             ("reports_events_max", &self.reports_events_max),
             ("console", &self.console),
+            ("alerts", &self.alerts),
+            ("webhook_key", &self.webhook_key),
+            ("webhook_private", &self.webhook_private),
+            ("webhook_timeout_ms", &self.webhook_timeout_ms),
             ("segment_bytes_max", &self.segment_bytes_max),
             ("in_flight_max", &self.in_flight_max),
             ("body_bytes_max", &self.body_bytes_max),
@@ -240,6 +256,10 @@ mod tests {
             reports_journal_bytes_max: set(),
             reports_events_max: set(),
             console: set(),
+            alerts: set(),
+            webhook_key: set(),
+            webhook_private: set(),
+            webhook_timeout_ms: set(),
             segment_bytes_max: set(),
             in_flight_max: set(),
             body_bytes_max: set(),

@@ -94,6 +94,12 @@ pub fn act(method: &Method, path: &str) -> Option<&'static str> {
         ("DELETE", "cameras/{camera}/unlimited/{license}") => "unbind_unlimited",
         ("DELETE", "reservations/{reservation}") => "release_reservation",
         ("PUT", "rates") => "set_rates",
+        ("PUT", "alerts") => "set_alerts",
+        ("PUT", "webhooks/{webhook}") => "set_webhook",
+        ("DELETE", "webhooks/{webhook}") => "remove_webhook",
+        ("GET", "webhooks/{webhook}/secret") => "read_webhook_secret",
+        ("POST", "webhooks/{webhook}/secret") => "rotate_webhook_secret",
+        ("POST", "deliveries") => "replay_delivery",
         ("POST", "transfers") => "begin_transfer",
         _ => return None,
     })

@@ -14,7 +14,7 @@ use super::body::parse;
 use super::debit_rows::{Format, Rows};
 use super::event_rows::{Events, Mode};
 use super::problem::Problem;
-use super::{cameras, keys, licenses, organizations, rates, reservations, transfers};
+use super::{alerts, cameras, keys, licenses, organizations, rates, reservations, transfers, webhooks};
 
 /// What is read as one object of JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,10 @@ pub enum Object {
     Reservation,
     /// A rate card to set.
     Rates,
+    /// Thresholds to set.
+    Alerts,
+    /// A webhook to set.
+    Webhook,
 }
 
 /// Reads a body of at most `most` debits. With them come the places of the rows of which more is told than their refusal.
@@ -87,6 +91,8 @@ pub fn object(object: Object, body: &[u8]) -> Result<String, u16> {
         Object::ApiKey => told::<keys::ToMake>(body),
         Object::Reservation => told::<reservations::ToReserve>(body),
         Object::Rates => told::<rates::ToSet>(body),
+        Object::Alerts => told::<alerts::ToSet>(body),
+        Object::Webhook => told::<webhooks::ToSet>(body),
     }
 }
 

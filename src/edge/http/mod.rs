@@ -6,6 +6,7 @@
 //! route has no problem document: 400 for a head that is no HTTP, 408 for one that does not arrive in time, 431 for
 //! one that is too long. These have an empty body and close the connection.
 
+mod alerts;
 pub mod audit;
 mod auth;
 #[cfg(feature = "testing")]
@@ -40,6 +41,7 @@ mod state;
 mod time_text;
 mod transfers;
 mod unread;
+mod webhooks;
 
 use actix_web::middleware::from_fn;
 use actix_web::{HttpResponse, Scope, web};

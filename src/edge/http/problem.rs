@@ -25,7 +25,7 @@ const RETRY_AFTER_SECONDS: &str = "1";
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
 
 /// The values that readers of bodies and queries check by themselves.
-const BOUNDED: [Invalid; 7] = [
+const BOUNDED: [Invalid; 10] = [
     Invalid::OrganizationId,
     Invalid::CameraId,
     Invalid::LicenseId,
@@ -33,6 +33,9 @@ const BOUNDED: [Invalid; 7] = [
     Invalid::TransferId,
     Invalid::ActorId,
     Invalid::Name,
+    Invalid::AlertId,
+    Invalid::WebhookId,
+    Invalid::WebhookUrl,
 ];
 
 /// An answer that is no success.
@@ -190,6 +193,18 @@ impl Problem {
     pub(super) fn reports_unavailable(detail: String) -> Self {
         let header = Some(Header::RetryLater);
         Self { header, ..Self::of_edge(StatusCode::SERVICE_UNAVAILABLE, "reports_unavailable", detail) }
+    }
+
+    /// The server decides no alerts.
+    pub(super) fn alerts_are_off() -> Self {
+        let detail = "this server watches no thresholds and calls no webhooks; start it with `alerts = on`";
+        Self::of_edge(StatusCode::NOT_FOUND, "alerts_are_off", detail)
+    }
+
+    /// The alerts cannot be read or written now.
+    pub(super) fn alerts_unavailable(detail: String) -> Self {
+        let header = Some(Header::RetryLater);
+        Self { header, ..Self::of_edge(StatusCode::SERVICE_UNAVAILABLE, "alerts_unavailable", detail) }
     }
 
     /// A report would read or hold too much.
@@ -396,6 +411,8 @@ fn limit_of_value(invalid: Invalid) -> Option<u64> {
         | Invalid::KeyId
         | Invalid::TransferId
         | Invalid::ReservationId
+        | Invalid::AlertId
+        | Invalid::WebhookId
         | Invalid::ActorId => count(limits::ID_BYTES_MAX),
         Invalid::Grant | Invalid::Reserved => limits::POOL_TOKENS_MAX,
         Invalid::TimeToLive => limits::RESERVATION_MS_MAX,
@@ -407,6 +424,9 @@ fn limit_of_value(invalid: Invalid) -> Option<u64> {
         Invalid::Role => count(limits::API_KEY_ORGANIZATIONS_MAX),
         Invalid::Retention => limits::RETENTION_MS_MAX,
         Invalid::BatchSize => count(limits::BATCH_DEBITS_MAX),
+        Invalid::Thresholds => count(limits::ALERTS_MAX),
+        Invalid::WebhookUrl => count(limits::WEBHOOK_URL_BYTES_MAX),
+        Invalid::Overlap => limits::SECRET_OVERLAP_MS_MAX,
         _ => return None,
     })
 }
@@ -422,6 +442,7 @@ fn limit_of_total(limit: Limit) -> u64 {
         Limit::Organizations => u64::from(limits::PARTITION_ORGANIZATIONS_MAX),
         Limit::Reservations => count(limits::RESERVATIONS_OPEN_MAX),
         Limit::ApiKeys => count(limits::API_KEYS_MAX),
+        Limit::Webhooks => count(limits::WEBHOOKS_MAX),
     }
 }
 

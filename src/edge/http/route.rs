@@ -16,8 +16,8 @@ use crate::meter::{Action, ActorId, OrgId, Principal, Role};
 use super::describe::{Answer, Body};
 use super::problem::Problem;
 use super::{
-    audit, cameras, debits, events, health, keys, licenses, manual, openapi, organizations, rates, reports,
-    reservations, transfers,
+    alerts, audit, cameras, debits, events, health, keys, licenses, manual, openapi, organizations, rates,
+    reports, reservations, transfers, webhooks,
 };
 
 /// What stands before the path of every route that asks for an API key: our own, and the one that clients of OpenMeter know.
@@ -73,13 +73,15 @@ pub enum Right {
 
 /// All routes.
 pub fn all() -> impl Iterator<Item = &'static Route> {
-    let groups: [&'static [Route]; 14] = [
+    let groups: [&'static [Route]; 16] = [
         organizations::ROUTES,
         cameras::ROUTES,
         licenses::ROUTES,
         debits::ROUTES,
         events::ROUTES,
         rates::ROUTES,
+        alerts::ROUTES,
+        webhooks::ROUTES,
         reports::ROUTES,
         reservations::ROUTES,
         transfers::ROUTES,

@@ -8,8 +8,9 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::domain::limits;
 use crate::meter::{
-    ActorId, KeyId, LicenseId, LicenseStatus, Lsn, Name, OrgId, ReservationId, ReservationStatus, Role,
-    Tokens, TransferId, TransferState, Unit, UsageKind,
+    ActorId, AlertId, KeyId, LicenseId, LicenseStatus, Lsn, Measure, Name, OrgId, ReservationId,
+    ReservationStatus, Role, Tokens, Topic, TransferId, TransferState, Unit, UsageKind, WebhookId,
+    WebhookUrl,
 };
 
 use super::time_text::TimeText;
@@ -39,6 +40,11 @@ schema! {
     TransferId => id("Names a transfer; chosen by the caller, who repeats it under the same name."),
     ReservationId => id("Names a reservation; chosen by the caller, who repeats it under the same name."),
     ActorId => id("Names who did something: an API key, or the host."),
+    AlertId => id("Names a threshold."),
+    WebhookId => id("Names a webhook."),
+    WebhookUrl => url(),
+    Measure => one_of(&Measure::ALL, "What a threshold is compared with."),
+    Topic => one_of(&Topic::ALL, "What a webhook is called for."),
     Name => name(),
     Tokens => whole(0, limits::POOL_TOKENS_MAX, "An amount of AI tokens."),
     Lsn => ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).description(Some("A number of a journal frame.")),
@@ -62,6 +68,9 @@ schema! {
     ),
     TimeText => time("A point in time: RFC 3339 in UTC with milliseconds."),
 }
+
+/// What URLs of webhooks are made of.
+const URL_PATTERN: &str = r#"^https?://[^\s"<>@^`{|}#/?:\\][^\s"<>@^`{|}#/?\\]*([/?][^\s"<>^`{|}#\\]*)?$"#;
 
 /// A point in time as it is read.
 pub(super) fn time_read() -> Schema {
@@ -89,6 +98,12 @@ fn name() -> ObjectBuilder {
     let text = "A name for people: at most 128 bytes of UTF-8, without control characters.";
     let name = ObjectBuilder::new().schema_type(Type::String).description(Some(text));
     name.pattern(Some(NAME_PATTERN)).min_length(Some(1)).max_length(Some(limits::NAME_BYTES_MAX))
+}
+
+fn url() -> ObjectBuilder {
+    let text = "The URL of a webhook: `https://host/path`, without a user and a fragment; `http` in allowed networks alone.";
+    let url = ObjectBuilder::new().schema_type(Type::String).description(Some(text));
+    url.pattern(Some(URL_PATTERN)).max_length(Some(limits::WEBHOOK_URL_BYTES_MAX))
 }
 
 fn time(text: &str) -> ObjectBuilder {

@@ -4,10 +4,12 @@ use std::fmt;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 
+use crate::alerts::Alerting;
 use crate::config::Config;
 use crate::edge::bearers::Bearers;
 use crate::edge::budget::{Budget, Room};
 use crate::edge::license_key::Trusted;
+use crate::edge::webhooks::WebhookKey;
 use crate::meter::{ActorId, Meter};
 use crate::reports::Reports;
 
@@ -53,6 +55,8 @@ pub struct State {
     pub(in crate::edge) bearers: Arc<Bearers>,
     meter: OnceLock<Meter>,
     reports: OnceLock<Arc<Reports>>,
+    alerting: OnceLock<Arc<Alerting>>,
+    webhook_key: OnceLock<Arc<WebhookKey>>,
     budget: Arc<Budget>,
 }
 
@@ -67,7 +71,20 @@ impl State {
     ) -> Self {
         let (connections, requests) = (AtomicUsize::new(0), Requests::default());
         let (meter, reports) = (OnceLock::new(), OnceLock::new());
-        Self { limits, render_metrics, connections, issuers, requests, bearers, meter, reports, budget }
+        let (alerting, webhook_key) = (OnceLock::new(), OnceLock::new());
+        Self {
+            limits,
+            render_metrics,
+            connections,
+            issuers,
+            requests,
+            bearers,
+            meter,
+            reports,
+            alerting,
+            webhook_key,
+            budget,
+        }
     }
 
     /// Serves this meter from now on.
@@ -81,6 +98,24 @@ impl State {
     /// Answers from these reports from now on.
     pub fn report(&self, reports: Arc<Reports>) {
         _ = self.reports.set(reports);
+    }
+
+    /// Answers from these alerts from now on, and shows secrets that are derived from this key.
+    pub fn alert(&self, alerting: Arc<Alerting>, key: Option<Arc<WebhookKey>>) {
+        _ = self.alerting.set(alerting);
+        if let Some(key) = key {
+            _ = self.webhook_key.set(key);
+        }
+    }
+
+    /// The alerts; none where none are decided.
+    pub(super) fn alerting(&self) -> Option<&Arc<Alerting>> {
+        self.alerting.get()
+    }
+
+    /// The key of webhooks; none where it cannot be used.
+    pub(super) fn webhook_key(&self) -> Option<&Arc<WebhookKey>> {
+        self.webhook_key.get()
     }
 
     /// The reports; none where none are kept.

@@ -241,7 +241,8 @@ fn org_step(place: Place, change: Change) -> Option<Spoken> {
         | Change::Reserved { .. }
         | Change::ReservationReleased { .. }
         | Change::ReservationsExpired
-        | Change::RatesSet { .. } => None,
+        | Change::RatesSet { .. }
+        | Change::AlertsSet { .. } => None,
     }
 }
 

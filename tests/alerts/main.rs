@@ -1,0 +1,6 @@
+//! Alerts from a journal that is really written: each thing is told once, whatever happens to who tells it.
+
+mod deliveries;
+mod once;
+mod refused;
+mod support;

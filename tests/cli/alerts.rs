@@ -1,0 +1,151 @@
+//! Alerts of a server that is killed again and again, and the commands that set and show them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use serde_json::{Value, json};
+
+use crate::process::{PATIENCE, Server, operator_key, text, weir};
+use crate::scene::Scene;
+
+/// An endpoint on this machine: what it takes, as the id of each message and its body.
+fn endpoint() -> (String, Receiver<(String, Value)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}/", listener.local_addr().expect("an address"));
+    let (sender, taken) = channel();
+    std::thread::spawn(move || listener.incoming().flatten().for_each(|one| take(one, &sender)));
+    (url, taken)
+}
+
+fn take(mut connection: TcpStream, sender: &Sender<(String, Value)>) {
+    let mut reader = BufReader::new(connection.try_clone().expect("a handle"));
+    let (mut id, mut length, mut line) = (String::new(), 0, String::new());
+    while reader.read_line(&mut line).is_ok_and(|length| length > 2) {
+        let lower = line.trim_end().to_ascii_lowercase();
+        if let Some(value) = lower.strip_prefix("webhook-id: ") {
+            value.clone_into(&mut id);
+        } else if let Some(value) = lower.strip_prefix("content-length: ") {
+            length = value.parse().expect("a number");
+        }
+        line.clear();
+    }
+    let mut body = vec![0; length];
+    // A server that is killed while it sends has sent nothing.
+    if length > 0 && reader.read_exact(&mut body).is_ok() {
+        _ = sender.send((id, serde_json::from_slice(&body).expect("JSON")));
+        _ = connection.write_all(b"HTTP/1.1 204 No Content\r\n\r\n");
+    }
+}
+
+fn charge(server: &Server, gateway: &str, seq: u64) {
+    let agent: ureq::Agent = ureq::Agent::config_builder().build().into();
+    let debit = json!([{"camera": "cam", "epoch": 1, "seq": seq, "tokens": 100}]);
+    let answer = agent
+        .post(format!("{}/v1/organizations/acme/debits", server.url))
+        .header("authorization", format!("Bearer {gateway}"))
+        .header("content-type", "application/json")
+        .send(debit.to_string());
+    assert_eq!(answer.expect("an answer").status(), 200);
+}
+
+#[test]
+fn thresholds_fire_once_each_though_the_server_is_killed_right_after_every_debit_that_crosses_one() {
+    let scene = Scene::new();
+    let (data, key_file) = (scene.data(), scene.path("operator.key"));
+    let start = || Server::start(&data, &key_file, &["--webhook-private", "127.0.0.0/8"]);
+    let mut server = start();
+    let operator = operator_key(&key_file);
+    assert_eq!(server.weir(&operator, &["orgs", "create", "acme"]).code, 0);
+    let make = |server: &Server, role: &str| {
+        let args = ["key", "create", "--role", role, "--label", role, "--org", "acme", "--json"];
+        server.weir(&operator, &args).json()["key"].as_str().expect("a key").to_owned()
+    };
+    let (admin, gateway) = (make(&server, "admin"), make(&server, "gateway"));
+    let license = scene.license_key("K", &[1_000]);
+    let (url, taken) = endpoint();
+    for args in [
+        &["camera", "set", "acme", "cam", "--network", "gate"][..],
+        &["license", "add", "acme", &license],
+        &["webhooks", "set", "acme", "pager", "--url", &url, "--topic", "alert.fired"],
+    ] {
+        assert_eq!(server.weir(&admin, args).code, 0, "{args:?}");
+    }
+    let thresholds: Vec<_> = (1..=8).map(|n| format!("t{n}:tokens_left={}", 1_000 - n * 100)).collect();
+    let mut set = vec!["alerts", "set", "acme"];
+    thresholds.iter().for_each(|threshold| set.extend(["--threshold", threshold]));
+    assert_eq!(server.weir(&admin, &set).code, 0);
+    for seq in 1..=8 {
+        charge(&server, &gateway, seq);
+        server.running.kill();
+        if seq % 4 == 0 {
+            assert_eq!(weir(&["reports", "rebuild", text(&data), "--discard"]).code, 0);
+        }
+        server = start();
+    }
+    let mut ids: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    while ids.len() < 8 {
+        let (id, message) = taken.recv_timeout(PATIENCE).expect("every threshold is told");
+        let alert = message["data"]["alert"].as_str().expect("a threshold").to_owned();
+        ids.entry(alert).or_default().insert(id);
+    }
+    let list = server.weir(&admin, &["alerts", "list", "acme", "--json"]).json();
+    let fired = list["thresholds"].as_array().expect("rows").iter().filter(|one| one["state"] == "fired");
+    assert_eq!(fired.count(), 8, "{list}");
+    let log = server.weir(&admin, &["alerts", "log", "acme", "--json"]).json();
+    assert_eq!(log["notices"].as_array().map(Vec::len), Some(8), "each once: {log}");
+    // What was cut off by a kill is sent again, under the same id.
+    while let Ok((id, message)) = taken.try_recv() {
+        let alert = message["data"]["alert"].as_str().expect("a threshold");
+        assert!(ids[alert].contains(&id), "{alert} has another id");
+    }
+    assert!(ids.values().all(|ids| ids.len() == 1), "{ids:?}");
+}
+
+#[test]
+fn thresholds_webhooks_and_deliveries_are_set_and_shown_by_commands_in_each_form() {
+    let scene = Scene::new();
+    let (server, keys) = scene.server();
+    let run = |args: &[&str]| {
+        let ended = server.weir(&keys.admin, args);
+        assert_eq!(ended.code, 0, "{ended:?}");
+        ended.stdout
+    };
+    let set = run(&[
+        "alerts",
+        "set",
+        "acme",
+        "--threshold",
+        "low:tokens_left=60000000",
+        "--threshold",
+        "e:exhausted",
+    ]);
+    assert!(set.contains("low") && set.contains("60,000,000") && set.contains("66,000,000"), "{set}");
+    let hook = ["webhooks", "set", "acme", "pager", "--url", "https://127.0.0.1:9/x"];
+    assert!(run(&hook).contains("all"), "it is called for everything");
+    let csv = run(&["webhooks", "list", "acme", "--output", "csv"]);
+    assert!(csv.starts_with("id,") && csv.contains("https://127.0.0.1:9/x"), "{csv}");
+    let secret = run(&["webhooks", "secret", "acme", "pager"]);
+    assert!(secret.starts_with("whsec_") && secret.lines().count() == 1, "{secret}");
+    run(&["webhooks", "rotate", "acme", "pager"]);
+    assert_eq!(run(&["webhooks", "secret", "acme", "pager"]).lines().count(), 2);
+    run(&["license", "add", "acme", &scene.license_key("K-2", &[5])]);
+    let begun = tokenweir::telemetry::clock::start();
+    let listed = loop {
+        let listed = server.weir(&keys.admin, &["webhooks", "deliveries", "acme", "--json"]).json();
+        if listed["deliveries"][0]["attempts"].as_u64() > Some(0) {
+            break listed;
+        }
+        assert!(begun.elapsed() < PATIENCE, "it is not tried: {listed}");
+    };
+    let number = listed["deliveries"][0]["number"].to_string();
+    let shown = run(&["webhooks", "delivery", "acme", &number]);
+    assert!(shown.contains("license.added") && shown.contains("not an address of the internet"), "{shown}");
+    assert!(run(&["webhooks", "replay", "acme", &number]).contains("pending"));
+    assert!(run(&["alerts", "log", "acme"]).contains("license.added"));
+    assert!(run(&["webhooks", "remove", "acme", "pager"]).contains("removed"));
+    assert!(run(&["alerts", "set", "acme", "--none", "--json"]).contains("\"thresholds\": []"));
+    let bad = server.weir(&keys.admin, &["alerts", "set", "acme", "--threshold", "low:tokens_left=x"]);
+    assert!(bad.code == 2 && bad.stderr.contains("no value of tokens_left"), "{bad:?}");
+}

@@ -12,6 +12,7 @@ pub mod grpc;
 pub mod guesses;
 pub mod http;
 pub mod license_key;
+mod meters;
 pub mod tls;
 pub mod token;
 pub mod webhooks;

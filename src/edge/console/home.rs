@@ -5,10 +5,11 @@ use askama::Template;
 
 use crate::edge::http::Problem;
 use crate::edge::http::route::Right;
-use crate::meter::{Action, OrgId};
+use crate::meter::{Action, Name, NewOrganization, OrgId};
 
 use super::answer;
-use super::route::{ROOT, Route, page};
+use super::route::{ROOT, Route, form, page};
+use super::session::Notice;
 use super::shell::Shell;
 use super::text::{Count, Data, Span};
 use super::visit::Visit;
@@ -17,6 +18,9 @@ use super::visit::Visit;
 pub(super) const ROUTES: &[Route] = &[
     page(ROOT, Right::AnyKey, |visit| Box::pin(arrive(visit))),
     page(ORGANIZATIONS, Right::AnyKey, |visit| Box::pin(list(visit))),
+    form(ORGANIZATIONS, Right::CreateOrganization, Some("create_organization"), |visit| {
+        Box::pin(create(visit))
+    }),
 ];
 
 const ORGANIZATIONS: &str = "/console/organizations";
@@ -49,6 +53,7 @@ struct RowFigures {
 async fn arrive(visit: Visit) -> Result<HttpResponse, Problem> {
     Ok(match visit.visitor.organizations() {
         [only] => answer::see_other(&format!("{ORGANIZATIONS}/{only}/summary")),
+        _ if visit.visitor.may(Action::ManageApiKeys) => answer::see_other("/console/server"),
         _ => answer::see_other(ORGANIZATIONS),
     })
 }
@@ -68,6 +73,14 @@ async fn list(visit: Visit) -> Result<HttpResponse, Problem> {
     }
     let shell = Shell::of(visitor, &visit.request, "Organizations");
     Ok(answer::page(&OrganizationsPage { shell, rows, reads_pools, next }))
+}
+
+async fn create(visit: Visit) -> Result<HttpResponse, Problem> {
+    let visitor = &visit.visitor;
+    let (id, name): (OrgId, _) = (visit.form.text("id").parse()?, Name::new(visit.form.text("name"))?);
+    visitor.meter.create_organization(&visitor.principal, NewOrganization::new(id.clone(), name)).await?;
+    visitor.leave(Notice::new(format!("The organization {id} was created. Its pool is empty.")));
+    Ok(answer::see_other(ORGANIZATIONS))
 }
 
 async fn figures(visit: &Visit, id: &OrgId) -> Result<Option<RowFigures>, Problem> {

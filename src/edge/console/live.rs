@@ -77,6 +77,11 @@ impl Live {
         self.woken.notify_waiters();
     }
 
+    /// How many streams there are.
+    pub(super) fn count(&self) -> usize {
+        self.open.load(Ordering::Acquire)
+    }
+
     fn fresh(&self, id: &OrgId, now: Instant) -> Option<Arc<str>> {
         let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         let told = latest.get(id).filter(|told| now.saturating_duration_since(told.at) < FRESH)?;

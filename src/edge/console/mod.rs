@@ -9,12 +9,16 @@
 
 mod answer;
 mod assets;
+mod audit;
+mod cameras;
 mod chart;
 mod events;
 mod form;
 mod home;
+mod keys;
 mod licenses;
 mod live;
+mod operator;
 mod session;
 mod shell;
 mod sign_in;
@@ -33,6 +37,7 @@ use actix_web::web;
 use crate::config::Config;
 
 use live::Live;
+use operator::Looks;
 use session::Sessions;
 
 /// What all requests of the console share.
@@ -40,6 +45,7 @@ use session::Sessions;
 pub struct Console {
     sessions: Sessions,
     live: Live,
+    looks: Looks,
     is_encrypted: bool,
     is_stopping: AtomicBool,
 }
@@ -50,7 +56,8 @@ impl Console {
     pub fn new(config: &Config) -> Self {
         let live = Live::new(config.connections_max);
         let (is_encrypted, is_stopping) = (config.tls.is_some(), AtomicBool::new(false));
-        Self { sessions: Sessions::default(), live, is_encrypted, is_stopping }
+        let (sessions, looks) = (Sessions::default(), Looks::default());
+        Self { sessions, live, looks, is_encrypted, is_stopping }
     }
 
     /// Ends the streams, so that the server need not wait for them.

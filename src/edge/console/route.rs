@@ -14,7 +14,9 @@ use crate::edge::http::Problem;
 use crate::edge::http::route::Right;
 
 use super::visit::{self, Visit};
-use super::{assets, events, home, licenses, live, sign_in, summary, transfers};
+use super::{
+    assets, audit, cameras, events, home, keys, licenses, live, operator, sign_in, summary, transfers,
+};
 
 /// Where the console begins.
 pub const ROOT: &str = "/console";
@@ -61,13 +63,17 @@ pub(super) const fn form(
 
 /// All routes.
 pub fn all() -> impl Iterator<Item = &'static Route> {
-    let groups: [&'static [Route]; 8] = [
+    let groups: [&'static [Route]; 12] = [
         assets::ROUTES,
         sign_in::ROUTES,
         home::ROUTES,
         summary::ROUTES,
         live::ROUTES,
         events::ROUTES,
+        cameras::ROUTES,
+        keys::ROUTES,
+        audit::ROUTES,
+        operator::ROUTES,
         licenses::ROUTES,
         transfers::ROUTES,
     ];

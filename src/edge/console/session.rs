@@ -133,6 +133,11 @@ impl Sessions {
         Some(session.streams.saturating_sub(number) < LIVE_STREAMS_OF_SESSION_MAX)
     }
 
+    /// How many sessions last.
+    pub(super) fn count(&self, now: Instant) -> usize {
+        self.lock().values().filter(|session| session.lasts(now)).count()
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Hash, Session>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

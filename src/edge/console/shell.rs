@@ -41,13 +41,16 @@ pub(super) struct Link {
 }
 
 /// The pages of an organization: below which path, how they are called, and whether they are for administrators alone.
-const OF_ORGANIZATION: [(&str, &str, bool); 3] = [
+const OF_ORGANIZATION: [(&str, &str, bool); 5] = [
     ("summary", "AI Token Summary", false),
     ("licenses", "Cloud AI licenses", false),
+    ("cameras", "Cameras", false),
     ("events", "AI event log", false),
+    ("audit", "Audit log", true),
 ];
 /// The pages of operators.
-const OF_OPERATORS: [(&str, &str); 0] = [];
+const OF_OPERATORS: [(&str, &str); 3] =
+    [("keys", "API keys"), ("audit", "Audit log of operators"), ("server", "Server")];
 
 impl Shell {
     /// Around a page of this title, for a visitor.
@@ -85,7 +88,9 @@ fn role_of(principal: &Principal) -> &'static str {
 
 fn groups(visitor: &Visitor, request: &HttpRequest) -> Vec<Group> {
     let here = request.path();
-    let link = |path: String, label| Link { is_here: here == path, path, label };
+    let is_at =
+        |path: &str| here.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let link = |path: String, label| Link { is_here: is_at(&path), path, label };
     let mut groups = Vec::new();
     // Of the path where it names one; else the only one that there is.
     let named = path_id::<OrgId>(request, "org").ok().filter(|id| visitor.may(Action::Read(id)));
@@ -95,14 +100,14 @@ fn groups(visitor: &Visitor, request: &HttpRequest) -> Vec<Group> {
         let pages = OF_ORGANIZATION.into_iter().filter(|(_, _, for_admins)| is_admin || !for_admins);
         let links = pages.map(|(page, label, _)| {
             let path = format!("/console/organizations/{id}/{page}");
-            let is_below =
-                here.strip_prefix(&path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+            let is_below = is_at(&path);
             let is_here = is_below || (page == "licenses" && here.ends_with("/transfer"));
             Link { path, label, is_here }
         });
         groups.push(Group { heading: id.to_string(), links: links.collect() });
     }
-    let mut links = vec![link("/console/organizations".to_owned(), "Organizations")];
+    let all = "/console/organizations".to_owned();
+    let mut links = vec![Link { is_here: here == all, path: all, label: "Organizations" }];
     if visitor.may(Action::ManageApiKeys) {
         links.extend(OF_OPERATORS.into_iter().map(|(path, label)| link(format!("/console/{path}"), label)));
     }

@@ -144,7 +144,7 @@ impl Problem {
     }
 
     /// The API key of this request was made before, and its secret was shown then.
-    pub(super) fn api_key_made(id: &ActorId) -> Self {
+    pub(in crate::edge) fn api_key_made(id: &ActorId) -> Self {
         let detail = format!(
             "this request made the api key `{id}` before; its secret was shown once and is not kept; revoke that key and make another \
              under a new Idempotency-Key"

@@ -2,7 +2,9 @@
 
 mod access;
 mod browser;
+mod cameras;
 mod licenses;
+mod operators;
 mod rights;
 mod summary;
 mod usage;

@@ -4,7 +4,6 @@
 //! `q`, a signal or a panic, the terminal is as it was. Deliberately absent: history; that is what `docs/monitoring` is for.
 
 mod draw;
-mod meters;
 mod read;
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::super::client::{CallError, Client};
 use super::super::output::rows;
-use super::meters::{Meters, Traffic};
+use crate::edge::meters::{Meters, Traffic};
 use crate::telemetry::clock;
 
 /// Organizations of one page, each of which is asked for its summary.

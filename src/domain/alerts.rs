@@ -245,6 +245,18 @@ impl WebhookUrl {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whom it leads to, and not where there: `https://host/...`.
+    #[must_use]
+    pub fn without_path(&self) -> Self {
+        let host = self.0.find("://").map_or(0, |scheme| scheme + 3);
+        let end = self.0[host..].find(['/', '?']).map_or(self.0.len(), |path| host + path);
+        let mut text = CompactString::new(&self.0[..end]);
+        if end < self.0.len() {
+            text.push_str("/...");
+        }
+        Self(text)
+    }
 }
 
 impl<'de> Deserialize<'de> for WebhookUrl {
@@ -455,6 +467,17 @@ mod tests {
             &long,
         ] {
             assert_eq!(WebhookUrl::new(bad), Err(Invalid::WebhookUrl), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_url_without_its_path_tells_whom_it_leads_to() {
+        for (whole, host) in [
+            ("https://a.example", "https://a.example"),
+            ("https://a.example:8443/secret/x?y=z", "https://a.example:8443/..."),
+            ("http://[fd00::1]?y", "http://[fd00::1]/..."),
+        ] {
+            assert_eq!(WebhookUrl::new(whole).expect("valid").without_path().as_str(), host);
         }
     }
 

@@ -7,7 +7,9 @@ use std::process::{Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::pki::Authority;
-use crate::process::{Ended, Running, operator_key, program, text, weir};
+use crate::process::{
+    Ended, PATIENCE, Running, license_key, operator_key, program, text, trusted_issuers, weir,
+};
 use crate::scene::Scene;
 
 /// A server with a certificate, which says under which process id it runs.
@@ -20,6 +22,11 @@ struct Encrypted {
 
 impl Encrypted {
     fn start(scene: &Scene, more: &[&str]) -> Self {
+        Self::start_trusting(scene, more, None)
+    }
+
+    /// One that trusts this authority alone when it calls others.
+    fn start_trusting(scene: &Scene, more: &[&str], authority: Option<&Path>) -> Self {
         let weir = program();
         let mut command = Command::new("sh");
         command.args(["-c", "echo pid $$; exec \"$0\" \"$@\""]).arg(weir.get_program());
@@ -28,6 +35,9 @@ impl Encrypted {
         command.args(["--operator-key-file", text(&key)]);
         command.args(["--tls-certificate", text(&scene.path("server.pem"))]);
         command.args(["--tls-key", text(&scene.path("server.key"))]).args(more);
+        if let Some(authority) = authority {
+            command.env("SSL_CERT_FILE", authority).env_remove("SSL_CERT_DIR");
+        }
         let running = Running::start_command(command.process_group(0).stdin(Stdio::null()));
         let pid = running.wait_for("pid ").parse().expect("a number");
         let url = running.wait_for("listening on ");
@@ -99,4 +109,42 @@ fn sighup_reads_the_certificate_again_and_a_bad_one_is_told_and_not_taken() {
     assert!(told.contains("`tls_key`") && told.contains("server.key"), "{told}");
     assert_eq!(server.orgs(&trusting(&new)).code, 0);
     assert_eq!(server.running.stop(), Some(0));
+}
+
+#[test]
+fn a_webhook_is_called_by_tls_where_its_certificate_is_trusted_and_nowhere_else() {
+    let scene = Scene::new();
+    let (authority, other) = (Authority::new(&scene.path("ca")), Authority::new(&scene.path("other")));
+    certify(&scene, &authority);
+    let (folder, ca) = (scene.path("issuer"), authority.ca());
+    std::fs::create_dir_all(&folder).expect("a directory");
+    let issuers = trusted_issuers(&folder);
+    let more = ["--license-issuers", text(&issuers), "--webhook-private", "127.0.0.0/8"];
+    for (round, trusted, told) in [("1", &ca, "status 404"), ("2", &other.ca(), "certificate")] {
+        let server = Encrypted::start_trusting(&scene, &more, Some(trusted));
+        let run = |key: &str, args: &[&str]| {
+            let server = ["--json", "--server", &server.url, "--key", key, "--ca", text(&ca)];
+            weir(&[args, &server].concat())
+        };
+        let org = format!("acme-{round}");
+        run(&server.key, &["orgs", "create", &org]).json();
+        let made =
+            run(&server.key, &["key", "create", "--role", "admin", "--label", "a", "--org", &org]).json();
+        let admin = made["key"].as_str().expect("shown once").to_owned();
+        // The server calls itself: it has nothing under this path.
+        let url = format!("{}/hook", server.url);
+        run(&admin, &["webhooks", "set", &org, "self", "--url", &url]).json();
+        run(&admin, &["license", "add", &org, &license_key(&folder, round, &[5])]).json();
+        let begun = tokenweir::telemetry::clock::start();
+        let last = loop {
+            let page = run(&admin, &["webhooks", "deliveries", &org]).json();
+            if page["deliveries"][0]["attempts"].as_u64() > Some(0) {
+                break page["deliveries"][0]["last"].clone();
+            }
+            assert!(begun.elapsed() < PATIENCE, "it is not tried: {page}");
+        };
+        let error = last["error"].as_str().unwrap_or_default();
+        assert!(error.contains(told), "{round}: {last}");
+        server.running.kill();
+    }
 }

@@ -99,10 +99,11 @@ fn a_lost_update_of_thresholds_and_webhooks_is_refused() {
     assert_eq!(second.expect(200)["state"], "on");
     put(ALERTS, &json!({"thresholds": []}), &tag).check_problem(412, "precondition_failed");
     assert_eq!(put(ALERTS, &json!({"thresholds": []}), second.header("etag")).expect(200)["version"], 3);
+    // What has fired may have changed although what is set did not.
     let seen = server.get(ALERTS, &server.viewer);
     let call = ("GET", ALERTS);
     let again = server.call_with(call, &server.viewer, &[("if-none-match", seen.header("etag"))], None);
-    assert_eq!(again.status, 304);
+    assert_eq!((again.status, again.header("etag")), (200, seen.header("etag")));
 }
 
 #[test]

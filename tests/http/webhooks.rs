@@ -312,6 +312,14 @@ fn what_is_no_webhook_is_refused_and_so_is_who_may_not_set_one() {
         server.delete(HOOK, key).check_problem(403, "forbidden");
     }
     server.delete(HOOK, &server.admin).check_problem(404, "unknown_webhook");
+    let path = format!("{NORTH}/webhooks");
+    server.put(HOOK, &server.admin, &json!({"url": "https://example.org/a?b"})).expect(200);
+    for (key, url) in
+        [(&server.admin, "https://example.org/a?b"), (&server.viewer, "https://example.org/...")]
+    {
+        assert_eq!(server.get(&path, key).expect(200)["webhooks"][0]["url"], url);
+    }
+    server.delete(HOOK, &server.admin).expect(204);
     for n in 0..8 {
         server.put(&format!("{NORTH}/webhooks/w{n}"), &server.admin, &good).expect(200);
     }

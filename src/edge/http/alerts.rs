@@ -17,7 +17,7 @@ use crate::meter::{ActorId, AlertId, Alerts, Lsn, Measure, OrgId, Refusal, Subje
 use super::auth::{Caller, InOrganization};
 use super::body::{Asks, Json, Query, administers, ok};
 use super::conditions::{Conditions, TAGGED, condition_headers, tagged};
-use super::describe::{Answer, Body, query};
+use super::describe::{Answer, Body, no_parameters, query};
 use super::organizations::page_rows;
 use super::problem::Problem;
 use super::route::{Right, Route};
@@ -31,13 +31,10 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/v1/organizations/{org}/alerts",
         right: Right::Read,
         summary: "List the thresholds, and which of them have fired.",
-        parameters: condition_headers,
+        parameters: no_parameters,
         body: None,
-        answers: &[
-            Answer::json::<List>(200, "The thresholds.").with(TAGGED),
-            Answer::empty(304, "What is set is that of If-None-Match.").with(TAGGED),
-        ],
-        problems: || with_alerts(Refusal::PreconditionFailed),
+        answers: &[Answer::json::<List>(200, "The thresholds.").with(TAGGED)],
+        problems: alerts_problems,
         handler: || web::to(list),
     },
     Route {
@@ -170,17 +167,9 @@ impl Asks for ToSet {
     }
 }
 
-async fn list(
-    request: HttpRequest,
-    organization: InOrganization,
-    conditions: Conditions,
-) -> Result<HttpResponse, Problem> {
+/// The tag names what is set, not what has fired: so nobody is told here that nothing changed.
+async fn list(request: HttpRequest, organization: InOrganization) -> Result<HttpResponse, Problem> {
     let alerts = organization.0.alerts().await?;
-    let tag = alerts.as_ref().map(Tag::of_alerts);
-    if conditions.have_seen(tag)? {
-        let answer = HttpResponse::NotModified().finish();
-        return Ok(if let Some(tag) = tag { tagged(answer, tag) } else { answer });
-    }
     show(&request, organization.0.id(), alerts).await
 }
 

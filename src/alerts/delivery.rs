@@ -19,6 +19,9 @@ type Result<T> = std::result::Result<T, AlertsError>;
 /// How many deliveries, and how many things to tell, are kept of each organization.
 pub(super) const NOTICES_MAX: u32 = 1_000;
 
+/// After every number there is; what is larger does not fit the database.
+pub(super) const NUMBER_MAX: u64 = 1 << 62;
+
 /// How many webhooks are looked at in one go.
 const LOOKS_MAX: usize = 500;
 
@@ -256,7 +259,8 @@ pub(super) fn replay(
         let sql = "INSERT INTO delivery (organization, webhook, notice, state, made, due, attempts, replays) \
                    SELECT organization, webhook, notice, 0, ?3, ?3, 0, number FROM delivery \
                    WHERE organization = ?1 AND number = ?2";
-        let made = connection.prepare_cached(sql)?.execute((organization.0, number, now.ms()))?;
+        let made =
+            connection.prepare_cached(sql)?.execute((organization.0, number.min(NUMBER_MAX), now.ms()))?;
         let place = connection.last_insert_rowid();
         book::shorten(connection, organization)?;
         Ok((made > 0).then_some(u64::try_from(place).unwrap_or(0)))

@@ -5,10 +5,11 @@ use rusqlite::{Connection, OptionalExtension as _, Row};
 use crate::domain::ids::{AlertId, Lsn, OrgId, OrgNumber, WebhookId};
 use crate::domain::limits::PAGE_ROWS_MAX;
 use crate::domain::time::Timestamp;
+use crate::domain::tokens::Tokens;
 
 use super::account::{Account, Fired};
 use super::book;
-use super::delivery::{self, Attempt, State};
+use super::delivery::{self, Attempt, NUMBER_MAX, State};
 use super::error::AlertsError;
 
 type Result<T> = std::result::Result<T, AlertsError>;
@@ -114,6 +115,12 @@ impl Reader {
         self.lag_frames
     }
 
+    /// What the pool could pay after that frame.
+    #[must_use]
+    pub fn available(&self) -> Tokens {
+        Tokens(self.account.available())
+    }
+
     /// When a threshold fired, if it is not armed.
     #[must_use]
     pub fn fired(&self, alert: &AlertId) -> Option<Fired> {
@@ -147,7 +154,7 @@ impl Reader {
         let sql = "SELECT number, id, lsn, at, topic, alert, message FROM notice \
                    WHERE organization = ?1 AND number < ?2 ORDER BY number DESC LIMIT ?3";
         let mut statement = self.connection.prepare(sql)?;
-        let asked = (self.number.0, before.unwrap_or(LAST), limit(rows));
+        let asked = (self.number.0, before.unwrap_or(NUMBER_MAX).min(NUMBER_MAX), limit(rows));
         let found = statement.query_map(asked, |row| {
             Ok(NoticeRow {
                 number: row.get(0)?,
@@ -172,7 +179,8 @@ impl Reader {
              AND (?4 IS NULL OR delivery.state = ?4) ORDER BY delivery.number DESC LIMIT ?5"
         );
         let webhook = query.webhook.as_ref().map(WebhookId::as_str);
-        let (before, state) = (query.before.unwrap_or(LAST), query.state.map(State::number));
+        let (before, state) =
+            (query.before.unwrap_or(NUMBER_MAX).min(NUMBER_MAX), query.state.map(State::number));
         let mut statement = self.connection.prepare(&sql)?;
         let asked = (self.number.0, before, webhook, state, limit(query.rows));
         let found = statement.query_map(asked, delivery_of)?;
@@ -186,7 +194,7 @@ impl Reader {
     /// When it cannot be read.
     pub fn delivery(&self, number: u64) -> Result<Option<(DeliveryRow, Vec<Attempt>, String)>> {
         let sql = format!("{DELIVERIES} AND delivery.number = ?2");
-        let key = (self.number.0, number);
+        let key = (self.number.0, number.min(NUMBER_MAX));
         let Some(row) = self.connection.query_row(&sql, key, delivery_of).optional()? else {
             return Ok(None);
         };
@@ -201,9 +209,6 @@ impl Reader {
         Ok(Some((row, attempts, message)))
     }
 }
-
-/// After every row there is.
-const LAST: u64 = 1 << 62;
 
 const DELIVERIES: &str = "SELECT delivery.number, delivery.webhook, notice.id, notice.topic, delivery.state, \
     delivery.made, delivery.due, delivery.attempts, delivery.replays, \

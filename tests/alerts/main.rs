@@ -2,5 +2,6 @@
 
 mod deliveries;
 mod once;
+mod random;
 mod refused;
 mod support;

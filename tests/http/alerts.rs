@@ -79,6 +79,16 @@ fn what_is_no_threshold_is_refused_and_so_is_who_may_not_set_one() {
         server.get(path, &server.operator).check_problem(403, "forbidden");
         server.get(path, &server.gateway).expect(200);
     }
+    for number in ["0", "9223372036854775808", "18446744073709551615"] {
+        for list in ["alerts/log", "deliveries"] {
+            server.get(&format!("{NORTH}/{list}?before={number}"), &server.viewer).expect(200);
+        }
+        let path = format!("{NORTH}/deliveries");
+        server.get(&format!("{path}/{number}"), &server.viewer).check_problem(404, "unknown_delivery");
+        let replay: u64 = number.parse().expect("a number");
+        let replay = json!({"replay": replay});
+        server.post(&path, &server.admin, &replay).check_problem(404, "unknown_delivery");
+    }
     assert_eq!(server.get(ALERTS, &server.viewer).expect(200)["version"], 0);
 }
 

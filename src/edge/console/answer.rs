@@ -89,6 +89,7 @@ fn heading(problem: &Problem) -> &'static str {
         ("recovering", _) => "The server is starting",
         ("forbidden", _) => "Your key does not allow this",
         ("foreign_form", _) => "This form has expired",
+        ("alerts_are_off" | "reports_are_off", _) => "This is switched off on this server",
         (_, 404) => "There is nothing here",
         ("busy" | "in_transfer", _) | (_, 503) => "Not available right now",
         (_, 429) => "Too many attempts",

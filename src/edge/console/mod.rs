@@ -7,6 +7,7 @@
 //! page holds a script or a style of its own, so that text that somebody chose can never become one. Everything that waits is bounded:
 //! sessions, streams, forms. Deliberately absent: rules, and any state but [`Console`]'s.
 
+mod alerts;
 mod answer;
 mod assets;
 mod audit;
@@ -27,6 +28,7 @@ mod text;
 mod transfers;
 mod usage;
 mod visit;
+mod webhooks;
 
 pub mod route;
 

@@ -15,7 +15,8 @@ use crate::edge::http::route::Right;
 
 use super::visit::{self, Visit};
 use super::{
-    assets, audit, cameras, events, home, keys, licenses, live, operator, sign_in, summary, transfers,
+    alerts, assets, audit, cameras, events, home, keys, licenses, live, operator, sign_in, summary,
+    transfers, webhooks,
 };
 
 /// Where the console begins.
@@ -63,7 +64,7 @@ pub(super) const fn form(
 
 /// All routes.
 pub fn all() -> impl Iterator<Item = &'static Route> {
-    let groups: [&'static [Route]; 12] = [
+    let groups: [&'static [Route]; 14] = [
         assets::ROUTES,
         sign_in::ROUTES,
         home::ROUTES,
@@ -71,6 +72,8 @@ pub fn all() -> impl Iterator<Item = &'static Route> {
         live::ROUTES,
         events::ROUTES,
         cameras::ROUTES,
+        alerts::ROUTES,
+        webhooks::ROUTES,
         keys::ROUTES,
         audit::ROUTES,
         operator::ROUTES,

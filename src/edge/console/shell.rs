@@ -41,11 +41,12 @@ pub(super) struct Link {
 }
 
 /// The pages of an organization: below which path, how they are called, and whether they are for administrators alone.
-const OF_ORGANIZATION: [(&str, &str, bool); 5] = [
+const OF_ORGANIZATION: [(&str, &str, bool); 6] = [
     ("summary", "AI Token Summary", false),
     ("licenses", "Cloud AI licenses", false),
     ("cameras", "Cameras", false),
     ("events", "AI event log", false),
+    ("alerts", "Alerts", false),
     ("audit", "Audit log", true),
 ];
 /// The pages of operators.
@@ -101,7 +102,9 @@ fn groups(visitor: &Visitor, request: &HttpRequest) -> Vec<Group> {
         let links = pages.map(|(page, label, _)| {
             let path = format!("/console/organizations/{id}/{page}");
             let is_below = is_at(&path);
-            let is_here = is_below || (page == "licenses" && here.ends_with("/transfer"));
+            let is_here = is_below
+                || (page == "licenses" && here.ends_with("/transfer"))
+                || (page == "alerts" && here.ends_with("/deliveries"));
             Link { path, label, is_here }
         });
         groups.push(Group { heading: id.to_string(), links: links.collect() });

@@ -245,7 +245,7 @@ pub(super) async fn read_alerts<T: Send + 'static>(
 }
 
 /// Works on the database on a thread that may block.
-pub(super) async fn blocking<T: Send + 'static>(
+pub(in crate::edge) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, AlertsError> + Send + 'static,
 ) -> Result<T, Problem> {
     let done = web::block(work).await.map_err(|_| Problem::from(AlertsError::NotYet))?;

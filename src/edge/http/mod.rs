@@ -46,6 +46,7 @@ mod webhooks;
 use actix_web::middleware::from_fn;
 use actix_web::{HttpResponse, Scope, web};
 
+pub(in crate::edge) use alerts::blocking;
 pub(in crate::edge) use body::{media_type, with_body};
 pub use listener::Listener;
 pub(in crate::edge) use problem::Problem;

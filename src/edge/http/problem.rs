@@ -196,13 +196,13 @@ impl Problem {
     }
 
     /// The server decides no alerts.
-    pub(super) fn alerts_are_off() -> Self {
+    pub(in crate::edge) fn alerts_are_off() -> Self {
         let detail = "this server watches no thresholds and calls no webhooks; start it with `alerts = on`";
         Self::of_edge(StatusCode::NOT_FOUND, "alerts_are_off", detail)
     }
 
     /// The alerts cannot be read or written now.
-    pub(super) fn alerts_unavailable(detail: String) -> Self {
+    pub(in crate::edge) fn alerts_unavailable(detail: String) -> Self {
         let header = Some(Header::RetryLater);
         Self { header, ..Self::of_edge(StatusCode::SERVICE_UNAVAILABLE, "alerts_unavailable", detail) }
     }

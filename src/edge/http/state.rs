@@ -109,12 +109,12 @@ impl State {
     }
 
     /// The alerts; none where none are decided.
-    pub(super) fn alerting(&self) -> Option<&Arc<Alerting>> {
+    pub(in crate::edge) fn alerting(&self) -> Option<&Arc<Alerting>> {
         self.alerting.get()
     }
 
     /// The key of webhooks; none where it cannot be used.
-    pub(super) fn webhook_key(&self) -> Option<&Arc<WebhookKey>> {
+    pub(in crate::edge) fn webhook_key(&self) -> Option<&Arc<WebhookKey>> {
         self.webhook_key.get()
     }
 

@@ -183,7 +183,10 @@ fn r11_a_transfer_that_waits_for_a_reservation_says_so_until_it_has_ended() {
     );
     let form = [("id", "T-1"), ("target", "south"), ("name", "Organization south")];
     let page = browser.carry_out(TRANSFER, &form);
-    assert!(page.contains("data-refresh=\"1000\"") && page.contains("It waits for 1 open"), "{page}");
+    assert!(
+        page.contains("data-refresh=\"1000\"") && page.contains("It waits for the open reservations"),
+        "{page}"
+    );
     server.delete(&format!("{NORTH}/reservations/R"), &server.gateway).expect(200);
     server.get("/v1/transfers/T-1", &server.admin).expect(200);
     let transfer = json!({"id": "T-1", "source": "north", "target": "south"});

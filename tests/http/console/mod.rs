@@ -1,6 +1,7 @@
 //! The console, tested from outside: a browser that keeps cookies and sends forms, without script.
 
 mod access;
+mod alerts;
 mod browser;
 mod cameras;
 mod licenses;

@@ -72,11 +72,13 @@ struct Told {
 async fn list(visit: Visit) -> Result<HttpResponse, Problem> {
     let (organization, summary) = visit.organization().await?;
     let alerts = organization.alerts().await?;
+    let is_admin = visit.visitor.may(Action::Administer(organization.id()));
     let set = alerts.clone();
     let find = move |reader: &Reader| {
         let (thresholds, webhooks) = set.map_or_else(Default::default, |set| (set.thresholds, set.webhooks));
         let rows: Vec<_> = thresholds.iter().map(|threshold| Row::new(reader, threshold)).collect();
-        let hooks = webhooks.iter().map(|hook| Hook::new(reader, hook)).collect::<Result<Vec<_>, _>>()?;
+        let hooks =
+            webhooks.iter().map(|hook| Hook::new(reader, hook, is_admin)).collect::<Result<Vec<_>, _>>()?;
         Ok((rows, hooks, reader.notices(None, NOTICES)?.rows, reader.lag_frames()))
     };
     let (rows, hooks, notices, lag_frames) = read(&visit, organization.id(), find).await?;
@@ -84,7 +86,7 @@ async fn list(visit: Visit) -> Result<HttpResponse, Problem> {
         shell: Shell::of(&visit.visitor, &visit.request, "Alerts"),
         id: organization.id().to_string(),
         name: summary.name.to_string(),
-        is_admin: visit.visitor.may(Action::Administer(organization.id())),
+        is_admin,
         tag: tag_text(alerts.as_ref()),
         rows,
         hooks,

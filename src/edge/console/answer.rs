@@ -33,6 +33,7 @@ struct ProblemPage {
     heading: &'static str,
     code: &'static str,
     detail: String,
+    advice: &'static str,
     is_passing: bool,
 }
 
@@ -76,7 +77,14 @@ pub(super) fn guard(headers: &mut HeaderMap) {
 fn of_problem(shell: Shell, problem: &Problem) -> HttpResponse {
     let detail = problem.detail().to_owned();
     let is_passing = matches!(problem.status(), 429 | 503);
-    let page = ProblemPage { shell, heading: heading(problem), code: problem.code(), detail, is_passing };
+    let page = ProblemPage {
+        shell,
+        heading: heading(problem),
+        code: problem.code(),
+        detail,
+        advice: advice(problem),
+        is_passing,
+    };
     // The headers of the problem stay: how long to wait, what is allowed.
     let mut answer = problem.error_response().set_body(rendered(&page)).map_into_boxed_body();
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(HTML));
@@ -95,6 +103,18 @@ fn heading(problem: &Problem) -> &'static str {
         (_, 429) => "Too many attempts",
         (_, 500..) => "Something went wrong",
         _ => "This was refused",
+    }
+}
+
+/// What to do next, where the detail does not say.
+fn advice(problem: &Problem) -> &'static str {
+    match (problem.code(), problem.status()) {
+        ("forbidden", _) => "Sign in with a key that may, or ask whoever keeps the keys for one.",
+        ("precondition_failed", _) => {
+            "Somebody changed it since this page was shown. Go back, reload the page, and repeat it."
+        }
+        (_, 400 | 422) => "Go back and correct it; nothing was changed.",
+        _ => "",
     }
 }
 

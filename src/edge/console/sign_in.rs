@@ -103,6 +103,10 @@ async fn enter(request: HttpRequest, payload: web::Payload) -> HttpResponse {
         let told = "The console takes API keys alone: weir_…";
         return page(&request, StatusCode::UNAUTHORIZED, next, Some(told));
     };
+    // Whoever was signed in with this browser is not any more.
+    if let Some(old) = visit::session(&request) {
+        console.sessions.end(&old);
+    }
     let cookie = console.sessions.begin(id, clock::start());
     with_cookie(answer::see_other(if next.is_empty() { ROOT } else { &next }), &request, &cookie)
 }

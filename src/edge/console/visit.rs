@@ -205,6 +205,11 @@ pub(super) fn cookie_name(request: &HttpRequest) -> &'static str {
     if is_encrypted(request) { "__Host-weir-session" } else { "weir-session" }
 }
 
+/// The session that a request bears, if it lasts.
+pub(super) fn session(request: &HttpRequest) -> Option<Signed> {
+    data::<Console>(request).sessions.find(session_cookie(request)?, clock::start(), false)
+}
+
 fn session_cookie(request: &HttpRequest) -> Option<&str> {
     let name = cookie_name(request);
     let headers = request.headers().get_all(COOKIE).filter_map(|header| header.to_str().ok());

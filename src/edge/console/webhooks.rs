@@ -95,13 +95,16 @@ struct Row {
 }
 
 impl Hook {
+    /// As an administrator sees it. Everybody else sees whom it leads to and not where there, which some services take for a secret.
+    ///
     /// # Errors
     /// When its state cannot be read.
-    pub(super) fn new(reader: &Reader, hook: &Webhook) -> Result<Self, AlertsError> {
+    pub(super) fn new(reader: &Reader, hook: &Webhook, is_admin: bool) -> Result<Self, AlertsError> {
+        let url = if is_admin { hook.url.clone() } else { hook.url.without_path() };
         let off_since = reader.off_since(&hook.id, hook.set)?.map(Time);
         let pending = Count(reader.pending(&hook.id)?);
         let topics = hook.topics.iter().map(|topic| topic.name()).collect();
-        Ok(Self { id: hook.id.to_string(), url: hook.url.as_str().to_owned(), topics, off_since, pending })
+        Ok(Self { id: hook.id.to_string(), url: url.as_str().to_owned(), topics, off_since, pending })
     }
 }
 

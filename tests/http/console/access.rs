@@ -109,6 +109,20 @@ fn whoever_signs_out_is_out_and_so_is_his_cookie() {
 }
 
 #[test]
+fn whoever_signs_in_again_ends_the_session_before_and_gets_another() {
+    let server = Fixture::start();
+    let mut browser = Browser::signed_in(&server, &server.viewer);
+    let before = browser.cookie.clone();
+    assert_eq!(browser.submit(SIGN_IN, &[("key", &server.admin)]).status, 303);
+    assert_ne!(browser.cookie, before);
+    assert!(browser.page("/console/organizations").contains("<span class=\"tag\">admin</span>"));
+    browser.cookie = before;
+    assert_eq!(browser.get(SUMMARY).status, 303);
+    browser.cookie = format!("weir-session={}", "0".repeat(64));
+    assert_eq!(browser.get(SUMMARY).status, 303, "nobody is let in by a session that he made up");
+}
+
+#[test]
 fn a_revoked_key_ends_its_sessions_at_once() {
     let server = Fixture::start();
     let mut browser = Browser::signed_in(&server, &server.viewer);

@@ -130,9 +130,14 @@ fn a_webhook_is_set_its_secret_shown_once_and_its_deliveries_are_sent_again() {
 #[test]
 fn a_viewer_sees_alerts_without_their_forms_and_no_secret() {
     let server = Fixture::populated();
-    let body = json!({"url": "https://hooks.example/x", "topics": []});
+    let body = json!({"url": "https://hooks.example/deep/secret", "topics": []});
     server.put(&format!("{NORTH}/webhooks/w"), &server.admin, &body).expect(200);
     let mut browser = Browser::signed_in(&server, &server.viewer);
+    let page = browser.page(ALERTS);
+    assert!(
+        page.contains("https://hooks.example/...") && !page.contains("deep"),
+        "the path may be a secret: {page}"
+    );
     for path in [ALERTS, DELIVERIES] {
         let page = browser.page(path);
         assert!(!page.contains("method=\"post\" action=\"/console/organizations"), "{page}");

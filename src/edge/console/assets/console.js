@@ -26,6 +26,20 @@ if (/^[A-Za-z0-9_+\-/]{1,64}$/.test(zone)) {
   document.cookie = `weir-zone=${zone}; Path=/console; SameSite=Strict; Max-Age=31536000${secure}`;
 }
 
+// A form that was sent says so, and is not sent twice by a second click.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.method !== "post") return;
+  if (form.getAttribute("aria-busy") === "true") {
+    event.preventDefault();
+    return;
+  }
+  form.setAttribute("aria-busy", "true");
+});
+window.addEventListener("pageshow", () => {
+  for (const form of document.querySelectorAll("form[aria-busy]")) form.removeAttribute("aria-busy");
+});
+
 // What a chart says where it is pointed at.
 document.addEventListener("pointerover", (event) => {
   const chart = event.target instanceof Element ? event.target.closest(".chart") : null;

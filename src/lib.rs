@@ -9,6 +9,7 @@
 //! - [`protocol`]: the org process and the transfer coordinator, pure.
 //! - [`storage`]: journal, snapshots, recovery, over a small disk trait.
 //! - `actors`: actix shells, committers, supervision, ordered start and stop.
+//! - `cluster` (feature `cluster`): a partition's journal as a log that several machines keep.
 //! - [`meter`]: the library's face, and who may do what.
 //! - `reports` (feature `reports`): what the journals say, to be asked.
 //! - `alerts` (feature `server`): thresholds and webhooks, decided from the journals.
@@ -21,6 +22,8 @@ mod actors;
 pub mod alerts;
 #[cfg(feature = "client")]
 pub mod client;
+#[cfg(any(test, feature = "cluster", feature = "testing"))]
+pub mod cluster;
 #[cfg(feature = "server")]
 pub mod config;
 pub mod domain;

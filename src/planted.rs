@@ -33,11 +33,21 @@ pub enum Bug {
     MeterDisabled,
     /// An API key that was revoked goes on to be valid.
     KeepRevokedKey,
+    /// A new owner of a replicated log serves without a fence.
+    ServeBeforeFence,
+    /// An owner whose append was refused acknowledges what it held.
+    IgnoreRefusedAppend,
+    /// An append of unknown outcome is sent again behind whatever is the last record.
+    TreatUnknownAsFailed,
+    /// Records that no snapshot holds are purged.
+    PurgeAboveSnapshot,
+    /// An answer that rests on no new record leaves without the log's word.
+    AnswerUnconfirmed,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 18] = [
         Self::AcknowledgeBeforeSync,
         Self::ForgetDedup,
         Self::CreditTwice,
@@ -51,7 +61,20 @@ impl Bug {
         Self::ExemptForever,
         Self::MeterDisabled,
         Self::KeepRevokedKey,
+        Self::ServeBeforeFence,
+        Self::IgnoreRefusedAppend,
+        Self::TreatUnknownAsFailed,
+        Self::PurgeAboveSnapshot,
+        Self::AnswerUnconfirmed,
     ];
+}
+
+impl Bug {
+    /// Whether only a replicated log can show it.
+    #[must_use]
+    pub fn is_of_cluster(self) -> bool {
+        Self::ALL[13..].contains(&self)
+    }
 }
 
 #[cfg(feature = "planted")]

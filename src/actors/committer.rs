@@ -13,9 +13,11 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 
+use crate::planted::{self, Bug};
+use crate::storage::GroupLog;
 use crate::storage::event_codec;
 use crate::storage::frame::{self, FrameMeta};
-use crate::storage::journal::{Journal, Preparation, PreparedSegment};
+use crate::storage::journal::{Preparation, PreparedSegment};
 use crate::telemetry::clock;
 use crate::telemetry::metric::{self, CommitMeters};
 
@@ -34,7 +36,7 @@ const PAUSE: Duration = Duration::from_micros(200);
 #[derive(Debug)]
 pub(crate) struct Writer {
     partition: Arc<Partition>,
-    journal: Journal,
+    log: Box<dyn GroupLog>,
     preparer: Preparer,
     meters: CommitMeters,
 }
@@ -66,7 +68,7 @@ pub(crate) fn run(partition: &Arc<Partition>, writer: &Mutex<Writer>) {
         }
     }
     if !partition.staging.is_failed()
-        && let Err(fault) = mark(&mut lock(writer).journal)
+        && let Err(fault) = mark(&mut *lock(writer).log)
     {
         tracing::error!(%fault, "the clean close could not be noted; everything acknowledged is kept");
     }
@@ -74,13 +76,13 @@ pub(crate) fn run(partition: &Arc<Partition>, writer: &Mutex<Writer>) {
 
 /// Writes a frame that holds nothing. As the first frame it shows that the partition was made, as the last of a run that
 /// everything before it had been durable.
-pub(crate) fn mark(journal: &mut Journal) -> crate::storage::Result<()> {
-    let lsn = journal.next_lsn();
+pub(crate) fn mark(log: &mut dyn GroupLog) -> crate::storage::Result<()> {
+    let lsn = log.next_lsn();
     let mut bytes = Vec::new();
     let start = frame::begin(&mut bytes);
     let meta = FrameMeta { lsn, group: 0, kind: event_codec::CLOSED, version: event_codec::CLOSED_VERSION };
     frame::finish(&mut bytes, start, meta);
-    journal.append_group(lsn, 1, &bytes)
+    log.append_group(lsn, 1, &bytes)
 }
 
 /// Locks a writer. One that panicked has stopped its partition and is not used again.
@@ -89,29 +91,29 @@ pub(crate) fn lock(writer: &Mutex<Writer>) -> MutexGuard<'_, Writer> {
 }
 
 impl Writer {
-    /// The writer of `journal`.
-    pub(crate) fn new(partition: Arc<Partition>, journal: Journal) -> std::io::Result<Self> {
+    /// The writer of `log`.
+    pub(crate) fn new(partition: Arc<Partition>, log: Box<dyn GroupLog>) -> std::io::Result<Self> {
         let preparer = Preparer::start(partition.number)?;
-        Ok(Self::with(partition, journal, preparer))
+        Ok(Self::with(partition, log, preparer))
     }
 
-    /// The writer of `journal` without a thread: who holds the other ends prepares segments when it likes.
+    /// The writer of `log` without a thread: who holds the other ends prepares segments when it likes.
     #[cfg(feature = "testing")]
-    pub(crate) fn stepped(partition: Arc<Partition>, journal: Journal) -> (Self, PreparerEnds) {
+    pub(crate) fn stepped(partition: Arc<Partition>, log: Box<dyn GroupLog>) -> (Self, PreparerEnds) {
         let ((jobs, todo), (ready, done)) = (bounded(1), bounded(2));
         let preparer = Preparer { jobs: Some(jobs), done, thread: None };
-        (Self::with(partition, journal, preparer), (todo, ready))
+        (Self::with(partition, log, preparer), (todo, ready))
     }
 
-    /// The journal, for its closing mark.
+    /// The log, for its closing mark.
     #[cfg(feature = "testing")]
-    pub(crate) fn journal_mut(&mut self) -> &mut Journal {
-        &mut self.journal
+    pub(crate) fn log_mut(&mut self) -> &mut dyn GroupLog {
+        &mut *self.log
     }
 
-    fn with(partition: Arc<Partition>, journal: Journal, preparer: Preparer) -> Self {
+    fn with(partition: Arc<Partition>, log: Box<dyn GroupLog>, preparer: Preparer) -> Self {
         let meters = CommitMeters::new(partition.number);
-        Self { partition, journal, preparer, meters }
+        Self { partition, log, preparer, meters }
     }
 
     /// Makes a group durable and releases its replies, or stops the partition. The group is empty afterwards.
@@ -129,15 +131,15 @@ impl Writer {
 
     fn commit(&mut self, group: &Group) -> crate::storage::Result<()> {
         if group.frames == 0 {
-            return Ok(());
+            return if planted::is(Bug::AnswerUnconfirmed) { Ok(()) } else { self.log.confirm() };
         }
         while let Ok(prepared) = self.preparer.done.try_recv() {
-            self.journal.provide(prepared);
+            self.log.provide(prepared);
         }
         let begun = clock::start();
-        self.journal.append_group(group.first, group.frames, &group.bytes)?;
+        self.log.append_group(group.first, group.frames, &group.bytes)?;
         self.meters.seconds.record(begun.elapsed().as_secs_f64());
-        let durable = self.journal.durable();
+        let durable = self.log.durable();
         self.partition.staging.note_durable(durable);
         self.meters.durable_lsn.set(metric::gauge_value(durable.0));
         let bytes = u64::try_from(group.bytes.len()).unwrap_or(u64::MAX);
@@ -146,7 +148,7 @@ impl Writer {
         self.partition.groups.fetch_add(1, Ordering::Relaxed);
         self.meters.groups.increment(1);
         self.meters.bytes.increment(bytes);
-        if let Some(job) = self.journal.preparation() {
+        if let Some(job) = self.log.preparation() {
             self.preparer.send(job);
         }
         Ok(())

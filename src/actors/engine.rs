@@ -22,7 +22,9 @@ use crate::storage::audit::{self, AuditLog};
 use crate::storage::layout::{DirectoryId, Home, Layout};
 use crate::storage::manifest::Stage;
 use crate::storage::replay::{self, Base, PartitionState};
-use crate::storage::{DirectoryLock, Disk, Fault, Hold, Journal, JournalConfig, Manifest, RecoveryReport};
+use crate::storage::{
+    DirectoryLock, Disk, Fault, GroupLog, Hold, JournalConfig, Manifest, RecoveryReport, Store,
+};
 use crate::telemetry::clock::Clock;
 use crate::telemetry::metric::{self, DebitCounters};
 
@@ -93,13 +95,13 @@ struct Threads {
 
 /// A partition as it was recovered, or what is damaged of it.
 struct Recovered {
-    home: Home,
+    store: Arc<dyn Store>,
     opened: Result<Opened, Fault>,
 }
 
 pub(crate) struct Opened {
     pub(crate) state: PartitionState,
-    pub(crate) journal: Journal,
+    pub(crate) log: Box<dyn GroupLog>,
     pub(crate) report: RecoveryReport,
     pub(crate) base: Base,
 }
@@ -108,7 +110,7 @@ pub(crate) struct Opened {
 struct Launch {
     partition: Arc<Partition>,
     directory: Arc<Directory>,
-    home: Home,
+    store: Arc<dyn Store>,
     pools: Vec<(OrgNumber, Pool)>,
     registry: Registry,
     writer: Option<Arc<Mutex<Writer>>>,
@@ -131,17 +133,15 @@ impl Engine {
     ) -> crate::storage::Result<Self> {
         let layout = Layout::new(setup.directory.clone());
         let mut manifest = manifest(setup, &**disk, &layout)?;
-        let home = |partition| Home {
-            disk: Arc::clone(disk),
-            layout: layout.clone(),
-            partition,
-            directory: manifest.directory,
+        let store = |partition| -> Arc<dyn Store> {
+            let (disk, layout) = (Arc::clone(disk), layout.clone());
+            Arc::new(Home { disk, layout, partition, directory: manifest.directory })
         };
         let anchor =
             |lock: Option<DirectoryLock>| lock.map(|lock| lock.anchor(&layout.manifest())).transpose();
         // Recovery changes what it finds, so nobody else may have it; writing the manifest anew makes another file of it.
         let mut lock = anchor(lock)?;
-        let recovered = recover_all((0..manifest.partitions).map(home), setup.journal, manifest.stage)?;
+        let recovered = recover_all((0..manifest.partitions).map(store), setup.journal, manifest.stage)?;
         if manifest.stage == Stage::BeingMade {
             manifest.stage = Stage::Made;
             manifest.write(&**disk, &layout)?;
@@ -205,23 +205,23 @@ impl Engine {
             lock: lock.cloned(),
         };
         let (mut actors, mut recovery, mut coordinator) = (Vec::new(), Vec::new(), None);
-        for (Recovered { home, opened }, partition) in recovered.into_iter().zip(partitions) {
-            recovery.push(describe(home.partition, &opened));
+        for (Recovered { store, opened }, partition) in recovered.into_iter().zip(partitions) {
+            recovery.push(describe(store.partition(), &opened));
             let (pools, registry, writer) = match opened {
-                Ok(Opened { state, journal, .. }) => {
-                    let writer = Arc::new(Mutex::new(Writer::new(Arc::clone(&partition), journal)?));
+                Ok(Opened { state, log, .. }) => {
+                    let writer = Arc::new(Mutex::new(Writer::new(Arc::clone(&partition), log)?));
                     threads.committers.push(start_committer(&partition, &writer)?);
                     (state.pools, state.registry, Some(writer))
                 }
                 Err(_) => (Vec::new(), Registry::default(), None),
             };
-            if home.partition == 0 {
+            if store.partition() == 0 {
                 *directory.api_keys.write().expect("nobody else yet") = registry.api_keys.clone();
             }
             let (stop, arbiter, (actor, first)) = start_arbiter(Launch {
                 partition,
                 directory: Arc::clone(&directory),
-                home,
+                store,
                 pools: (0..).map(OrgNumber).zip(pools.into_iter().flatten()).collect(),
                 registry,
                 writer,
@@ -247,18 +247,15 @@ impl Engine {
 impl Recovered {
     /// What all threads know of the partition; a damaged one serves nothing and says why.
     fn partition(&self) -> Partition {
-        let number = self.home.partition;
+        let number = self.store.partition();
         metric::snapshots_begin(number);
         match &self.opened {
-            Ok(opened) => Partition::new(
-                number,
-                Staging::new(opened.journal.next_lsn(), metric::poisoned(number)),
-                opened.base.snapshot.0,
-            ),
+            Ok(opened) => {
+                let staging = Staging::new(&*opened.log, metric::poisoned(number));
+                Partition::new(number, staging, opened.base.snapshot.0)
+            }
             Err(damage) => {
-                let staging = Staging::new(Lsn(1), metric::poisoned(number));
-                staging.fail(&damage.to_string());
-                Partition::new(number, staging, 0)
+                Partition::new(number, Staging::failed(&damage.to_string(), metric::poisoned(number)), 0)
             }
         }
     }
@@ -295,46 +292,46 @@ fn manifest(setup: &Setup, disk: &dyn Disk, layout: &Layout) -> crate::storage::
 }
 
 fn recover_all(
-    homes: impl Iterator<Item = Home>,
+    stores: impl Iterator<Item = Arc<dyn Store>>,
     config: JournalConfig,
     stage: Stage,
 ) -> crate::storage::Result<Vec<Recovered>> {
     std::thread::scope(|scope| {
-        let threads: Vec<_> = homes.map(|home| scope.spawn(move || recover(home, config, stage))).collect();
+        let threads: Vec<_> =
+            stores.map(|store| scope.spawn(move || recover(store, config, stage))).collect();
         threads.into_iter().map(|thread| thread.join().expect("recovery never panics")).collect()
     })
 }
 
 /// Recovers a partition. Damage stops that partition alone; without partition 0, which knows the keys and the transfers,
 /// nothing can be served.
-fn recover(home: Home, config: JournalConfig, stage: Stage) -> crate::storage::Result<Recovered> {
-    let opened = match open(&home, config, stage) {
-        Err(fault) if home.partition == 0 || !fault.is_damage() => return Err(fault),
+fn recover(store: Arc<dyn Store>, config: JournalConfig, stage: Stage) -> crate::storage::Result<Recovered> {
+    let opened = match open(&*store, config, stage) {
+        Err(fault) if store.partition() == 0 || !fault.is_damage() => return Err(fault),
         opened => opened,
     };
     if let Err(fault) = &opened {
-        tracing::error!(partition = home.partition, %fault, "the partition is damaged and does not serve");
+        tracing::error!(partition = store.partition(), %fault, "the partition is damaged and does not serve");
     }
-    Ok(Recovered { home, opened })
+    Ok(Recovered { store, opened })
 }
 
 /// Recovers a partition, and marks a new one as made.
-pub(crate) fn open(home: &Home, config: JournalConfig, stage: Stage) -> Result<Opened, Fault> {
+pub(crate) fn open(store: &dyn Store, config: JournalConfig, stage: Stage) -> Result<Opened, Fault> {
     let mut state = PartitionState::default();
-    let path = home.layout.journal(home.partition);
-    if stage == Stage::Made && !home.disk.exists(&path).map_err(Fault::io("look for", &path))? {
-        replay::check_made(home, Lsn(1))?;
+    if stage == Stage::Made && !store.is_begun()? {
+        replay::check_made(store, Lsn(1))?;
     }
-    let (mut journal, report, base) = state.open(home, config)?;
-    if stage == Stage::BeingMade && journal.durable() == Lsn(0) {
-        committer::mark(&mut journal)?;
+    let (mut log, report, base) = state.open(store, config)?;
+    if stage == Stage::BeingMade && log.durable() == Lsn(0) {
+        committer::mark(&mut *log)?;
     }
-    replay::check_made(home, journal.next_lsn())?;
+    replay::check_made(store, log.next_lsn())?;
     if let Some(gap) = state.pools.iter().position(Option::is_none) {
         let what = format!("organization number {gap}");
-        return Err(Fault::Missing { path: home.layout.journal(home.partition), what });
+        return Err(Fault::Missing { path: store.place(), what });
     }
-    Ok(Opened { state, journal, report, base })
+    Ok(Opened { state, log, report, base })
 }
 
 fn describe(partition: u16, opened: &Result<Opened, Fault>) -> PartitionRecovery {
@@ -391,7 +388,7 @@ impl Launch {
             clock: self.clock,
             counters,
             coordinator: coordinator.clone(),
-            home: self.home,
+            store: self.store,
             writer: self.writer,
             spare: Cell::default(),
             answered: Notify::new(),

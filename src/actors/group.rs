@@ -11,6 +11,7 @@ use metrics::Gauge;
 
 use crate::domain::ids::Lsn;
 use crate::planted::{self, Bug};
+use crate::storage::GroupLog;
 use crate::storage::frame::{self, FrameMeta};
 
 use super::messages::{Release, Unavailable};
@@ -34,6 +35,8 @@ pub(crate) struct Staging {
     work: Condvar,
     durable: AtomicU64,
     failed: AtomicBool,
+    /// Whether a reply that rests on no new frame waits for the log's word as well.
+    confirms: bool,
     poisoned: Gauge,
 }
 
@@ -86,12 +89,23 @@ impl Group {
 }
 
 impl Staging {
-    /// Begins to gather frames from `next` on.
-    pub(crate) fn new(next: Lsn, poisoned: Gauge) -> Self {
+    /// Begins to gather frames for a log.
+    pub(crate) fn new(log: &dyn GroupLog, poisoned: Gauge) -> Self {
+        Self::from(log.next_lsn(), log.is_shared(), poisoned)
+    }
+
+    /// The group of a partition that cannot be opened.
+    pub(crate) fn failed(cause: &str, poisoned: Gauge) -> Self {
+        let staging = Self::from(Lsn(1), false, poisoned);
+        staging.fail(cause);
+        staging
+    }
+
+    fn from(next: Lsn, confirms: bool, poisoned: Gauge) -> Self {
         poisoned.set(0);
         let inner = Inner { group: Group::empty(next), whole: 0, writing: None, idle: false, end: End::Open };
         let (durable, failed) = (AtomicU64::new(next.0 - 1), AtomicBool::new(false));
-        Self { inner: Mutex::new(inner), work: Condvar::new(), durable, failed, poisoned }
+        Self { inner: Mutex::new(inner), work: Condvar::new(), durable, failed, confirms, poisoned }
     }
 
     /// Locks the gathering group. When the guard goes, the committer is woken if there is work for it.
@@ -110,7 +124,8 @@ impl Staging {
     /// left to gather in: the caller writes it and then calls [`Self::written`].
     pub(crate) fn hand_over(&self, quiet: bool, spare: Group) -> Result<Group, Group> {
         let mut inner = self.inner();
-        let alone = quiet && inner.group.releases.len() == 1 && inner.group.frames > 0;
+        // An append to a log of other machines takes so long that the arbiter has better things to do.
+        let alone = quiet && !self.confirms && inner.group.releases.len() == 1 && inner.group.frames > 0;
         if alone && inner.writing.is_none() && matches!(inner.end, End::Open) {
             return Ok(inner.take(By::Arbiter, spare));
         }
@@ -267,7 +282,9 @@ impl Staged<'_> {
         match &inner.end {
             End::Ended(failure) => release.release(Err(failure.clone())),
             End::Open | End::Closing if planted::is(Bug::AcknowledgeBeforeSync) => release.release(Ok(())),
-            End::Open | End::Closing if inner.writing.is_some() || inner.group.frames > 0 => {
+            End::Open | End::Closing
+                if inner.writing.is_some() || inner.group.frames > 0 || self.staging.confirms =>
+            {
                 inner.group.releases.push(release);
             }
             End::Open | End::Closing => release.release(Ok(())),

@@ -23,7 +23,7 @@ use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
 use crate::protocol::message::ToOrg;
 use crate::protocol::org::OrgProcess;
-use crate::storage::layout::Home;
+use crate::storage::Store;
 use crate::storage::snapshot_codec::PoolImage;
 use crate::telemetry::clock::{self, Clock};
 use crate::telemetry::metric::DebitCounters;
@@ -54,7 +54,7 @@ pub(crate) struct Local {
     pub(crate) clock: Clock,
     pub(crate) counters: DebitCounters,
     pub(crate) coordinator: Addr<CoordinatorActor>,
-    pub(crate) home: Home,
+    pub(crate) store: Arc<dyn Store>,
     /// None when the partition is damaged.
     pub(crate) writer: Option<Arc<Mutex<Writer>>>,
     /// The group that the arbiter gathers in next.
@@ -103,7 +103,7 @@ impl Handler<Drain> for OrgActor {
         let before = self.lsn();
         if catch_unwind(AssertUnwindSafe(|| self.drain())).is_err() {
             self.discard();
-            supervisor::rebuild(&self.org, &self.local.home, self.rebuilds, ctx.address());
+            supervisor::rebuild(&self.org, &self.local.store, self.rebuilds, ctx.address());
         }
         self.sweep_later(ctx);
         let rests = self.org.rests();

@@ -200,9 +200,9 @@ impl PartitionActor {
     fn hand_over(&mut self, lsn: Lsn, image: Option<PartitionImage>, me: Addr<Self>) {
         let Some(image) = image else { return me.do_send(SnapshotDone { written: false }) };
         let done = Box::new(move |written| me.do_send(SnapshotDone { written }));
-        let (home, partition) = (self.local.home.clone(), Arc::clone(&self.partition));
+        let (store, partition) = (Arc::clone(&self.local.store), Arc::clone(&self.partition));
         let (journal_keep_bytes, hold) = (self.policy.journal_keep_bytes, self.hold.clone());
-        let job = Job { home, partition, lsn, image, journal_keep_bytes, hold, done };
+        let job = Job { store, partition, lsn, image, journal_keep_bytes, hold, done };
         if let Err(unsent) = self.snapshots.send(job) {
             (unsent.into_inner().done)(false);
         }

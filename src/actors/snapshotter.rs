@@ -10,17 +10,16 @@ use std::thread::JoinHandle;
 use crossbeam::channel::{Sender, unbounded};
 
 use crate::domain::ids::Lsn;
-use crate::storage::layout::Home;
-use crate::storage::snapshot::{SnapshotHeader, write_snapshot};
+use crate::storage::snapshot::SnapshotHeader;
 use crate::storage::snapshot_codec::{self, PartitionImage};
-use crate::storage::{Fault, Hold, Result, Retired, retention};
+use crate::storage::{Fault, Hold, Result, Retired, Store};
 use crate::telemetry::{clock, metric};
 
 use super::directory::Partition;
 
 /// A snapshot to be written. At most one of each partition is under way.
 pub(crate) struct Job {
-    pub(crate) home: Home,
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) partition: Arc<Partition>,
     pub(crate) lsn: Lsn,
     pub(crate) image: PartitionImage,
@@ -41,9 +40,9 @@ pub(crate) fn start() -> std::io::Result<(Sender<Job>, JoinHandle<()>)> {
     let run = move || {
         // On Linux this is of the thread alone. Debits go first; where it is not allowed a snapshot takes its share of the processor.
         _ = rustix::process::setpriority_process(None, BACKGROUND_NICE);
-        for Job { home, partition, lsn, image, journal_keep_bytes, hold, done } in todo {
-            let written = write(&home, &partition, lsn, image)
-                .and_then(|()| retire(&home, lsn, journal_keep_bytes, hold.as_deref()));
+        for Job { store, partition, lsn, image, journal_keep_bytes, hold, done } in todo {
+            let written = write(&*store, &partition, lsn, image)
+                .and_then(|()| retire(&*store, lsn, journal_keep_bytes, hold.as_deref()));
             if let Err(fault) = &written {
                 metric::snapshot_failed(partition.number);
                 tracing::error!(partition = partition.number, %fault, "a snapshot was not written; the journal is kept");
@@ -56,13 +55,13 @@ pub(crate) fn start() -> std::io::Result<(Sender<Job>, JoinHandle<()>)> {
 }
 
 /// Encodes, checks and writes a snapshot, then removes what it made superfluous.
-pub(crate) fn write(home: &Home, partition: &Partition, lsn: Lsn, image: PartitionImage) -> Result<()> {
+pub(crate) fn write(store: &dyn Store, partition: &Partition, lsn: Lsn, image: PartitionImage) -> Result<()> {
     let begun = clock::start();
     let body = snapshot_codec::encode(&image);
     drop(image);
     // Journal segments go when this is written: it must be known to be readable first.
     if let Err(error) = snapshot_codec::decode(&body) {
-        let path = home.layout.snapshot(home.partition, lsn);
+        let path = store.snapshot_place(lsn);
         return Err(Fault::Corrupt {
             path,
             offset: 0,
@@ -70,7 +69,7 @@ pub(crate) fn write(home: &Home, partition: &Partition, lsn: Lsn, image: Partiti
             what: format!("it was not written: {error}"),
         });
     }
-    write_snapshot(home, SnapshotHeader { lsn, version: snapshot_codec::SNAPSHOT_VERSION }, &body)?;
+    store.write_snapshot(SnapshotHeader { lsn, version: snapshot_codec::SNAPSHOT_VERSION }, &body)?;
     partition.snapshot_lsn.store(lsn.0, Ordering::Release);
     partition.snapshot_bytes.store(u64::try_from(body.len()).unwrap_or(u64::MAX), Ordering::Release);
     let bytes = u32::try_from(body.len()).unwrap_or(u32::MAX);
@@ -79,8 +78,9 @@ pub(crate) fn write(home: &Home, partition: &Partition, lsn: Lsn, image: Partiti
     Ok(())
 }
 
-fn retire(home: &Home, lsn: Lsn, keep_bytes: u64, hold: Option<&Hold>) -> Result<()> {
-    let Retired { snapshots, segments } = retention::retire(home, keep_bytes, hold)?;
-    tracing::info!(partition = home.partition, %lsn, snapshots, segments, "removed what the snapshot made superfluous");
+/// Removes what snapshots made superfluous.
+pub(crate) fn retire(store: &dyn Store, lsn: Lsn, keep_bytes: u64, hold: Option<&Hold>) -> Result<()> {
+    let Retired { snapshots, segments } = store.retire(keep_bytes, hold)?;
+    tracing::info!(partition = store.partition(), %lsn, snapshots, segments, "removed what the snapshot made superfluous");
     Ok(())
 }

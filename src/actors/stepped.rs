@@ -13,11 +13,10 @@ use crate::domain::pool::Pool;
 use crate::domain::registry::RegistryEvent;
 use crate::protocol::coordinator::Coordinator;
 use crate::protocol::org::OrgProcess;
-use crate::storage::layout::Home;
 use crate::storage::manifest::Stage;
 use crate::storage::replay::{Base, PartitionState};
 use crate::storage::snapshot_codec::PartitionImage;
-use crate::storage::{JournalConfig, RecoveryReport, Result};
+use crate::storage::{JournalConfig, RecoveryReport, Result, Store};
 use crate::telemetry::metric;
 
 use super::committer::{self, PreparerEnds, Writer};
@@ -29,7 +28,7 @@ use super::{snapshotter, supervisor};
 
 /// A partition that does nothing by itself.
 pub struct Stepped {
-    home: Home,
+    store: Arc<dyn Store>,
     partition: Arc<Partition>,
     writer: Writer,
     preparer: PreparerEnds,
@@ -51,12 +50,13 @@ impl Stepped {
     ///
     /// # Errors
     /// As a start of the engine.
-    pub fn open(home: Home, config: JournalConfig, stage: Stage) -> Result<(Self, Found)> {
-        let engine::Opened { state, journal, report, base } = engine::open(&home, config, stage)?;
-        let staging = Staging::new(journal.next_lsn(), metric::poisoned(home.partition));
-        let partition = Arc::new(Partition::new(home.partition, staging, base.snapshot.0));
-        let (writer, preparer) = Writer::stepped(Arc::clone(&partition), journal);
-        let stepped = Self { home, partition, writer, preparer, writing: VecDeque::new() };
+    pub fn open(store: Arc<dyn Store>, config: JournalConfig, stage: Stage) -> Result<(Self, Found)> {
+        let engine::Opened { state, log, report, base } = engine::open(&*store, config, stage)?;
+        let number = store.partition();
+        let staging = Staging::new(&*log, metric::poisoned(number));
+        let partition = Arc::new(Partition::new(number, staging, base.snapshot.0));
+        let (writer, preparer) = Writer::stepped(Arc::clone(&partition), log);
+        let stepped = Self { store, partition, writer, preparer, writing: VecDeque::new() };
         Ok((stepped, Found { state, report, base }))
     }
 
@@ -127,12 +127,20 @@ impl Stepped {
         self.preparer.1.try_send(job.run()).is_ok()
     }
 
-    /// Writes a snapshot and removes what it made superfluous.
+    /// Writes a snapshot.
     ///
     /// # Errors
     /// When it was not written; the journal holds everything.
     pub fn snapshot(&self, lsn: Lsn, image: PartitionImage) -> Result<()> {
-        snapshotter::write(&self.home, &self.partition, lsn, image)
+        snapshotter::write(&*self.store, &self.partition, lsn, image)
+    }
+
+    /// Removes what snapshots made superfluous.
+    ///
+    /// # Errors
+    /// When something could not be removed.
+    pub fn retire(&self, lsn: Lsn) -> Result<()> {
+        snapshotter::retire(&*self.store, lsn, 0, None)
     }
 
     /// An organization as storage has it at the frame `target`.
@@ -140,7 +148,7 @@ impl Stepped {
     /// # Errors
     /// When it cannot be rebuilt; its partition has to stop then.
     pub fn rebuild(&self, number: OrgNumber, target: Lsn) -> std::result::Result<Pool, String> {
-        supervisor::load(&self.home, number, target)
+        supervisor::load(&*self.store, number, target)
     }
 
     /// Why the partition stopped, if it did.
@@ -154,13 +162,13 @@ impl Stepped {
     /// # Errors
     /// When it could not be noted; everything acknowledged is kept.
     pub fn close(&mut self) -> Result<()> {
-        committer::mark(self.writer.journal_mut())
+        committer::mark(self.writer.log_mut())
     }
 }
 
 impl std::fmt::Debug for Stepped {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Stepped").field("home", &self.home).finish_non_exhaustive()
+        f.debug_struct("Stepped").field("store", &self.store).finish_non_exhaustive()
     }
 }
 

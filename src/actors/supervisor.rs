@@ -11,7 +11,7 @@ use actix::{Addr, Message};
 
 use crate::domain::ids::{Lsn, OrgNumber};
 use crate::domain::pool::Pool;
-use crate::storage::layout::Home;
+use crate::storage::Store;
 use crate::storage::replay::PartitionState;
 
 use super::directory::Org;
@@ -28,21 +28,21 @@ pub(crate) struct Rebuilt {
 }
 
 /// Rebuilds `org` and hands it to its actor.
-pub(crate) fn rebuild(org: &Arc<Org>, home: &Home, rebuild: u64, actor: Addr<OrgActor>) {
+pub(crate) fn rebuild(org: &Arc<Org>, store: &Arc<dyn Store>, rebuild: u64, actor: Addr<OrgActor>) {
     tracing::error!(organization = %org.id, "the organization's actor panicked; rebuilding it from storage");
     let mut staged = org.partition.staging.lock();
     let target = staged.last_lsn();
-    let (org, home) = (Arc::clone(org), home.clone());
+    let (org, store) = (Arc::clone(org), Arc::clone(store));
     staged.release(Release::Call(Box::new(move |durable| {
         if durable.is_ok() {
-            std::thread::spawn(move || run(&org, &home, target, (rebuild, &actor)));
+            std::thread::spawn(move || run(&org, &*store, target, (rebuild, &actor)));
         }
     })));
 }
 
-fn run(org: &Org, home: &Home, target: Lsn, (rebuild, actor): (u64, &Addr<OrgActor>)) {
+fn run(org: &Org, store: &dyn Store, target: Lsn, (rebuild, actor): (u64, &Addr<OrgActor>)) {
     // A snapshot that is being replaced meanwhile, with the segments that it made superfluous, is no fault.
-    let loaded = load(home, org.number, target).or_else(|_| load(home, org.number, target));
+    let loaded = load(store, org.number, target).or_else(|_| load(store, org.number, target));
     match loaded {
         Ok(pool) => actor.do_send(Rebuilt { rebuild, pool: Box::new(pool) }),
         Err(why) => {
@@ -54,9 +54,9 @@ fn run(org: &Org, home: &Home, target: Lsn, (rebuild, actor): (u64, &Addr<OrgAct
 
 /// Replays one organization. The journal is being written meanwhile, so what stands behind `target` does not count: its end
 /// may look torn.
-pub(crate) fn load(home: &Home, number: OrgNumber, target: Lsn) -> Result<Pool, String> {
+pub(crate) fn load(store: &dyn Store, number: OrgNumber, target: Lsn) -> Result<Pool, String> {
     let mut state = PartitionState::of_one(number);
-    let read = state.scan_to(home, target).map_err(|fault| fault.to_string())?;
+    let read = state.scan_to(store, target).map_err(|fault| fault.to_string())?;
     if read < target {
         return Err(format!("the journal could be read up to lsn {read} only, {target} is durable"));
     }

@@ -90,6 +90,43 @@ pub enum Fault {
         /// What it would have held.
         what: String,
     },
+    /// Records of a replicated log are not what was written, and what they held had been durable.
+    #[error(
+        "{place} is damaged at sequence {sequence}{}: {what}; nothing was deleted; restore this partition from a copy",
+        at_lsn(*lsn)
+    )]
+    DamagedLog {
+        /// The log.
+        place: String,
+        /// The record.
+        sequence: u64,
+        /// The first frame that cannot be read, where that is known.
+        lsn: Option<Lsn>,
+        /// What is wrong there.
+        what: String,
+    },
+    /// Whoever keeps a replicated log did not do what was asked.
+    #[error(
+        "could not {action} {place}: {cause}; what was acknowledged is kept; see that its servers answer, then start again"
+    )]
+    Remote {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// The log.
+        place: String,
+        /// What was answered.
+        cause: String,
+    },
+    /// Somebody else owns a replicated log now, or that cannot be ruled out.
+    #[error(
+        "this node may not append to {place} any more: {cause}; what was acknowledged is kept, and the log's next owner has it"
+    )]
+    Deposed {
+        /// The log.
+        place: String,
+        /// What showed it.
+        cause: String,
+    },
     /// An earlier write or sync failed, and what the medium holds since then is unknown until it is read afresh.
     #[error(
         "this partition stopped writing after a failure ({cause}); what was acknowledged before is kept; \
@@ -125,7 +162,7 @@ impl Fault {
     /// Whether a part of the directory is damaged, so that what is in other parts can be trusted still.
     #[must_use]
     pub fn is_damage(&self) -> bool {
-        matches!(self, Self::Corrupt { .. } | Self::Missing { .. })
+        matches!(self, Self::Corrupt { .. } | Self::Missing { .. } | Self::DamagedLog { .. })
     }
 
     pub(super) fn corrupt(path: &Path, offset: u64, lsn: Option<Lsn>, what: impl Into<String>) -> Self {

@@ -138,7 +138,7 @@ pub fn next(bytes: &[u8], offset: usize) -> Next<'_> {
 }
 
 /// CRC-32C over two pieces, as if they were one.
-pub(super) fn checksum(head: &[u8], tail: &[u8]) -> u32 {
+pub(crate) fn checksum(head: &[u8], tail: &[u8]) -> u32 {
     let mut digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
     digest.update(head);
     digest.update(tail);

@@ -117,7 +117,12 @@ impl Layout {
 
     /// The snapshot that holds everything up to `lsn`.
     pub fn snapshot(&self, partition: u16, lsn: Lsn) -> PathBuf {
-        self.snapshots(partition).join(format!("{:0LSN_DIGITS$}{SNAPSHOT_SUFFIX}", lsn.0))
+        self.snapshots(partition).join(Self::snapshot_name(lsn))
+    }
+
+    /// The name of the snapshot that holds everything up to `lsn`.
+    pub fn snapshot_name(lsn: Lsn) -> String {
+        format!("{:0LSN_DIGITS$}{SNAPSHOT_SUFFIX}", lsn.0)
     }
 
     /// The snapshot at `lsn` while it is being written.

@@ -12,6 +12,7 @@
 //! - [`reader`] replays a journal and tells an end from a torn tail from corruption. [`recovery`] repairs the torn tail
 //!   and hands over a journal that can be continued. [`tail`] follows a journal while it is written.
 //! - [`snapshot`] keeps a whole partition at one lsn. [`retention`] removes what two good snapshots made superfluous.
+//! - [`store`] is the seam above: what a partition needs of where it is kept, in files or elsewhere.
 //! - [`backup`] copies a directory at a consistent cut, and restores it to a point in time.
 //!
 //! Invariants:
@@ -54,6 +55,7 @@ pub mod segment;
 pub mod sim_disk;
 pub mod snapshot;
 pub mod snapshot_codec;
+pub mod store;
 pub mod tail;
 pub mod wire;
 
@@ -70,3 +72,4 @@ pub use retention::{Hold, HoldReader, Retired};
 #[cfg(any(test, feature = "testing"))]
 pub use sim_disk::SimDisk;
 pub use snapshot::{Loaded, Skipped, Snapshot, SnapshotHeader};
+pub use store::{GroupLog, Store};

@@ -11,12 +11,13 @@ use super::event_codec::{self, DecodedDebits};
 use super::event_fits;
 use super::fault::{Fault, Result};
 use super::frame::FrameRef;
-use super::journal::{Journal, JournalConfig};
+use super::journal::JournalConfig;
 use super::layout::Home;
 use super::reader::{self, Scan, Start};
 use super::recovery::{self, RecoveryReport};
 use super::snapshot::{self, Skipped, Snapshot};
 use super::snapshot_codec::{self, DecodedPartition};
+use super::store::{self, GroupLog, Store};
 use crate::domain::event::{Change, OrganizationCreated};
 use crate::domain::ids::{Lsn, OrgId, OrgNumber};
 use crate::domain::pool::Pool;
@@ -53,12 +54,12 @@ pub struct Base {
 ///
 /// # Errors
 /// [`Fault::Missing`] when `next`, the frame that is due next, is the first.
-pub fn check_made(home: &Home, next: Lsn) -> Result<()> {
+pub fn check_made(store: &dyn Store, next: Lsn) -> Result<()> {
     if next > Lsn(1) {
         return Ok(());
     }
     let what = "its first frame, written when the directory was made, and all that followed".to_owned();
-    Err(Fault::Missing { path: home.layout.journal(home.partition), what })
+    Err(Fault::Missing { path: store.place(), what })
 }
 
 /// Reads a snapshot and decodes it.
@@ -114,12 +115,15 @@ impl PartitionState {
     /// Opens the partition for writing: loads, replays, repairs a torn tail.
     ///
     /// # Errors
-    /// As [`recovery::open_partition`], and when a payload cannot be decoded.
-    pub fn open(&mut self, home: &Home, config: JournalConfig) -> Result<(Journal, RecoveryReport, Base)> {
-        let base = self.load_newest_snapshot(home)?;
-        let opened =
-            recovery::open_partition(home, config, base.snapshot, &mut |frame| self.replay_frame(frame))?;
-        Ok((opened.0, opened.1, base))
+    /// As [`Store::open`], and when a payload cannot be decoded.
+    pub fn open(
+        &mut self,
+        store: &dyn Store,
+        config: JournalConfig,
+    ) -> Result<(Box<dyn GroupLog>, RecoveryReport, Base)> {
+        let base = self.load_newest_snapshot(store)?;
+        let (log, report) = store.open(config, base.snapshot, &mut |frame| self.replay_frame(frame))?;
+        Ok((log, report, base))
     }
 
     /// Reads the partition without changing anything, from its newest snapshot on.
@@ -137,10 +141,10 @@ impl PartitionState {
     ///
     /// # Errors
     /// As [`Self::scan`], unless everything up to `target` was read before.
-    pub fn scan_to(&mut self, home: &Home, target: Lsn) -> Result<Lsn> {
-        let base = self.load_newest_snapshot(home)?;
+    pub fn scan_to(&mut self, store: &dyn Store, target: Lsn) -> Result<Lsn> {
+        let base = self.load_newest_snapshot(store)?;
         let mut read = base.snapshot;
-        let scan = recovery::scan_partition(home, Start::After(base.snapshot), &mut |frame| {
+        let scan = store.read(base.snapshot, &mut |frame| {
             if frame.meta.lsn > target {
                 return Ok(());
             }
@@ -188,9 +192,9 @@ impl PartitionState {
         applied.unwrap_or_else(|_| Err(Fault::Undecodable { lsn, what: CONTRADICTS.to_owned() }))
     }
 
-    fn load_newest_snapshot(&mut self, home: &Home) -> Result<Base> {
-        let loaded = snapshot::load_newest_as(home, |snapshot| {
-            decode(home, &snapshot).map(|decoded| (snapshot.header.lsn, decoded))
+    fn load_newest_snapshot(&mut self, store: &dyn Store) -> Result<Base> {
+        let loaded = store::newest_snapshot_as(store, |snapshot| {
+            decode(store, &snapshot).map(|decoded| (snapshot.header.lsn, decoded))
         })?;
         let Some((lsn, decoded)) = loaded.snapshot else {
             return Ok(Base { snapshot: Lsn(0), skipped: loaded.skipped });
@@ -291,9 +295,9 @@ fn contradicts(it_does: bool) -> std::result::Result<(), String> {
     if it_does { Err(CONTRADICTS.to_owned()) } else { Ok(()) }
 }
 
-fn decode(home: &Home, snapshot: &Snapshot) -> Result<DecodedPartition> {
+fn decode(store: &dyn Store, snapshot: &Snapshot) -> Result<DecodedPartition> {
     let (lsn, found) = (snapshot.header.lsn, snapshot.header.version);
-    let path = home.layout.snapshot(home.partition, lsn);
+    let path = store.snapshot_place(lsn);
     if found > snapshot_codec::SNAPSHOT_VERSION {
         let (found, supported) = (found.into(), snapshot_codec::SNAPSHOT_VERSION.into());
         return Err(Fault::TooNew { path, found, supported });

@@ -23,6 +23,7 @@ use super::disk::{replace_file, u64_of};
 use super::fault::{Fault, Result};
 use super::frame::{checksum, field};
 use super::layout::{DirectoryId, Home, Layout};
+use super::store::newest_snapshot_as;
 use crate::domain::ids::Lsn;
 
 /// The newest format of a snapshot file.
@@ -48,6 +49,15 @@ pub struct Snapshot {
     pub header: SnapshotHeader,
     /// The body.
     pub body: Vec<u8>,
+}
+
+/// Whose a snapshot is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The partition.
+    pub partition: u16,
+    /// The identity of the directory.
+    pub directory: DirectoryId,
 }
 
 /// The newest readable snapshot, and those that were passed over to find it.
@@ -77,7 +87,7 @@ pub struct Skipped {
 pub fn write_snapshot(home: &Home, header: SnapshotHeader, body: &[u8]) -> Result<PathBuf> {
     let path = home.layout.snapshot(home.partition, header.lsn);
     let tmp = home.layout.snapshot_tmp(home.partition, header.lsn);
-    let block = encode(home, header, body);
+    let block = encode(owner(home), header, body);
     replace_file(&*home.disk, &tmp, &path, &[&block, body])?;
     Ok(path)
 }
@@ -101,14 +111,8 @@ pub fn list(home: &Home) -> Result<Vec<Lsn>> {
 /// [`Fault::Io`], [`Fault::Corrupt`] or [`Fault::TooNew`].
 pub fn load(home: &Home, lsn: Lsn) -> Result<Snapshot> {
     let path = home.layout.snapshot(home.partition, lsn);
-    let mut bytes = home.disk.read(&path).map_err(Fault::io("read", &path))?;
-    let header = decode(home, &path, &bytes)?;
-    if header.lsn != lsn {
-        let what = format!("its header says lsn {}, its name says {lsn}", header.lsn);
-        return Err(Fault::corrupt(&path, 0, Some(lsn), what));
-    }
-    bytes.drain(..HEADER_BYTES);
-    Ok(Snapshot { header, body: bytes })
+    let bytes = home.disk.read(&path).map_err(Fault::io("read", &path))?;
+    from_bytes(owner(home), &path, lsn, bytes)
 }
 
 /// Reads the newest snapshot that can be read.
@@ -117,36 +121,42 @@ pub fn load(home: &Home, lsn: Lsn) -> Result<Snapshot> {
 /// [`Fault::TooNew`] when the newest is of a newer release, [`Fault::Io`] when the directory cannot be listed. A
 /// snapshot that cannot be read is no fault: it is in [`Loaded::skipped`].
 pub fn load_newest(home: &Home) -> Result<Loaded> {
-    load_newest_as(home, Ok)
+    newest_snapshot_as(home, Ok)
 }
 
-/// Reads the newest snapshot that can be read and that `decode` accepts.
+/// The bytes of a snapshot of this partition and directory, as they are stored.
+pub fn to_bytes(owner: Owner, header: SnapshotHeader, body: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
+    bytes.extend_from_slice(&encode(owner, header, body));
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+/// Reads the bytes of the snapshot at `lsn`, which are stored at `place`.
 ///
 /// # Errors
-/// As [`load_newest`]; what `decode` refuses is passed over like what cannot be read.
-pub fn load_newest_as<T>(home: &Home, mut decode: impl FnMut(Snapshot) -> Result<T>) -> Result<Loaded<T>> {
-    let mut skipped = Vec::new();
-    for lsn in list(home)?.into_iter().rev() {
-        match load(home, lsn).and_then(&mut decode) {
-            Ok(snapshot) => return Ok(Loaded { snapshot: Some(snapshot), skipped }),
-            Err(why @ Fault::TooNew { .. }) => return Err(why),
-            Err(why) => {
-                let path = home.layout.snapshot(home.partition, lsn);
-                tracing::warn!(%why, "passed over an unreadable snapshot; an older one and the journal take its place");
-                skipped.push(Skipped { path, lsn, why });
-            }
-        }
+/// [`Fault::Corrupt`] or [`Fault::TooNew`].
+pub fn from_bytes(owner: Owner, place: &Path, lsn: Lsn, mut bytes: Vec<u8>) -> Result<Snapshot> {
+    let header = decode(owner, place, &bytes)?;
+    if header.lsn != lsn {
+        let what = format!("its header says lsn {}, its name says {lsn}", header.lsn);
+        return Err(Fault::corrupt(place, 0, Some(lsn), what));
     }
-    Ok(Loaded { snapshot: None, skipped })
+    bytes.drain(..HEADER_BYTES);
+    Ok(Snapshot { header, body: bytes })
 }
 
-fn encode(home: &Home, header: SnapshotHeader, body: &[u8]) -> [u8; HEADER_BYTES] {
+fn owner(home: &Home) -> Owner {
+    Owner { partition: home.partition, directory: home.directory }
+}
+
+fn encode(owner: Owner, header: SnapshotHeader, body: &[u8]) -> [u8; HEADER_BYTES] {
     let mut block = [0; HEADER_BYTES];
     block[0..8].copy_from_slice(&MAGIC);
     block[8..10].copy_from_slice(&SNAPSHOT_FORMAT.to_le_bytes());
-    block[10..12].copy_from_slice(&home.partition.to_le_bytes());
+    block[10..12].copy_from_slice(&owner.partition.to_le_bytes());
     block[12] = header.version;
-    block[16..32].copy_from_slice(&home.directory.0);
+    block[16..32].copy_from_slice(&owner.directory.0);
     block[32..40].copy_from_slice(&header.lsn.0.to_le_bytes());
     block[40..48].copy_from_slice(&u64_of(body.len()).to_le_bytes());
     let crc = checksum(&block[..CRC_AT], body);
@@ -154,7 +164,7 @@ fn encode(home: &Home, header: SnapshotHeader, body: &[u8]) -> [u8; HEADER_BYTES
     block
 }
 
-fn decode(home: &Home, path: &Path, bytes: &[u8]) -> Result<SnapshotHeader> {
+fn decode(owner: Owner, path: &Path, bytes: &[u8]) -> Result<SnapshotHeader> {
     let corrupt = |what: String| Fault::corrupt(path, 0, None, what);
     let Some((block, body)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
         return Err(corrupt(format!("the file has {} bytes and no header", bytes.len())));
@@ -168,10 +178,10 @@ fn decode(home: &Home, path: &Path, bytes: &[u8]) -> Result<SnapshotHeader> {
         return Err(Fault::TooNew { path: path.to_path_buf(), found, supported });
     }
     let (partition, directory) = (u16::from_le_bytes(field(block, 10)), DirectoryId(field(block, 16)));
-    if (partition, directory) != (home.partition, home.directory) {
+    if (partition, directory) != (owner.partition, owner.directory) {
         return Err(corrupt(format!(
             "it belongs to partition {partition} of the data directory {directory}, this is partition {} of {}",
-            home.partition, home.directory
+            owner.partition, owner.directory
         )));
     }
     if u64::from_le_bytes(field(block, 40)) != u64_of(body.len()) {

@@ -18,7 +18,7 @@ use tokenweir::storage::manifest::Stage;
 use tokenweir::storage::replay::PartitionState;
 use tokenweir::storage::snapshot::{SnapshotHeader, write_snapshot};
 use tokenweir::storage::snapshot_codec::{self, PartitionImage, PoolImage};
-use tokenweir::storage::{Home, Journal, Manifest, Result, SimDisk, event_codec, fixture, retention};
+use tokenweir::storage::{GroupLog, Home, Manifest, Result, SimDisk, event_codec, fixture, retention};
 
 use super::group::{Group, Release};
 use super::ledger::{Ledger, Plant};
@@ -36,7 +36,7 @@ pub(crate) struct World<'a> {
 
 pub(crate) struct Part {
     pub(crate) home: Home,
-    pub(crate) journal: Journal,
+    pub(crate) journal: Box<dyn GroupLog>,
     pub(crate) orgs: Vec<OrgProcess>,
     group: Group,
 }

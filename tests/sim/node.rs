@@ -4,7 +4,11 @@
 //! here: staging, the writer, recovery and snapshots are those of the engine.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use tokenweir::cluster::ReplicatedStore;
+use tokenweir::cluster::record::Owned;
+use tokenweir::cluster::sim_log::SimLog;
 use tokenweir::domain::bindings::UnlimitedLicense;
 use tokenweir::domain::command::{CameraSpec, Command};
 use tokenweir::domain::debit::{CameraRef, Debit, DebitBatch, Identity, UsageKind};
@@ -27,7 +31,7 @@ use tokenweir::protocol::org::OrgProcess;
 use tokenweir::stepped::Stepped;
 use tokenweir::storage::manifest::Stage;
 use tokenweir::storage::snapshot_codec::{self, PartitionImage, PoolImage};
-use tokenweir::storage::{DirectoryLock, Fault, Manifest, Result, SimDisk, fixture};
+use tokenweir::storage::{DirectoryId, DirectoryLock, Fault, Manifest, Result, SimDisk, Store, fixture};
 
 use crate::net::{CameraIs, Envelope, Item, KeyIs, Left, Order, Post, Reply, Request, Setting, Terms};
 
@@ -43,7 +47,9 @@ pub(crate) struct Node {
     effects: Vec<Effect>,
     waiting: BTreeMap<Ticket, (Waiting, Timestamp)>,
     next_ticket: Ticket,
-    _lock: DirectoryLock,
+    /// Whether snapshots are followed by the removal of what they made superfluous.
+    retires: bool,
+    _lock: Option<DirectoryLock>,
 }
 
 pub(crate) struct Part {
@@ -124,22 +130,44 @@ impl Node {
         if manifest.stage == Stage::BeingMade {
             manifest.write(disk, &layout)?;
         }
+        let stores = (0..partitions).map(|partition| -> Arc<dyn Store> { Arc::new(home(partition)) });
+        let node = Self::open(stores, manifest.stage, Some(lock))?;
+        if manifest.stage == Stage::BeingMade {
+            manifest.stage = Stage::Made;
+            manifest.write(disk, &layout)?;
+        }
+        Ok(node)
+    }
+
+    /// Takes over partitions that are kept in replicated logs; nobody else has this epoch.
+    pub(crate) fn take_over(logs: &[SimLog], epoch: u64) -> Result<Self> {
+        let stage = if epoch == 1 { Stage::BeingMade } else { Stage::Made };
+        let stores = (0..).zip(logs).map(|(partition, log)| -> Arc<dyn Store> {
+            let owned = Owned { partition, directory: DirectoryId([0xD1; 16]) };
+            Arc::new(ReplicatedStore::new(Arc::new(log.clone()), owned, epoch))
+        });
+        Self::open(stores, stage, None)
+    }
+
+    fn open(
+        stores: impl Iterator<Item = Arc<dyn Store>>,
+        stage: Stage,
+        lock: Option<DirectoryLock>,
+    ) -> Result<Self> {
         let (mut parts, mut registry) = (Vec::new(), Registry::default());
-        for partition in 0..partitions {
-            let (stepped, found) = Stepped::open(home(partition), fixture::SMALL, manifest.stage)?;
+        for store in stores {
+            let partition = store.partition();
+            let (stepped, found) = Stepped::open(store, fixture::SMALL, stage)?;
             if partition == 0 {
                 registry = found.state.registry;
             }
             let orgs = found.state.pools.into_iter().map(|pool| pool.map(OrgProcess::new)).collect();
             parts.push(Part { stepped, orgs, snapshot: None });
         }
-        if manifest.stage == Stage::BeingMade {
-            manifest.stage = Stage::Made;
-            manifest.write(disk, &layout)?;
-        }
         let (coordinator, post) = (Coordinator::new(registry), Post::default());
         let (effects, waiting, next_ticket) = (Vec::new(), BTreeMap::new(), 0);
-        Ok(Self { parts, post, coordinator, effects, waiting, next_ticket, _lock: lock })
+        let retires = lock.is_none();
+        Ok(Self { parts, post, coordinator, effects, waiting, next_ticket, retires, _lock: lock })
     }
 
     /// Takes up what a crash interrupted.
@@ -245,6 +273,9 @@ impl Node {
             });
         } else if let Some(Gathering { lsn, pools, registry, .. }) = part.snapshot.take() {
             part.stepped.snapshot(lsn, PartitionImage { registry, pools })?;
+            if self.retires {
+                part.stepped.retire(lsn)?;
+            }
             return Ok(true);
         }
         Ok(false)

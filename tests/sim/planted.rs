@@ -13,7 +13,7 @@ fn every_planted_bug_is_found() {
     for bug in Bug::ALL {
         plant(Some(bug));
         let found = (0..SEEDS_MAX).find_map(|seed| {
-            let (swarm, actions) = shrink::draw(seed);
+            let (swarm, actions) = shrink::draw(seed, bug.is_of_cluster());
             let why = shrink::run(swarm, &actions).err()?;
             let shrunk = shrink::shrink(swarm, actions, &why).len();
             Some((seed + 1, shrunk, why))

@@ -22,10 +22,10 @@ thread_local! {
     static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// The kind of run and the actions of a seed.
-pub(crate) fn draw(seed: u64) -> (Swarm, Vec<Action>) {
+/// The kind of run and the actions of a seed, on files or on replicated logs.
+pub(crate) fn draw(seed: u64, is_replicated: bool) -> (Swarm, Vec<Action>) {
     let mut random = SplitMix(seed);
-    let swarm = Swarm::draw(&mut random);
+    let swarm = Swarm::draw(&mut random).kept_in_logs(is_replicated);
     let actions = swarm.actions(&mut random);
     (swarm, actions)
 }

@@ -12,6 +12,8 @@ use crate::actions::Action;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Swarm {
     pub(crate) partitions: u16,
+    /// Whether partitions are kept in replicated logs, and not in files.
+    pub(crate) is_replicated: bool,
     pub(crate) organizations: usize,
     /// Whether messages between coordinator and organizations outlive a crash.
     pub(crate) late_messages: bool,
@@ -52,6 +54,7 @@ impl Swarm {
         }
         Self {
             partitions: [1, 2, 2, 3][below_usize(random, 4)],
+            is_replicated: false,
             organizations: 2 + below_usize(random, 4),
             late_messages: random.draw() & 1 == 0,
             event_ids: below(random, 3),
@@ -59,6 +62,11 @@ impl Swarm {
             actions: 200 + below_usize(random, 400),
             weights,
         }
+    }
+
+    /// The same run, on replicated logs or not.
+    pub(crate) fn kept_in_logs(self, is_replicated: bool) -> Self {
+        Self { is_replicated, ..self }
     }
 
     /// Draws the actions of the run.

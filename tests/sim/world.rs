@@ -4,6 +4,7 @@
 //! (liveness). The machine is the unit of a crash: whoever runs on it ends.
 
 mod clients;
+mod cluster;
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher as _};
@@ -25,6 +26,7 @@ use crate::gateway::Gateway;
 use crate::net::{Envelope, Left, Order, Reply, Request, Setting};
 use crate::node::{self, Node, org_id};
 use crate::swarm::Swarm;
+use crate::world::cluster::Cluster;
 
 const START_MS: u64 = 1_750_000_000_000;
 const CAMERAS: usize = 2;
@@ -40,6 +42,8 @@ pub(crate) type Coverage = BTreeMap<&'static str, u64>;
 pub(crate) struct World {
     swarm: Swarm,
     disk: SimDisk,
+    /// The logs that the partitions are kept in; none where they are files.
+    cluster: Option<Cluster>,
     directory: tempfile::TempDir,
     nodes: Vec<Node>,
     net: Vec<Envelope>,
@@ -76,6 +80,7 @@ impl World {
         let mut world = Self {
             swarm,
             disk: SimDisk::new(),
+            cluster: swarm.is_replicated.then(|| Cluster::new(swarm.partitions)),
             directory: tempfile::tempdir().expect("a temporary directory, for the kernel's lock"),
             nodes: Vec::new(),
             net: Vec::new(),
@@ -118,6 +123,9 @@ impl World {
         self.note(&format!("{action:?}"));
         self.act(action)?;
         self.drain()?;
+        if self.cluster.is_some() {
+            return self.look_after();
+        }
         if self.disk.has_stopped() {
             self.count("ended inside an operation");
             return self.crash(self.plan);
@@ -137,7 +145,11 @@ impl World {
 
     /// Faults stop: everything is asked again, and must end.
     pub(crate) fn end(&mut self) -> Check {
-        self.crash(1)?;
+        if self.cluster.is_some() {
+            self.heal()?;
+        } else {
+            self.crash(1)?;
+        }
         for _ in 0..3 {
             self.pump()?;
             self.pass_reservations()?;
@@ -168,8 +180,15 @@ impl World {
     }
 
     fn act(&mut self, action: Action) -> Check {
+        if self.cluster.is_some()
+            && let Some(done) = self.act_in_cluster(action)
+        {
+            return done;
+        }
         match action {
-            Action::Debits { pick, count, retry, applied } => self.send_debits(pick, count, retry, applied),
+            Action::Debits { pick, count, retry, applied } => {
+                self.send_debits(pick, count, retry, applied && self.cluster.is_none());
+            }
             Action::Claim { pick, tokens } => self.claim(pick, tokens),
             Action::Transfer { pick } => self.send_transfer(pick),
             Action::Reserve { pick, tokens, ttl_ms } => self.reserve(pick, tokens, ttl_ms),
@@ -363,10 +382,17 @@ impl World {
 
     /// A node starts, and what it recovered is looked at as a whole.
     fn start(&mut self) -> Check {
+        if self.cluster.is_some() {
+            return self.take_over();
+        }
         let lock = DirectoryLock::exclusive(&self.directory.path().join("LOCK"));
         let lock = lock.map_err(|fault| format!("I9: the lock of a dead process holds: {fault}"))?;
         let node = Node::start(&self.disk, self.swarm.partitions, lock, self.now);
-        let mut node = node.map_err(|fault| format!("I5: it does not start: {fault}"))?;
+        self.begin(node.map_err(|fault| format!("I5: it does not start: {fault}"))?)
+    }
+
+    /// What a node recovered is looked at as a whole, then it goes on.
+    fn begin(&mut self, mut node: Node) -> Check {
         let broken = invariants::check_directory(node.registry(), node.pools());
         if let Some(first) = broken.first() {
             return Err(format!("{}: after recovery: {}", first.id, first.what));
@@ -407,7 +433,8 @@ impl World {
             }
             due => {
                 let done = self.nodes[at].due(due);
-                if !self.disk.has_stopped() {
+                let is_deposed = self.cluster.is_some() && at + 1 < self.nodes.len();
+                if !self.disk.has_stopped() && !is_deposed {
                     done.map_err(|why| format!("I3: an organization cannot be rebuilt: {why}"))?;
                 }
             }

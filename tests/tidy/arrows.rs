@@ -13,7 +13,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("proto", &[]),
     ("client", &["domain", "telemetry", "proto"]),
     ("actors", &["planted", "domain", "protocol", "storage", "telemetry"]),
-    ("cluster", &["domain", "protocol", "storage", "telemetry"]),
+    ("cluster", &["planted", "domain", "protocol", "storage", "telemetry"]),
     ("meter", &["domain", "protocol", "storage", "telemetry", "actors", "cluster"]),
     ("reports", &["domain", "storage", "telemetry"]),
     ("alerts", &["domain", "storage", "telemetry"]),

@@ -1,0 +1,199 @@
+//! The log of a partition, open for its owner: drives the append protocol against whoever keeps it.
+//!
+//! What it reached and where groups begin is shared with the store, which reads and purges.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::domain::ids::Lsn;
+use crate::storage::{Fault, GroupLog, Result};
+
+use super::append::{Append, Heard, Last, Next, Tip};
+use super::record::{self, Kind, Owned, PAYLOAD_BYTES_MAX};
+use super::remote::{Answer, Remote};
+
+/// So much lies between two places that are remembered, unless segments would be shorter.
+const STEP_BYTES_MAX: u64 = 64 << 10;
+
+/// Where groups begin in the log, for purging: not each, but one in so many bytes.
+#[derive(Debug)]
+pub(super) struct Begins {
+    places: VecDeque<Begin>,
+    step_bytes: u64,
+    bytes: u64,
+    /// The last record that the log's owner knows to be durable; none before there was one.
+    tip: Option<Tip>,
+}
+
+impl Default for Begins {
+    fn default() -> Self {
+        Self { places: VecDeque::new(), step_bytes: STEP_BYTES_MAX, bytes: 0, tip: None }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Begin {
+    first: Lsn,
+    sequence: u64,
+    /// Bytes of groups before it.
+    before: u64,
+}
+
+/// The places, shared by the log that adds and the store that purges.
+pub(super) type Places = Arc<Mutex<Begins>>;
+
+/// The log of a partition that this node owns, or owned.
+#[derive(Debug)]
+pub struct ReplicatedLog {
+    remote: Arc<dyn Remote>,
+    append: Append,
+    next: Lsn,
+    places: Places,
+}
+
+impl Begins {
+    /// Remembers more places than it would, where segments are to be this short.
+    pub(super) fn segments_of(&mut self, bytes: u64) {
+        self.step_bytes = bytes.min(STEP_BYTES_MAX);
+    }
+
+    /// Notes that the group from `first` on, of so many bytes, begins at a sequence.
+    pub(super) fn note(&mut self, first: Lsn, sequence: u64, bytes: u64) {
+        let before = self.bytes;
+        if self.places.back().is_none_or(|last| before - last.before >= self.step_bytes) {
+            self.places.push_back(Begin { first, sequence, before });
+        }
+        self.bytes += bytes;
+    }
+
+    /// The sequence of the newest remembered group that begins at `due` or before it, and has `keep_bytes` behind it; what is before that one is
+    /// forgotten here.
+    pub(super) fn purge(&mut self, due: Lsn, keep_bytes: u64) -> Option<u64> {
+        let bytes = self.bytes;
+        let may_go = |begin: &Begin| begin.first <= due && bytes - begin.before >= keep_bytes;
+        let newest = self.places.iter().rposition(may_go).filter(|newest| *newest > 0)?;
+        self.places.drain(..newest);
+        self.places.front().map(|begin| begin.sequence)
+    }
+
+    /// Notes the last record that is durable.
+    pub(super) fn reached(&mut self, tip: Tip) {
+        self.tip = Some(tip);
+    }
+
+    /// The last record that is durable, where this node opened the log.
+    pub(super) fn tip(&self) -> Option<Tip> {
+        self.tip
+    }
+
+    /// The sequence of the newest remembered group, whatever holds it.
+    pub(super) fn newest(&self) -> Option<u64> {
+        self.places.back().map(|begin| begin.sequence)
+    }
+}
+
+impl ReplicatedLog {
+    /// The log of an owner whose fence is durable, and who replayed what is before it.
+    pub(super) fn new(remote: Arc<dyn Remote>, append: Append, next: Lsn, places: Places) -> Self {
+        Self { remote, append, next, places }
+    }
+
+    /// Appends one record; it is durable when this returns.
+    fn write(&mut self, kind: Kind, payload: &[u8]) -> Result<u64> {
+        let (mut next, mut tries) = (self.append.begin(kind, payload), 0);
+        loop {
+            next = match next {
+                Next::Send => {
+                    let expected = self.append.tip().sequence;
+                    let answer = self.remote.append(self.append.record(), expected, &self.append.id());
+                    self.append.hear(answer.into())
+                }
+                Next::Ask => {
+                    tries += 1;
+                    self.remote.pause(tries);
+                    self.append.hear(last(&*self.remote, self.append.owned()))
+                }
+                Next::Durable => return Ok(self.append.tip().sequence),
+                Next::Ended(cause) => return Err(Fault::Deposed { place: self.remote.place(), cause }),
+            };
+        }
+    }
+}
+
+impl GroupLog for ReplicatedLog {
+    fn append_group(&mut self, first: Lsn, frames: u32, bytes: &[u8]) -> Result<()> {
+        assert_eq!(first, self.next, "a group starts where the last one ended");
+        let after = first.0.checked_add(frames.into()).expect("a log ends before lsn 2^64");
+        let parts = bytes.len().div_ceil(PAYLOAD_BYTES_MAX);
+        let parts = u16::try_from(parts).expect("what an engine has in flight is bounded far below");
+        let mut begin = None;
+        for (part, payload) in (0..parts).zip(bytes.chunks(PAYLOAD_BYTES_MAX)) {
+            let kind = Kind::Group { first, last: Lsn(after - 1), part, parts };
+            let sequence = self.write(kind, payload)?;
+            begin.get_or_insert(sequence);
+        }
+        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.note(first, begin.expect("a group is not empty"), length);
+        places.reached(self.append.tip());
+        self.next = Lsn(after);
+        Ok(())
+    }
+
+    fn next_lsn(&self) -> Lsn {
+        self.next
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn confirm(&mut self) -> Result<()> {
+        self.write(Kind::Confirmation, b"").map(drop)
+    }
+}
+
+impl From<Answer> for Heard {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Stored(sequence) => Self::Stored(sequence),
+            Answer::Refused(why) => Self::Refused(why),
+            Answer::Unknown(why) => Self::Unknown(why),
+        }
+    }
+}
+
+/// Reads the last record.
+pub(super) fn last(remote: &dyn Remote, owned: Owned) -> Heard {
+    let stored = match remote.last() {
+        Ok(Some(stored)) => stored,
+        Ok(None) => return Heard::Last(None),
+        Err(why) => return Heard::Unreadable(why),
+    };
+    match record::decode(owned, &stored.bytes) {
+        Ok(record) => {
+            let tip = Tip { sequence: stored.sequence, crc: record.crc };
+            Heard::Last(Some(Last { tip, epoch: record.header.epoch, batch: record.header.batch }))
+        }
+        Err(why) => Heard::Unreadable(why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_remembered_sparsely_and_forgotten_below_what_is_kept() {
+        let mut begins = Begins::default();
+        for group in 0..100_u64 {
+            begins.note(Lsn(1 + group * 10), 1_000 + group * 3, 8 << 10);
+        }
+        assert_eq!(begins.places.len(), 13);
+        assert_eq!(begins.purge(Lsn(80), 0), None, "nothing is before the first place");
+        assert_eq!(begins.purge(Lsn(81), 0), Some(1_024));
+        assert_eq!(begins.purge(Lsn(400), 0), Some(1_096), "the group that begins at 321");
+        assert_eq!(begins.purge(Lsn(900), 500 << 10), None, "so many bytes are to be kept");
+        assert_eq!(begins.newest(), Some(1_288));
+    }
+}

@@ -1,0 +1,33 @@
+//! A partition's journal as a log that several machines keep: appended to by one owner at a time, fenced by epochs.
+//!
+//! A tour, from the bytes upwards:
+//!
+//! - [`record`] is what one message of the log holds: an epoch, a batch, the frames of a group or a part of them, the checksum of the record before.
+//! - [`remote`] is the seam to whoever keeps the log: append when the last record is the expected one, read the last, read all, purge.
+//! - [`append`] is the owner's side of the append protocol, and [`takeover`] how one becomes the owner; both without input or output.
+//! - [`replay`] turns records into frames, and drops what a deposed owner left.
+//! - [`store`] and [`log`] put these together as a `Store` and a `GroupLog`, which the engine runs on.
+//! - `sim_log` stands in for the log in tests: it delays, doubles, loses and refuses.
+//!
+//! Invariants:
+//!
+//! - One append of a partition is in flight at a time, and it names the record that must be the last one.
+//! - An append of unknown outcome is resolved by reading the last record, before anything else is done.
+//! - A refused append ends ownership at once. So does a last record that is not the one that was left there.
+//! - Nobody serves before his fence record is in the log, and what is before it is replayed.
+//! - No timing decides what is true: an owner that slept for a week is refused by its first append.
+//!
+//! Absent on purpose: consensus, which is of whoever keeps the log; and who should own what.
+
+pub mod append;
+pub mod log;
+pub mod record;
+pub mod remote;
+pub mod replay;
+#[cfg(any(test, feature = "testing"))]
+pub mod sim_log;
+pub mod store;
+pub mod takeover;
+
+pub use remote::{Answer, Remote, Stored};
+pub use store::ReplicatedStore;

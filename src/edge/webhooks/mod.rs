@@ -205,9 +205,14 @@ fn endpoint(due: &Due) -> Endpoint {
 /// The same deliveries, beginning after the endpoint that was called last: each has its turn.
 fn after(last: Option<&Endpoint>, mut due: Vec<Due>) -> Vec<Due> {
     due.sort_by_key(endpoint);
-    let first = due.partition_point(|due| last.is_some_and(|last| endpoint(due) <= *last));
+    let first = turn_after(last, &due.iter().map(endpoint).collect::<Vec<_>>());
     due.rotate_left(first);
     due
+}
+
+/// The place of the first of these endpoints, which are in order, that comes after another one; their number where none does.
+fn turn_after(last: Option<&Endpoint>, endpoints: &[Endpoint]) -> usize {
+    endpoints.partition_point(|endpoint| last.is_some_and(|last| endpoint <= last))
 }
 
 fn agent(private: Networks, timeout: Duration) -> Agent {
@@ -225,4 +230,27 @@ fn agent(private: Networks, timeout: Duration) -> Agent {
         .user_agent(concat!("tokenweir/", env!("CARGO_PKG_VERSION")))
         .tls_config(trust.build());
     Agent::with_parts(config.build(), DefaultConnector::default(), Guarded::new(private))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_endpoint_has_its_turn_however_many_are_due() {
+        let endpoint = |org: &str, webhook: &str| -> Endpoint {
+            (OrgId::new(org).expect("valid"), WebhookId::new(webhook).expect("valid"))
+        };
+        let all = [endpoint("a", "v"), endpoint("a", "w"), endpoint("b", "v"), endpoint("c", "v")];
+        let mut called = vec![0; all.len()];
+        let mut last = None;
+        for _ in 0..8 {
+            let place = turn_after(last.as_ref(), &all) % all.len();
+            called[place] += 1;
+            last = Some(all[place].clone());
+        }
+        assert_eq!(called, [2; 4]);
+        let gone = endpoint("b", "a");
+        assert_eq!(turn_after(Some(&gone), &all), 2, "one that is not due any more");
+    }
 }

@@ -165,6 +165,18 @@ fn what_a_reservation_gives_back_arms_a_threshold_at_its_rearm_and_not_below() {
 }
 
 #[test]
+fn a_threshold_is_armed_exactly_at_its_rearm() {
+    let mut scene = Scene::new(1_000, vec![threshold("low", Measure::TokensLeft, 100)]);
+    scene.charge(880);
+    scene.reserve("kept", 10, 60_000);
+    scene.reserve("lent", 10, 60_000);
+    assert_eq!(scene.told(), ["low"], "100 are left");
+    scene.release("lent");
+    scene.reserve("lent", 10, 60_000);
+    assert_eq!(scene.told(), ["low"], "110 were left between");
+}
+
+#[test]
 fn hysteresis_keeps_a_threshold_from_firing_while_the_measure_goes_up_and_down_around_it() {
     let mut scene = Scene::new(1_000, vec![threshold("low", Measure::TokensLeft, 100)]);
     scene.charge(891);

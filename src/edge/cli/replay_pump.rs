@@ -113,11 +113,13 @@ struct Pump<I: Iterator> {
 impl<I: Iterator<Item = Result<Item, TraceError>>> Pump<I> {
     fn run(mut self, on_verdict: &mut dyn FnMut(&Item, &Verdict)) -> Result<(), Failure> {
         loop {
-            self.send_what_is_due();
+            // One look at the clock: what falls due after it is waited for, and not taken for what waits for an answer.
+            let elapsed = self.started.elapsed();
+            self.send_what_is_due(elapsed);
             if self.unanswered.is_empty() && self.is_at_end()? {
                 return Ok(());
             }
-            let wait = self.time_to_wait();
+            let wait = self.time_to_wait(elapsed);
             match self.answers.recv_timeout(wait) {
                 Ok((batch, Ok(verdicts))) => self.settle(&batch, &verdicts, on_verdict)?,
                 Ok((batch, Err(SendError::Again(why)))) => {
@@ -137,22 +139,20 @@ impl<I: Iterator<Item = Result<Item, TraceError>>> Pump<I> {
         }
     }
 
-    fn send_what_is_due(&mut self) {
+    fn send_what_is_due(&mut self, elapsed: Duration) {
         while self.in_flight < IN_FLIGHT_MAX {
-            let Some(batch) = self.next_repeated().or_else(|| self.next_new()) else { return };
+            let Some(batch) = self.next_repeated(elapsed).or_else(|| self.next_new(elapsed)) else { return };
             self.in_flight += 1;
             self.jobs.send(batch).expect("the workers live as long as the pump");
         }
     }
 
-    fn next_repeated(&mut self) -> Option<Batch> {
-        let elapsed = self.started.elapsed();
+    fn next_repeated(&mut self, elapsed: Duration) -> Option<Batch> {
         let due = self.again.iter().position(|(due, _)| *due <= elapsed)?;
         self.again.remove(due).map(|(_, batch)| batch)
     }
 
-    fn next_new(&mut self) -> Option<Batch> {
-        let elapsed = self.started.elapsed();
+    fn next_new(&mut self, elapsed: Duration) -> Option<Batch> {
         let mut items: Vec<Item> = Vec::new();
         // With few cameras the window is small: it is shared by all batches in flight.
         let share = usize::try_from(self.window).unwrap_or(usize::MAX) / IN_FLIGHT_MAX;
@@ -174,10 +174,12 @@ impl<I: Iterator<Item = Result<Item, TraceError>>> Pump<I> {
         Some(Batch { items, attempts: 0 })
     }
 
-    /// Until the next row or the next repetition is due; an answer ends the wait at once.
-    fn time_to_wait(&mut self) -> Duration {
+    /// Until the next row or the next repetition is due after `elapsed`; an answer ends the wait at once.
+    fn time_to_wait(&mut self, elapsed: Duration) -> Duration {
         const LONG: Duration = Duration::from_secs(60);
-        let elapsed = self.started.elapsed();
+        if self.in_flight == IN_FLIGHT_MAX {
+            return LONG;
+        }
         let mut due = self.again.iter().map(|(due, _)| *due).min().unwrap_or(LONG + elapsed);
         if let (Some(first), Some(Ok(next))) = (self.first, self.items.peek()) {
             let next = self.plan.pace.due(first, next.time);

@@ -130,3 +130,14 @@ fn a_malformed_row_ends_the_pump_after_all_rows_before_it_were_answered() {
     assert_eq!(answered, 10);
     assert!(failure.to_string().starts_with("line 12 of the trace"));
 }
+
+#[test]
+fn a_row_that_falls_due_between_two_looks_at_the_clock_is_sent_and_not_waited_for() {
+    let target = Busy { left: AtomicU32::new(0) };
+    // One row each 50 us: many fall due just then.
+    let plan = Plan { pace: Pace::Thousandths(20_000), ..plan(8) };
+    let (begun, mut answered) = (clock::start(), 0);
+    pump(items(20_000), &target, plan, &mut |_, _| answered += 1).expect("ends");
+    assert_eq!(answered, 20_000);
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+}

@@ -119,7 +119,7 @@ if (state && "EventSource" in window) {
       if (value !== undefined) put(element, value);
     }
     // A screen reader hears the figure now and then, not every second.
-    if (figures.available !== last && Date.now() - lastSaid > SAY_EVERY_MS) {
+    if (said && figures.available !== last && Date.now() - lastSaid > SAY_EVERY_MS) {
       said.textContent = `Current Available: ${figures.available} tokens`;
       lastSaid = Date.now();
     }

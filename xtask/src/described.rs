@@ -39,8 +39,7 @@ pub(crate) fn check(weir: &Path) -> Result<(), String> {
 fn run(weir: &Path, schemathesis: &Path, folder: &Path) -> Result<(), String> {
     let server = Server::create(weir, folder)?;
     let gateway = server.set_up("acme", &["gate".to_owned()], TOKENS)?;
-    let operator = fs::read_to_string(folder.join("operator.key")).map_err(|error| error.to_string())?;
-    let operator = operator.trim().to_owned();
+    let operator = server.operator()?;
     let admin = server.key(&operator, "admin", "acme")?;
     for (role, key) in [("operator", operator), ("admin", admin), ("gateway", gateway)] {
         println!("as {role}:");

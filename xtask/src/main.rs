@@ -4,6 +4,7 @@
 //! Deliberately absent: dependencies (it must build in seconds on a fresh machine) and retries.
 
 mod alerts;
+mod browser;
 mod cargo;
 mod clients;
 mod debian;

@@ -61,17 +61,33 @@ impl Server {
     /// # Errors
     /// When a command fails.
     pub(crate) fn set_up(&self, org: &str, cameras: &[String], tokens: u64) -> Result<String, String> {
-        let operator =
-            fs::read_to_string(self.folder.join("operator.key")).map_err(|error| error.to_string())?;
-        self.call(operator.trim(), &format!("orgs create {org}"))?;
-        let admin = self.key(operator.trim(), "admin", org)?;
+        let operator = self.operator()?;
+        self.call(&operator, &format!("orgs create {org}"))?;
+        let admin = self.key(&operator, "admin", org)?;
         for camera in cameras {
             self.call(&admin, &format!("camera set {org} {camera} --network gate"))?;
         }
-        let issue = format!("license issue --licenses 1 --tokens {tokens}");
-        let license_key = printed(&self.weir, &self.folder, &issue)?;
-        self.call(&admin, &format!("license add {org} {}", license_key.trim()))?;
-        self.key(operator.trim(), "gateway", org)
+        let license_key = self.license_key(1, tokens)?;
+        self.call(&admin, &format!("license add {org} {license_key}"))?;
+        self.key(&operator, "gateway", org)
+    }
+
+    /// The first API key of the server.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn operator(&self) -> Result<String, String> {
+        let key = fs::read_to_string(self.folder.join("operator.key"));
+        Ok(key.map_err(|error| error.to_string())?.trim().to_owned())
+    }
+
+    /// A license key of an issuer that the server trusts.
+    ///
+    /// # Errors
+    /// When the command fails.
+    pub(crate) fn license_key(&self, licenses: u64, tokens: u64) -> Result<String, String> {
+        let issue = format!("license issue --licenses {licenses} --tokens {tokens}");
+        Ok(printed(&self.weir, &self.folder, &issue)?.trim().to_owned())
     }
 
     /// Makes an API key of this role for an organization.

@@ -97,6 +97,18 @@ test("a key is claimed once, whoever sends its form again", async () => {
   assert.equal(await available("acme"), GRANTED);
 });
 
+test("a threshold is set, and is armed", async () => {
+  const { page } = admin;
+  await page.goto("/console/organizations/acme/alerts");
+  await hold(page, "alerts-empty");
+  const set = page.locator("section", { has: page.getByRole("heading", { name: "Set a threshold" }) });
+  await set.getByLabel("Name").fill("half");
+  await set.getByLabel("Measure").selectOption("tokens_left");
+  await set.getByLabel("Fires at").fill(String(GRANTED / 2));
+  await set.getByRole("button", { name: "Set threshold" }).click();
+  await page.getByRole("row", { name: /half/ }).getByText("Armed", { exact: true }).waitFor();
+});
+
 test("the figure falls on both screens while a trace streams, without a reload", async () => {
   const { page } = admin;
   await page.goto(SUMMARY);
@@ -142,11 +154,50 @@ test("charts and the event log tell of what was used", async () => {
   assert.ok(cameras.length > 10 && cameras.every((camera) => camera === "cam-7"), "only what was asked for");
 });
 
+test("what fired is told, once", async () => {
+  const { page } = admin;
+  await until("the threshold", async () => {
+    await page.goto("/console/organizations/acme/alerts");
+    return page.getByRole("row", { name: /half/ }).getByText("Fired", { exact: true }).count();
+  }, (count) => count === 1);
+  const told = page.locator("section", { has: page.getByRole("heading", { name: "What was told" }) });
+  assert.equal(await told.getByText("half").count(), 1);
+});
+
+test("a camera is switched off and on again, and an Unlimited AI License is bound to it and unbound", async () => {
+  const { page } = admin;
+  const cameras = "/console/organizations/acme/cameras";
+  const enabled = async () => {
+    await page.goto(SUMMARY);
+    return figure(page, "Cloud AI Enabled of Total Cameras");
+  };
+  for (const [before, after] of [[64, 63], [63, 64]]) {
+    assert.equal(await enabled(), before);
+    await page.goto(cameras);
+    const cloudAi = page.getByRole("switch", { name: "Cloud AI of cam-7", exact: true });
+    assert.equal(await cloudAi.getAttribute("aria-checked"), String(before === 64));
+    await cloudAi.click();
+    await page.locator(`[aria-label="Cloud AI of cam-7"][aria-checked=${before !== 64}]`).waitFor();
+    assert.equal(await enabled(), after);
+  }
+  await page.goto(`${cameras}/cam-7`);
+  await page.getByLabel("License", { exact: true }).fill("U-1");
+  await page.getByLabel("Valid from (UTC)").fill("2026-01-01T00:00");
+  await page.getByLabel("Valid until (UTC)").fill("2036-01-01T00:00");
+  await page.getByRole("button", { name: "Bind", exact: true }).click();
+  const bound = page.getByRole("row", { name: /U-1/ });
+  await bound.getByText("Valid", { exact: true }).waitFor();
+  await hold(page, "camera-bound");
+  await bound.getByRole("button", { name: "Unbind U-1" }).click();
+  await page.getByText("None is bound").waitFor();
+});
+
 test("every page can be read by everybody: axe-core, light and dark, a desk and a phone", async () => {
   const { page } = admin;
   const seen = await walk(page, "/console", (name) => hold(page, name));
   for (const name of ["organization-summary", "organization-events", "organization-licenses", "organization-licenses-one",
-    "organization-licenses-add", "organization-transfer"]) {
+    "organization-licenses-add", "organization-transfer", "organization-cameras", "organization-cameras-one", "organization-alerts",
+    "organization-deliveries", "organization-audit"]) {
     assert.ok(seen.has(name), `${name} is reached by links: ${[...seen]}`);
   }
 });
@@ -154,7 +205,8 @@ test("every page can be read by everybody: axe-core, light and dark, a desk and 
 test("an operator sees what is an operator's, and nothing of a pool", () =>
   alone({}, async (page) => {
     await signIn(page, WEIR_OPERATOR);
-    await walk(page, "/console", (name) => hold(page, `operator-${name}`));
+    const seen = await walk(page, "/console", (name) => hold(page, `operator-${name}`));
+    assert.ok(["keys", "audit", "server"].every((name) => seen.has(name)), [...seen].join(" "));
     const answer = await page.goto(SUMMARY);
     assert.equal(answer.status(), 403);
     await hold(page, "refused");

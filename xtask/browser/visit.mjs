@@ -121,7 +121,7 @@ export const hold = async (page, name) => {
 /** A name for the page of a path: what differs from one organization, camera or license to the other is left out. */
 export const nameOf = (path) =>
   path.split("?")[0].replace(/^\/console\/?/, "").replace(/organizations\/[^/]+/, "organization")
-    .replace(/(licenses|cameras|transfers|reservations|deliveries)\/(?!add)[^/]+/, "$1-one")
+    .replace(/(licenses|cameras|transfers|keys|alerts|webhooks|deliveries)\/(?!add)[^/]+/, "$1-one")
     .replaceAll("/", "-") || "start";
 
 /** Every page that links lead to from `start`, each kind once. */

@@ -134,7 +134,7 @@ async fn tell(place: Place, id: OrgId, number: usize, to: mpsc::Sender<Bytes>) {
     let mut told: Option<Arc<str>> = None;
     let mut silent = 0;
     loop {
-        let event = match look(visitor, &id, number).await {
+        let event = match look(visitor, &id, number, told.is_none()).await {
             Next::Tell(text) if told.as_ref() != Some(&text) => {
                 told = Some(Arc::clone(&text));
                 Some(format!("data: {text}\n\n"))
@@ -161,7 +161,8 @@ async fn tell(place: Place, id: OrgId, number: usize, to: mpsc::Sender<Bytes>) {
     }
 }
 
-async fn look(visitor: &Visitor, id: &OrgId, number: usize) -> Next {
+/// What a stream tells next. Its first figures are of their own moment: what others were told a moment ago may be older than the page.
+async fn look(visitor: &Visitor, id: &OrgId, number: usize, is_first: bool) -> Next {
     let now = clock::start();
     if visitor.console.is_stopping() {
         return Next::End("stopping");
@@ -174,7 +175,7 @@ async fn look(visitor: &Visitor, id: &OrgId, number: usize) -> Next {
         Some(false) => return Next::End("elsewhere"),
         _ => return Next::End("signed_out"),
     }
-    if let Some(text) = visitor.console.live.fresh(id, now) {
+    if !is_first && let Some(text) = visitor.console.live.fresh(id, now) {
         return Next::Tell(text);
     }
     let read = async { visitor.meter.organization(&principal, id)?.summary().await };

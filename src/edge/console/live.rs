@@ -17,6 +17,7 @@ use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::Method;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::web::Bytes;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
 
 use crate::domain::limits::{LIVE_PERIOD_MS, LIVE_STREAMS_MAX};
@@ -148,10 +149,11 @@ async fn tell(place: Place, id: OrgId, number: usize, to: mpsc::Sender<Bytes>) {
             }
         };
         silent = if event.is_some() { 0 } else { silent + 1 };
-        if let Some(event) = event
-            && to.send(Bytes::from(event)).await.is_err()
-        {
-            return;
+        match event.map_or(Ok(()), |event| to.try_send(Bytes::from(event))) {
+            Ok(()) => {}
+            // Whoever does not read is told what holds when he does; nobody waits for him, and his stream ends as any other.
+            Err(TrySendError::Full(_)) => told = None,
+            Err(TrySendError::Closed(_)) => return,
         }
         tokio::select! {
             () = actix_rt::time::sleep(PERIOD) => {}

@@ -64,8 +64,13 @@ impl Shell {
             role: role_of(&visitor.principal),
             csrf: visitor.session.csrf.clone(),
         };
-        let groups = groups(visitor, request);
+        let groups = groups(visitor, request, path_id(request, "org").ok());
         Self { who: Some(who), groups, notice, ..Self::alone(title) }
+    }
+
+    /// The same, around a page that belongs to this organization though its path does not name it.
+    pub(super) fn within(self, visitor: &Visitor, request: &HttpRequest, organization: &OrgId) -> Self {
+        Self { groups: groups(visitor, request, Some(organization.clone())), ..self }
     }
 
     /// Around a page for nobody in particular.
@@ -87,14 +92,14 @@ fn role_of(principal: &Principal) -> &'static str {
     }
 }
 
-fn groups(visitor: &Visitor, request: &HttpRequest) -> Vec<Group> {
+fn groups(visitor: &Visitor, request: &HttpRequest, organization: Option<OrgId>) -> Vec<Group> {
     let here = request.path();
     let is_at =
         |path: &str| here.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     let link = |path: String, label| Link { is_here: is_at(&path), path, label };
     let mut groups = Vec::new();
-    // Of the path where it names one; else the only one that there is.
-    let named = path_id::<OrgId>(request, "org").ok().filter(|id| visitor.may(Action::Read(id)));
+    // Of the page's own organization where it has one; else of the only one that there is.
+    let named = organization.filter(|id| visitor.may(Action::Read(id)));
     let only = || visitor.organizations().first().filter(|_| visitor.organizations().len() == 1).cloned();
     if let Some(id) = named.or_else(only) {
         let is_admin = visitor.may(Action::Administer(&id));

@@ -118,6 +118,7 @@ async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
         [&transfer.source, &transfer.target].into_iter().filter(|id| visitor.may(Action::Read(id)));
     let links = readable.map(ToString::to_string).collect();
     let shell = Shell::of(visitor, &visit.request, "Transfer Shared AI to Org");
+    let shell = shell.within(visitor, &visit.request, &transfer.source);
     Ok(answer::page(&TransferPage::new(shell, transfer, waits_for, links)))
 }
 

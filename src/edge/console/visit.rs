@@ -3,10 +3,11 @@
 //! In this order: the session lasts and its key is not revoked; the key has the right that the row asks for; a form comes from our own
 //! origin with the token of its session. What the meter then does it judges once more by itself.
 
+use std::str::FromStr;
+
 use actix_web::http::Method;
 use actix_web::http::header::COOKIE;
 use actix_web::{HttpRequest, HttpResponse, web};
-use std::str::FromStr;
 
 use crate::domain::limits::FORM_BYTES_MAX;
 use crate::edge::http::route::Right;
@@ -216,4 +217,30 @@ fn session_cookie(request: &HttpRequest) -> Option<&str> {
     let mut pairs =
         headers.flat_map(|header| header.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.find(|(known, _)| *known == name).map(|(_, value)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+    use crate::config::{Config, TlsFiles};
+
+    #[test]
+    fn over_an_encrypted_connection_the_cookie_is_bound_to_this_very_host() {
+        let plain = Config::new("unused");
+        let files = TlsFiles { certificate: "c".into(), key: "k".into(), client_ca: None };
+        let encrypted = Config { tls: Some(files), ..plain.clone() };
+        for (config, told, name) in [
+            (&plain, "http", "weir-session"),
+            (&plain, "https", "__Host-weir-session"),
+            (&encrypted, "http", "__Host-weir-session"),
+        ] {
+            let console = web::Data::new(Console::new(config));
+            let request = TestRequest::default().app_data(console).insert_header(("x-forwarded-proto", told));
+            let request = request.insert_header((COOKIE, format!("a=b; {name}=found; weir-zone=UTC")));
+            let request = request.to_http_request();
+            assert_eq!((cookie_name(&request), session_cookie(&request)), (name, Some("found")));
+        }
+    }
 }

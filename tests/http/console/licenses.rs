@@ -139,6 +139,10 @@ fn r11_a_transfer_shows_what_moves_asks_for_the_name_and_moves_all_of_it() {
         assert!(page.contains(text), "{text} in {page}");
     }
     assert!(!page.contains("data-refresh"), "there is nothing more to wait for");
+    assert!(
+        page.contains("<a href=\"/console/organizations/north/cameras\""),
+        "the way back is there: {page}"
+    );
     assert_eq!(figure(&browser.page(LICENSES), "available"), "0");
     let south = browser.page("/console/organizations/south/licenses");
     assert_eq!(figure(&south, "available"), "1,500");

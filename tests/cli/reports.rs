@@ -106,7 +106,7 @@ fn every_command_of_the_document_runs_and_adds_up() {
         let ended = command.current_dir(scene.path("")).output().expect("the program starts");
         assert!(ended.status.success(), "{words:?}: {ended:?}");
     }
-    assert!(asks.len() > 6 && offline.len() == 3, "{asks:?} {offline:?}");
+    assert!(asks.len() > 6 && offline.len() == 4, "{asks:?} {offline:?}");
     let exported = std::fs::read_to_string(scene.path("events.csv")).expect("written");
     assert_eq!(exported.matches("\r\n").count(), 501);
     let lines = weir(&["export", text(&data), "--format", "ndjson"]).stdout;

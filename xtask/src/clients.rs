@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 
 use crate::cargo::{cargo, release_binary, root};
 use crate::described;
+use crate::exported;
 use crate::frigate;
 use crate::json::integer;
 use crate::packages;
@@ -44,6 +45,7 @@ pub(crate) fn all() -> Result<Vec<Step>, Failure> {
     add("CloudEvents in Python and JavaScript, OpenMeter's client", cloud_events);
     add("webhooks: standardwebhooks in Python and JavaScript", webhooks::check);
     add("every answer against /openapi.json: schemathesis", described::check);
+    add("weir export --format parquet: pyarrow", exported::check);
     add("weir ingest frigate: mosquitto", frigate::check);
     add("the tour of docs/INGEST.md", |weir| tour::check(weir, tour::INGEST));
     Ok(steps)

@@ -11,6 +11,7 @@ mod debian;
 mod demo;
 mod dependencies;
 mod described;
+mod exported;
 mod frigate;
 mod fuzz;
 mod json;

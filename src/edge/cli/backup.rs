@@ -3,7 +3,7 @@
 //! The files are read, nobody is asked: `storage::backup` says why that is enough. The backup has its name only
 //! when it is whole and synced.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
@@ -59,13 +59,7 @@ pub(super) fn run(args: &BackupArgs) -> Result<(), Failure> {
 }
 
 fn make(args: &BackupArgs) -> Result<BackupManifest, Failure> {
-    verify::expect_directory(&args.data)?;
-    let source = Layout::new(&args.data);
-    let manifest = Manifest::read(&RealDisk, &source).map_err(verify::failure)?;
-    let Some(manifest) = manifest.filter(|manifest| manifest.stage == Stage::Made) else {
-        let message = format!("{} is being made; back it up when its server is ready", args.data.display());
-        return Err(Failure::usage(message));
-    };
+    let (manifest, source) = of_directory(&args.data, "back it up")?;
     let fresh = Fresh::begin(&args.backup)?;
     let (begun_at, to) = (Clock::System.now(), Layout::new(fresh.partial()));
     let view = View::open(&source, manifest.partitions).map_err(verify::failure)?;
@@ -82,6 +76,16 @@ fn make(args: &BackupArgs) -> Result<BackupManifest, Failure> {
     made.write(&RealDisk, &to)?;
     fresh.finish()?;
     Ok(made)
+}
+
+/// What a data directory holds, whether a server is running on it or not; a fault that says when to `act`.
+pub(super) fn of_directory(directory: &Path, act: &str) -> Result<(Manifest, Layout), Failure> {
+    verify::expect_directory(directory)?;
+    let layout = Layout::new(directory);
+    let manifest = Manifest::read(&RealDisk, &layout).map_err(verify::failure)?;
+    let made = manifest.filter(|manifest| manifest.stage == Stage::Made);
+    let being_made = || format!("{} is being made; {act} when its server is ready", directory.display());
+    Ok((made.ok_or_else(|| Failure::usage(being_made()))?, layout))
 }
 
 /// How far partitions reach, as JSON.

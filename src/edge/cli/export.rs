@@ -1,50 +1,37 @@
-//! `weir export`: the complete AI event log, one line a debit, from the journal of a stopped directory or of a backup.
+//! `weir export`: the complete AI event log, one line a debit, from the journal of a directory, also while a server writes there, or of a
+//! backup.
 //!
 //! It reads what the journal still holds: all of it where it reaches back to its first frame, else from the oldest snapshot on, and says which.
-//! Names, balances and licenses come from the same replay as a start. Absent on purpose: refused debits, which leave no trace in a journal.
+//! Names, balances and licenses come from the same replay as a start. The files are opened at one moment and nobody is asked, as for
+//! a backup; what was read is durable when the command ends. Absent on purpose: refused debits, which leave no trace in a journal.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use serde::Serialize;
 
-use crate::domain::debit::{Charge, ChargeIdentity, Charges};
+use crate::domain::debit::Charges;
 use crate::domain::ids::{Lsn, OrgId};
 use crate::domain::pool::Pool;
-use crate::edge::csv::{self, Csv};
+use crate::edge::csv;
+use crate::storage::backup::{self, BackupManifest, View};
 use crate::storage::event_codec::{self, DecodedDebits};
 use crate::storage::reader::Start;
 use crate::storage::replay::PartitionState;
-use crate::storage::{Fault, FrameRef, Home, RealDisk, recovery, replay};
+use crate::storage::{Disk, Fault, FrameRef, Home, Layout, Manifest, RealDisk, replay};
 
-use super::data_key::time_text;
+use super::backup::of_directory;
+use super::export_parquet::Columns;
+use super::export_row::{HEAD, Row};
 use super::failure::Failure;
 use super::output::note;
 use super::verify;
 
-const HEAD: [&str; 15] = [
-    "organization",
-    "lsn",
-    "row",
-    "at",
-    "time",
-    "network",
-    "camera",
-    "kind",
-    "tokens",
-    "outcome",
-    "license",
-    "balance",
-    "epoch",
-    "seq",
-    "event_id",
-];
-
 /// What to export.
 #[derive(Args, Debug)]
 pub struct ExportArgs {
-    /// The data directory, which no server may hold, or a backup.
+    /// The data directory, on which a server may be running, or a backup.
     pub directory: PathBuf,
     /// How a debit is written.
     #[arg(long, value_enum)]
@@ -64,58 +51,93 @@ pub enum Format {
     Csv,
     /// One JSON object a line.
     Ndjson,
+    /// Apache Parquet, compressed with Snappy.
+    Parquet,
 }
 
-#[derive(Debug, Serialize)]
-struct Row<'a> {
-    organization: &'a str,
-    lsn: Lsn,
-    row: usize,
-    at: String,
-    time: Option<String>,
-    network: &'a str,
-    camera: &'a str,
-    kind: &'static str,
-    tokens: u32,
-    outcome: &'static str,
-    license: Option<&'a str>,
-    balance: u64,
-    epoch: Option<u32>,
-    seq: Option<u64>,
-    /// Its bytes as text; what is no UTF-8 is replaced.
-    event_id: Option<String>,
+/// Where rows go.
+enum Sink {
+    Csv(BufWriter<Box<dyn Write + Send>>),
+    Ndjson(BufWriter<Box<dyn Write + Send>>),
+    Parquet(Box<Columns>),
 }
 
 struct Export<'a> {
     args: &'a ExportArgs,
-    out: BufWriter<Box<dyn Write>>,
+    sink: Sink,
     rows: u64,
     broken: Option<io::Error>,
 }
 
 /// Runs it.
 pub(super) fn run(args: &ExportArgs) -> Result<(), Failure> {
-    let (manifest, layout, _lock) = verify::open(&args.directory)?;
-    let file: Box<dyn Write> = match &args.out {
-        Some(path) => Box::new(std::fs::File::create_new(path)?),
-        None => Box::new(io::stdout()),
-    };
-    let mut export = Export { args, out: BufWriter::new(file), rows: 0, broken: None };
-    if args.format == Format::Csv {
-        export.out.write_all(csv::head(&HEAD).as_bytes())?;
-    }
-    for partition in 0..manifest.partitions {
-        let home = Home {
-            disk: std::sync::Arc::new(RealDisk),
-            layout: layout.clone(),
-            partition,
-            directory: manifest.directory,
-        };
+    let (manifest, layout) = source(args)?;
+    let view = Arc::new(View::open(&layout, manifest.partitions).map_err(verify::failure)?);
+    let mut export = Export { args, sink: sink(args)?, rows: 0, broken: None };
+    let disk: Arc<dyn Disk> = view.clone();
+    for home in backup::homes(&disk, &layout, &manifest) {
         export.partition(&home)?;
+        view.settle(&layout, home.partition).map_err(verify::failure)?;
     }
-    export.out.flush()?;
+    unless_gone(export.sink.finish())?;
     note(&format!("{} debits exported", super::output::number(export.rows)));
     Ok(())
+}
+
+fn source(args: &ExportArgs) -> Result<(Manifest, Layout), Failure> {
+    let layout = Layout::new(&args.directory);
+    match BackupManifest::read(&RealDisk, &layout).map_err(verify::failure)? {
+        Some(backup) => Ok((backup.source(), layout)),
+        None => of_directory(&args.directory, "export it"),
+    }
+}
+
+fn sink(args: &ExportArgs) -> Result<Sink, Failure> {
+    let file: Box<dyn Write + Send> = match &args.out {
+        Some(path) => Box::new(std::fs::File::create_new(path)?),
+        None if args.format == Format::Parquet && io::stdout().is_terminal() => {
+            return Err(Failure::usage("parquet is no text for a terminal; name a file with --out"));
+        }
+        None => Box::new(io::stdout()),
+    };
+    let sink = match args.format {
+        Format::Csv => {
+            let mut out = BufWriter::new(file);
+            out.write_all(csv::head(&HEAD).as_bytes())?;
+            Sink::Csv(out)
+        }
+        Format::Ndjson => Sink::Ndjson(BufWriter::new(file)),
+        Format::Parquet => Sink::Parquet(Box::new(Columns::begin(file)?)),
+    };
+    Ok(sink)
+}
+
+/// A reader that goes away ends the output, not the program with a fault.
+fn unless_gone(written: io::Result<()>) -> Result<(), Failure> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        written => Ok(written?),
+    }
+}
+
+impl Sink {
+    fn push(&mut self, row: Row<'_>) -> io::Result<()> {
+        match self {
+            Self::Csv(out) => out.write_all(row.csv().as_bytes()),
+            Self::Ndjson(out) => {
+                serde_json::to_writer(&mut *out, &row)?;
+                out.write_all(b"\n")
+            }
+            Self::Parquet(columns) => columns.push(&row),
+        }
+    }
+
+    fn finish(self) -> io::Result<()> {
+        match self {
+            Self::Csv(mut out) | Self::Ndjson(mut out) => out.flush(),
+            Self::Parquet(columns) => columns.finish(),
+        }
+    }
 }
 
 impl Export<'_> {
@@ -132,18 +154,14 @@ impl Export<'_> {
             None => (Start::Oldest, PartitionState::default()),
         };
         let mut debits = DecodedDebits::new();
-        let scanned = recovery::scan_partition(home, start, &mut |frame| {
+        let read = backup::read_settled(home, start, &mut |frame| {
             if frame.meta.kind == event_codec::DEBITS && self.broken.is_none() {
                 self.broken = self.frame(&state, frame, &mut debits)?.err();
             }
             state.replay_frame(frame)
         });
-        match self.broken.take() {
-            // A reader that goes away ends the output, not the program with a fault.
-            Some(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-            Some(error) => Err(error.into()),
-            None => scanned.map(drop).map_err(verify::failure),
-        }
+        unless_gone(self.broken.take().map_or(Ok(()), Err))?;
+        read.map_err(verify::failure)
     }
 
     fn frame(
@@ -166,63 +184,13 @@ impl Export<'_> {
 
     fn debits(&mut self, pool: &Pool, lsn: Lsn, batch: Charges<'_>) -> io::Result<()> {
         let mut balance = pool.balance.0;
-        for (row, charge) in batch.charges.iter().enumerate() {
+        for (row, charge) in (0..).zip(batch.charges) {
             if !charge.exempt {
                 balance = balance.saturating_sub(u64::from(charge.tokens));
             }
-            let row = row_of(pool, (lsn, row), charge, batch, balance);
-            match self.args.format {
-                Format::Csv => self.out.write_all(csv_of(row).as_bytes())?,
-                Format::Ndjson => {
-                    serde_json::to_writer(&mut self.out, &row)?;
-                    self.out.write_all(b"\n")?;
-                }
-            }
+            self.sink.push(Row::of(pool, (lsn, row), charge, batch, balance))?;
             self.rows += 1;
         }
         Ok(())
     }
-}
-
-fn row_of<'a>(
-    pool: &'a Pool,
-    (lsn, row): (Lsn, usize),
-    charge: &Charge,
-    batch: Charges<'_>,
-    balance: u64,
-) -> Row<'a> {
-    let camera = pool.cameras.get(charge.slot);
-    let network = camera.and_then(|camera| pool.networks.get(usize::try_from(camera.network).ok()?));
-    let bound = pool.bindings.of(charge.slot).iter().filter(|_| charge.exempt);
-    let exempts = bound.filter(|license| license.exempts(charge.kind, charge.time.unwrap_or(batch.at)));
-    let (epoch, seq, event_id) = match charge.identity {
-        ChargeIdentity::Seq { epoch, seq } => (Some(epoch), Some(seq), None),
-        ChargeIdentity::EventId { id, .. } => {
-            (None, None, Some(String::from_utf8_lossy(id.of(batch.text)).into_owned()))
-        }
-    };
-    Row {
-        organization: pool.id.as_str(),
-        lsn,
-        row,
-        at: time_text(batch.at),
-        time: charge.time.map(time_text),
-        network: network.map_or("", |network| network.name.as_str()),
-        camera: camera.map_or("", |_| pool.cameras.name(charge.slot)),
-        kind: charge.kind.name(),
-        tokens: charge.tokens,
-        outcome: if charge.exempt { "exempt" } else { "charged" },
-        license: exempts.map(|license| license.id.as_str()).min(),
-        balance,
-        epoch,
-        seq,
-        event_id,
-    }
-}
-
-fn csv_of(row: Row<'_>) -> String {
-    let line = Csv::default().field(row.organization).field(row.lsn).field(row.row).field(row.at);
-    let line = line.optional(row.time).field(row.network).field(row.camera).field(row.kind);
-    let line = line.field(row.tokens).field(row.outcome).optional(row.license).field(row.balance);
-    line.optional(row.epoch).optional(row.seq).optional(row.event_id).end()
 }

@@ -1,7 +1,7 @@
 //! The command line: what `weir` offers besides serving.
 //!
 //! Client commands speak the HTTP interface of a running server and know nothing else of it. `verify`, `inspect` and `export` read
-//! a data directory that no server holds, or a backup, and change nothing; `reports` builds the reports of one; `backup` reads one that a server may hold, and `restore` makes a new one. `replay` works on either. Each command has one file, with its
+//! a data directory or a backup and change nothing, `export` also while a server holds it; `reports` builds the reports of one; `backup` reads one that a server may hold, and `restore` makes a new one. `replay` works on either. Each command has one file, with its
 //! options, its work and its output.
 //!
 //! Invariants: what a program may read goes to standard output, everything else to standard error; with `--json` or `--output json`, standard
@@ -22,6 +22,8 @@ mod demo_server;
 mod demo_setup;
 mod demo_signals;
 mod export;
+mod export_parquet;
+mod export_row;
 mod failure;
 mod fresh;
 mod ingest;
@@ -125,7 +127,7 @@ pub enum Command {
     Verify(verify::VerifyArgs),
     /// Show the journal and the snapshots of a stopped data directory; change nothing.
     Inspect(inspect::InspectArgs),
-    /// Write every debit that the journal of a stopped data directory or of a backup holds, as CSV or as lines of JSON.
+    /// Write every debit that the journal of a data directory or of a backup holds, as CSV, lines of JSON or Parquet.
     Export(export::ExportArgs),
     /// Build the reports of a stopped data directory anew from its journal.
     #[command(subcommand)]

@@ -45,7 +45,7 @@ pub struct UsageArgs {
     /// Into what the time is cut.
     #[command(flatten)]
     pub interval: IntervalArgs,
-    /// By what it is told apart: `network`, `camera`, `kind`, or several with commas.
+    /// By what it is told apart: `network`, `camera`, `kind`, or several with commas; each row tells charged and exempt apart.
     #[arg(long, value_name = "WHAT")]
     pub by: Option<String>,
     /// Of which debits.

@@ -422,6 +422,12 @@ fn by(asked: Option<&str>) -> Result<By, Problem> {
             "network" => by.network = true,
             "camera" => by.camera = true,
             "kind" => by.kind = true,
+            "outcome" => {
+                return Err(Problem::invalid(
+                    "each row tells `charged` and `exempt` apart already, and refused debits are in no report: \
+                     leave `outcome` out",
+                ));
+            }
             _ => {
                 return Err(Problem::invalid(
                     "usage is told apart `by` network, camera and kind, with commas",

@@ -22,8 +22,10 @@ use crate::domain::time::Timestamp;
 use super::audit;
 use super::disk::Disk;
 use super::fault::{Fault, Result};
+use super::frame::FrameRef;
 use super::layout::{Home, Layout};
 use super::manifest::Manifest;
+use super::reader::{self, Start};
 
 use copy::copy;
 use history::{History, Limit, consistent};
@@ -175,6 +177,34 @@ fn settled<T>(mut read: impl FnMut() -> Result<T>) -> Result<T> {
     }
 }
 
+/// Hands over every frame of a journal that may be written meanwhile, each once and in order, from `start` on.
+///
+/// # Errors
+/// As [`reader::read`].
+pub fn read_settled(
+    home: &Home,
+    start: Start,
+    on_frame: &mut dyn FnMut(FrameRef<'_>) -> Result<()>,
+) -> Result<()> {
+    let (mut start, mut last, mut refused) = (start, Lsn(0), false);
+    let mut failed = None;
+    loop {
+        let read = reader::read(home, start, &mut |frame| {
+            let handed = on_frame(frame);
+            (refused, last) = (handed.is_err(), frame.meta.lsn);
+            handed
+        });
+        match read {
+            // As in `settled`; what was handed over is whole and stays.
+            Err(Fault::Corrupt { lsn, .. }) if !refused && lsn > failed => failed = lsn,
+            read => return read.map(drop),
+        }
+        if last > Lsn(0) {
+            start = Start::After(last);
+        }
+    }
+}
+
 fn reach(home: &Home, history: &History, last: Lsn) -> Result<Reach> {
     let History { earliest, earliest_at, .. } = *history;
     let last_at =
@@ -185,6 +215,7 @@ fn reach(home: &Home, history: &History, last: Lsn) -> Result<Reach> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::{SimDisk, fixture};
     use std::path::Path;
 
     /// Readings that fail at these frames, one after the other, and then succeed; how many of them were made.
@@ -204,5 +235,49 @@ mod tests {
         assert_eq!(check_settled(&[5, 9, 12]), (true, 3));
         assert_eq!(check_settled(&[5, 5, 5]), (false, 2));
         assert_eq!(check_settled(&[5, 9, 7]), (false, 3));
+    }
+
+    /// What a reading hands over of a journal of four groups of one frame, whose third is whole again when frame `whole_at` was handed over.
+    fn check_read(whole_at: u64, refused: u64) -> (Vec<u64>, Result<()>) {
+        let disk = SimDisk::new();
+        let home = fixture::home(disk.clone());
+        let (mut journal, _) = fixture::open(&home, Lsn(0)).expect("a new partition");
+        (0..4).for_each(|_| fixture::append(&mut journal, 1).expect("durable"));
+        let path = home.layout.segment(0, Lsn(1));
+        let whole = disk.read(&path).expect("read");
+        let third = fixture::body(Lsn(3));
+        // Bodies run through the same numbers, so the first one holds these bytes too.
+        let at = whole.windows(third.len()).rposition(|bytes| bytes == third).expect("it is there");
+        let mut torn = whole.clone();
+        torn[at] ^= 1;
+        disk.tamper(&path, &torn);
+        let mut seen = Vec::new();
+        let read = read_settled(&home, Start::Oldest, &mut |frame| {
+            let lsn = frame.meta.lsn.0;
+            seen.push(lsn);
+            if lsn == whole_at {
+                disk.tamper(&path, &whole);
+            }
+            fixture::check_body(frame)?;
+            if lsn == refused { Err(Fault::corrupt(&path, 0, Some(Lsn(lsn)), "refused")) } else { Ok(()) }
+        });
+        (seen, read)
+    }
+
+    #[test]
+    fn what_was_handed_over_before_a_hole_settles_is_not_handed_over_again() {
+        let (seen, read) = check_read(2, 0);
+        assert_eq!(seen, [1, 2, 3, 4], "{read:?}");
+        read.expect("whole in the second reading");
+        let (seen, read) = check_read(0, 0);
+        assert_eq!(seen, [1, 2]);
+        assert!(matches!(read, Err(Fault::Corrupt { lsn: Some(Lsn(3)), .. })), "{read:?}");
+    }
+
+    #[test]
+    fn what_a_caller_refuses_is_not_read_again() {
+        let (seen, read) = check_read(1, 2);
+        assert_eq!(seen, [1, 2]);
+        read.expect_err("refused");
     }
 }

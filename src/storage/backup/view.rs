@@ -71,6 +71,18 @@ impl View {
         Ok(())
     }
 
+    /// Makes durable what was read of a journal: its writer may not have synced the newest group yet.
+    ///
+    /// # Errors
+    /// [`Fault::Io`] when the disk refuses.
+    pub fn settle(&self, layout: &Layout, partition: u16) -> Result<()> {
+        let journal = layout.journal(partition);
+        match self.files.iter().rfind(|(path, _)| path.starts_with(&journal)) {
+            Some((path, newest)) => newest.sync_data().map_err(Fault::io("sync", path)),
+            None => Ok(()),
+        }
+    }
+
     /// Whether each journal goes on from the newest snapshot: retention may have removed segments between the two
     /// listings.
     fn is_joined(&self, layout: &Layout, partitions: u16) -> bool {

@@ -31,6 +31,7 @@ use crate::storage::{Fault, Hold, HoldReader};
 use crate::telemetry::clock::Clock;
 
 mod descriptors;
+mod memory;
 mod signals;
 mod telemetry;
 
@@ -139,6 +140,7 @@ struct Told {
 /// When the server cannot start, or was ended by force.
 pub fn serve(config: &Config, out: &mut impl Write) -> Result<(), ServeError> {
     telemetry::log(config)?;
+    memory::in_small_pages();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(system("start the runtime"))?;
     let served = runtime.block_on(run(config, out));

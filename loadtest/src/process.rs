@@ -24,6 +24,8 @@ pub(crate) struct Cost {
     pub(crate) cpu_seconds: f64,
     /// Memory now, in bytes.
     pub(crate) resident_bytes: u64,
+    /// Of it, what is of no file.
+    pub(crate) anonymous_bytes: u64,
     /// The most memory it had, in bytes.
     pub(crate) resident_bytes_max: u64,
 }
@@ -38,6 +40,7 @@ impl Cost {
         Self {
             cpu_seconds: fraction(ticks.sum()) / TICKS_PER_SECOND,
             resident_bytes: kib(&status, "VmRSS:") * 1_024,
+            anonymous_bytes: kib(&status, "RssAnon:") * 1_024,
             resident_bytes_max: kib(&status, "VmHWM:") * 1_024,
         }
     }

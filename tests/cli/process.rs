@@ -79,6 +79,11 @@ impl Running {
         Self { child, lines }
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits for a line that begins with `start`, and answers with the rest of it.
     pub(crate) fn wait_for(&self, start: &str) -> String {
         loop {

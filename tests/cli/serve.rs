@@ -1,4 +1,4 @@
-//! `weir serve` where the system is short of something.
+//! `weir serve` where the system is short of something, and what it takes of it.
 
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt as _;
@@ -86,4 +86,21 @@ fn a_server_whose_partition_stopped_ends_with_a_failure_when_it_is_told_to_stop(
     let sent = send_many(&scene, &server, &keys);
     assert_eq!(sent.code, 1, "{sent:?}");
     assert_eq!(server.running.stop(), Some(1));
+}
+
+/// With huge pages a server holds several times what it needs, and how much changes by itself.
+#[test]
+fn a_server_takes_no_huge_pages() {
+    let scene = Scene::new();
+    let running = Running::start_command(&mut serve_with(&scene, 1_000));
+    running.wait_for("ready");
+    let of_it =
+        |name: &str| std::fs::read_to_string(format!("/proc/{}/{name}", running.pid())).expect("it runs");
+    let status = of_it("status");
+    assert!(status.lines().any(|line| line == "THP_enabled:\t0"), "{status}");
+    let taken = of_it("smaps_rollup")
+        .lines()
+        .find_map(|line| line.strip_prefix("AnonHugePages:")?.split_whitespace().next()?.parse::<u64>().ok());
+    // What the allocator took before `main` was reached.
+    assert!(taken.is_some_and(|kib| kib <= 8_192), "{taken:?} KiB");
 }

@@ -22,13 +22,15 @@ use crate::load::{Above, Choice, Source, Synthetic};
 use crate::number::{fraction, usize_of};
 use crate::target::{Grpc, Http, Scene, Target, start_server_with};
 
-use sample::{Sample, WINDOWS, verdict};
+use sample::{Reported, Sample, WINDOWS, verdict};
 use transfers::Transfers;
 
 const ORGANIZATIONS: usize = 8;
 const CAMERAS: u64 = 500;
 const BATCH: u64 = 50;
 const PRODUCERS: u64 = 2;
+/// Debits that the log of an organization keeps: the default of `reports_events_max`.
+const LOGGED_MAX: u64 = 20_000;
 /// Small segments and snapshots, so that there are many of both.
 const SETTINGS: [&str; 8] = [
     "--snapshot-bytes",
@@ -88,7 +90,9 @@ pub(crate) fn run(args: &SoakArgs) -> Outcome {
     cli::run(Cli::try_parse_from(verify)?.command).map_err(|failure| failure.to_string())?;
     let debits: u64 = tallies.iter().map(Tally::charged).sum();
     println!("{debits} debits charged, {moved} transfers, {} s: every sum agrees", args.seconds);
-    verdict(&samples, length)
+    let organizations = 2 * crate::number::u64_of(ORGANIZATIONS);
+    let reported = Reported { cameras: organizations * CAMERAS, logged_max: organizations * LOGGED_MAX };
+    verdict(&samples, length, reported)
 }
 
 /// One window: both targets at once, with numbers above those of the windows before.

@@ -1,4 +1,7 @@
 //! What the server takes at a moment, and whether its end looks like its beginning.
+//!
+//! One thing grows by design: reports keep a row for each camera and minute for 48 hours, so their files are held against the rows that
+//! they may have, and everything else on the disk is flat without them.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,8 +13,7 @@ use crate::process::Cost;
 use crate::target::Server;
 
 /// The head of the table of samples.
-pub(crate) const HEAD: &str =
-    "      time    debits  refused  p50 ms  p99 ms  memory MiB  files  threads  on disk: files, MiB";
+pub(crate) const HEAD: &str = "      time    debits  refused  p50 ms  p99 ms  memory, own MiB  files  threads  on disk: files, MiB, reports MiB";
 
 /// Windows of a run.
 pub(crate) const WINDOWS: u32 = 20;
@@ -29,12 +31,24 @@ const THREADS: (f64, f64) = (1.0, 2.0);
 const P50_MS: (f64, f64) = (2.0, 2.0);
 /// A machine that has other work is slow for a while.
 const P99_MS: (f64, f64) = (3.0, 100.0);
+/// Most that a row of the reports takes on the disk, half-empty pages and the log beside the database with it.
+const REPORT_ROW_BYTES: f64 = 64.0;
+const REPORTS_MORE_MIB: f64 = 4.0;
 
 /// In shorter windows a start is not over and a stall is more than one in a hundred: some figures are shown then, not judged.
 const WINDOW_MIN: Duration = Duration::from_secs(30);
 
 /// What is compared: its name, how it is read of a sample, how it may differ, and the shortest window of which it is judged.
 type Figure = (&'static str, fn(&Sample) -> f64, (f64, f64), Duration);
+
+/// What the reports of a run keep.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reported {
+    /// Cameras of all organizations, each of which is debited in each minute.
+    pub(crate) cameras: u64,
+    /// Debits that the AI event logs of all organizations keep.
+    pub(crate) logged_max: u64,
+}
 
 /// What the server takes, and how it served the window before.
 #[derive(Clone, Copy, Debug)]
@@ -44,10 +58,13 @@ pub(crate) struct Sample {
     p50_ms: f64,
     p99_ms: f64,
     memory_mib: f64,
+    /// Of the memory, what the process wrote itself; the rest are its program's pages.
+    own_mib: f64,
     handles: f64,
     threads: f64,
     disk_files: f64,
     disk_mib: f64,
+    reports_mib: f64,
 }
 
 impl Sample {
@@ -61,34 +78,38 @@ impl Sample {
                 std::fs::read_dir(format!("/proc/{}/{name}", server.pid()))?.count(),
             )))
         };
-        let (files, bytes) = size_of(&server.data())?;
+        let (cost, size) = (Cost::of(server.pid()), Size::of(&server.data())?);
         Ok(Self {
             debits: all.charged(),
             refused: all.debits() - all.charged(),
             p50_ms: at(50.0),
             p99_ms: at(99.0),
-            memory_mib: mib(Cost::of(server.pid()).resident_bytes),
+            memory_mib: mib(cost.resident_bytes),
+            own_mib: mib(cost.anonymous_bytes),
             handles: count("fd")?,
             threads: count("task")?,
-            disk_files: fraction(files),
-            disk_mib: mib(bytes),
+            disk_files: fraction(size.files),
+            disk_mib: mib(size.bytes),
+            reports_mib: mib(size.reports_bytes),
         })
     }
 
     /// A row of the table.
     pub(crate) fn line(&self, at: Duration) -> String {
         format!(
-            "{:>8} s {:>9} {:>8} {:>7.2} {:>7.2} {:>11.1} {:>6} {:>8} {:>16}, {:.1}",
+            "{:>8} s {:>9} {:>8} {:>7.2} {:>7.2} {:>8.1}, {:>6.1} {:>6} {:>8} {:>15}, {:>4.1}, {:.1}",
             at.as_secs(),
             self.debits,
             self.refused,
             self.p50_ms,
             self.p99_ms,
             self.memory_mib,
+            self.own_mib,
             self.handles,
             self.threads,
             self.disk_files,
-            self.disk_mib
+            self.disk_mib,
+            self.reports_mib
         )
     }
 }
@@ -97,14 +118,16 @@ impl Sample {
 ///
 /// # Errors
 /// Names everything that grew.
-pub(crate) fn verdict(samples: &[Sample], window: Duration) -> Outcome {
+pub(crate) fn verdict(samples: &[Sample], window: Duration, reported: Reported) -> Outcome {
+    let reports = (1.0, REPORTS_MORE_MIB + reported.grows_mib(samples, window));
     let (first, last) = (&samples[WARM_UP..WARM_UP + QUARTER], &samples[samples.len() - QUARTER..]);
-    let figures: [Figure; 7] = [
+    let figures: [Figure; 8] = [
         ("memory, MiB", |sample| sample.memory_mib, MEMORY, WINDOW_MIN),
         ("open files", |sample| sample.handles, HANDLES, Duration::ZERO),
         ("threads", |sample| sample.threads, THREADS, Duration::ZERO),
         ("files on disk", |sample| sample.disk_files, DISK_FILES, Duration::ZERO),
         ("disk, MiB", |sample| sample.disk_mib, DISK, Duration::ZERO),
+        ("reports, MiB", |sample| sample.reports_mib, reports, Duration::ZERO),
         ("p50 latency, ms", |sample| sample.p50_ms, P50_MS, WINDOW_MIN),
         ("p99 latency, ms", |sample| sample.p99_ms, P99_MS, WINDOW_MIN),
     ];
@@ -140,48 +163,113 @@ fn mib(bytes: u64) -> f64 {
     fraction(bytes) / fraction(1 << 20)
 }
 
-/// Files below a folder, and their bytes. One that goes while it is looked at does not count.
-fn size_of(folder: &Path) -> Outcome<(u64, u64)> {
-    let (mut files, mut bytes) = (0, 0);
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        let Ok(metadata) = entry.metadata() else { continue };
-        let (more, size) = if metadata.is_dir() { size_of(&entry.path())? } else { (1, metadata.len()) };
-        (files, bytes) = (files + more, bytes + size);
+impl Reported {
+    /// What the reports may grow by between the middles of the first and the last quarter: usage by minute and by quarter of an hour, and
+    /// logs that were not full before.
+    fn grows_mib(self, samples: &[Sample], window: Duration) -> f64 {
+        let (from, until) = (WARM_UP + QUARTER / 2, samples.len() - QUARTER / 2);
+        let windows = u32::try_from(until - from).unwrap_or(u32::MAX);
+        let minutes = (window * windows).as_secs_f64() / 60.0;
+        // The minute and the quarter that the time begins in are there already, in part; those that it ends in are new.
+        let buckets = (minutes + 1.0) + (minutes / 15.0 + 1.0);
+        let debits = |samples: &[Sample]| -> u64 { samples.iter().map(|sample| sample.debits).sum() };
+        let room = self.logged_max.saturating_sub(debits(&samples[..from]));
+        let logged = room.min(debits(&samples[from..until]));
+        (fraction(self.cameras) * buckets + fraction(logged)) * REPORT_ROW_BYTES / fraction(1 << 20)
     }
-    Ok((files, bytes))
+}
+
+/// What a folder takes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Size {
+    files: u64,
+    /// Without the reports.
+    bytes: u64,
+    reports_bytes: u64,
+}
+
+impl Size {
+    /// The files below a folder. One that goes while it is looked at does not count.
+    fn of(folder: &Path) -> Outcome<Self> {
+        let mut all = Self::default();
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?;
+            let Ok(metadata) = entry.metadata() else { continue };
+            let is_report = entry.file_name().to_string_lossy().starts_with("reports.sqlite");
+            let (bytes, reports_bytes) = if is_report { (0, metadata.len()) } else { (metadata.len(), 0) };
+            let more = if metadata.is_dir() {
+                Self::of(&entry.path())?
+            } else {
+                Self { files: 1, bytes, reports_bytes }
+            };
+            all.files += more.files;
+            all.bytes += more.bytes;
+            all.reports_bytes += more.reports_bytes;
+        }
+        Ok(all)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn sample(memory_mib: f64, handles: f64) -> Sample {
+    const NOTHING: Reported = Reported { cameras: 0, logged_max: 0 };
+
+    fn sample(memory_mib: f64, handles: f64, reports_mib: f64) -> Sample {
         Sample {
-            debits: 1,
+            debits: 1_000,
             refused: 0,
             p50_ms: 1.0,
             p99_ms: 5.0,
             memory_mib,
+            own_mib: memory_mib,
             handles,
             threads: 9.0,
             disk_files: 10.0,
             disk_mib: 12.0,
+            reports_mib,
         }
+    }
+
+    fn run(of: impl Fn(f64) -> Sample) -> Vec<Sample> {
+        (0..WINDOWS).map(|window| of(f64::from(window))).collect()
     }
 
     #[test]
     fn what_grows_beyond_its_bound_is_named() {
-        let run = |memory: fn(f64) -> f64, handles: f64| -> Vec<Sample> {
-            let windows = (0..WINDOWS).map(|window| memory(f64::from(window)));
-            windows.zip(0..).map(|(mib, n)| sample(mib, 40.0 + handles * f64::from(n))).collect()
-        };
-        let warms_up = run(|window| 50.0 + 20.0 * window.min(4.0), 0.0);
-        verdict(&warms_up, WINDOW_MIN).expect("it is flat after its warm-up");
-        let leaks = run(|window| 50.0 + window, 1.0);
-        let why = verdict(&leaks, WINDOW_MIN).expect_err("it is not").to_string();
+        let warms_up = run(|window| sample(50.0 + 20.0 * window.min(4.0), 40.0, 1.0));
+        verdict(&warms_up, WINDOW_MIN, NOTHING).expect("it is flat after its warm-up");
+        let leaks = run(|window| sample(50.0 + window, 40.0 + window, 1.0));
+        let why = verdict(&leaks, WINDOW_MIN, NOTHING).expect_err("it is not").to_string();
         assert!(why.contains("memory") && why.contains("open files") && !why.contains("threads"), "{why}");
-        let why = verdict(&leaks, Duration::ZERO).expect_err("it is not").to_string();
+        let why = verdict(&leaks, Duration::ZERO, NOTHING).expect_err("it is not").to_string();
         assert!(why.contains("open files") && !why.contains("memory"), "{why}");
+    }
+
+    #[test]
+    fn reports_may_grow_by_the_rows_that_they_keep_and_by_no_more() {
+        // 12 windows of 5 minutes: 60 minutes and 4 quarters, and those of the end.
+        let (window, cameras) = (Duration::from_secs(300), 1 << 14);
+        let rows_mib = 66.0;
+        let usage = Reported { cameras, logged_max: 0 };
+        let samples = run(|window| sample(50.0, 40.0, window * rows_mib / 12.0));
+        assert!((usage.grows_mib(&samples, window) - rows_mib).abs() < 1e-6);
+        verdict(&samples, window, usage).expect("these are its rows");
+        let more = run(|window| sample(50.0, 40.0, window * (rows_mib + 8.0) / 12.0));
+        let why = verdict(&more, window, usage).expect_err("there is more than rows").to_string();
+        assert!(why.contains("reports") && !why.contains("disk"), "{why}");
+    }
+
+    #[test]
+    fn logs_that_were_full_before_do_not_excuse_growth() {
+        let samples = run(|_| sample(50.0, 40.0, 1.0));
+        let logged = |logged_max| {
+            Reported { cameras: 0, logged_max }.grows_mib(&samples, WINDOW_MIN) * fraction(1 << 20)
+                / REPORT_ROW_BYTES
+        };
+        assert!((logged(6_000) - 0.0).abs() < 1e-6, "full after the sixth window");
+        assert!((logged(7_500) - 1_500.0).abs() < 1e-6);
+        assert!((logged(1_000_000) - 12_000.0).abs() < 1e-6, "no more than came");
     }
 }

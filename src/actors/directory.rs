@@ -14,9 +14,11 @@ use crossbeam::queue::SegQueue;
 use dashmap::DashMap;
 
 use crate::domain::hash;
-use crate::domain::ids::{ActorId, OrgId, OrgNumber};
+use crate::domain::ids::{ActorId, Name, OrgId, OrgNumber};
+use crate::domain::pool::Pool;
 use crate::domain::refusal::Refusal;
 use crate::domain::registry::ApiKey;
+use crate::domain::time::Timestamp;
 use crate::telemetry::metric;
 
 use super::group::Staging;
@@ -55,6 +57,7 @@ pub(crate) struct Directory {
 pub(crate) struct Org {
     pub(crate) id: OrgId,
     pub(crate) number: OrgNumber,
+    pub(crate) made: Made,
     pub(crate) partition: Arc<Partition>,
     pub(crate) ingress: SegQueue<Request>,
     /// The actor was told that there is work, and did not find the queue empty since.
@@ -65,6 +68,14 @@ pub(crate) struct Org {
     /// Debits refused since the start, after they were admitted.
     pub(crate) refused: AtomicU64,
     actor: OnceLock<Addr<OrgActor>>,
+}
+
+/// How an organization was created. Nothing changes it.
+#[derive(Clone, Debug)]
+pub(crate) struct Made {
+    pub(crate) name: Name,
+    pub(crate) retention_ms: u64,
+    pub(crate) at: Timestamp,
 }
 
 /// Stops a partition whose actor ends before the meter closes: it panicked, and what it held is lost.
@@ -141,10 +152,11 @@ impl Directory {
 }
 
 impl Org {
-    pub(crate) fn new(id: OrgId, number: OrgNumber, partition: Arc<Partition>, in_flight_max: u64) -> Self {
+    pub(crate) fn new(pool: &Pool, number: OrgNumber, partition: Arc<Partition>, in_flight_max: u64) -> Self {
         Self {
-            id,
+            id: pool.id.clone(),
             number,
+            made: Made { name: pool.name.clone(), retention_ms: pool.retention_ms, at: pool.created_at },
             partition,
             ingress: SegQueue::new(),
             scheduled: AtomicBool::new(false),

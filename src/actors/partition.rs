@@ -22,7 +22,7 @@ use crate::storage::snapshot_codec::PartitionImage;
 use crate::storage::{DirectoryLock, Hold, event_codec};
 
 use super::coordinator::{CoordinatorActor, ReadRegistry};
-use super::directory::{Directory, EndsInOrder, Org, Partition};
+use super::directory::{Directory, EndsInOrder, Made, Org, Partition};
 use super::messages::{Release, ReplyTo, Request};
 use super::org::{Local, OrgActor};
 use super::snapshotter::Job;
@@ -48,6 +48,8 @@ pub(crate) struct Policy {
 #[rtype(result = "()")]
 pub(crate) struct Create {
     pub(crate) created: OrganizationCreated,
+    /// Whether the retention was asked for, or is that of new organizations now.
+    pub(crate) is_retention_asked: bool,
     pub(crate) reply: ReplyTo<Result<Timestamp, Refusal>>,
 }
 
@@ -104,8 +106,12 @@ impl Actor for PartitionActor {
 impl Handler<Create> for PartitionActor {
     type Result = ();
 
-    fn handle(&mut self, Create { created, reply }: Create, _: &mut Self::Context) {
-        let answer = self.create(created);
+    fn handle(&mut self, Create { created, is_retention_asked, reply }: Create, _: &mut Self::Context) {
+        let before = self.directory.organizations.get(&created.organization).map(|org| org.made.clone());
+        let answer = match before {
+            Some(made) => created_before(&made, &created, is_retention_asked),
+            None => self.create(created),
+        };
         self.partition.staging.lock().release(Release::answer(reply, answer));
     }
 }
@@ -151,16 +157,13 @@ impl PartitionActor {
     /// Starts the actor of a pool that is there already.
     pub(crate) fn adopt(&mut self, number: OrgNumber, pool: Pool) {
         let (id, most) = (pool.id.clone(), self.policy.in_flight_max);
-        let org = Arc::new(Org::new(id.clone(), number, Arc::clone(&self.partition), most));
+        let org = Arc::new(Org::new(&pool, number, Arc::clone(&self.partition), most));
         OrgActor::launch(&org, &self.local, pool);
         self.directory.organizations.insert(id, Arc::clone(&org));
         self.orgs.push(org);
     }
 
     fn create(&mut self, created: OrganizationCreated) -> Result<Timestamp, Refusal> {
-        if self.directory.organizations.contains_key(&created.organization) {
-            return Err(Refusal::OrganizationExists);
-        }
         let number =
             u32::try_from(self.orgs.len()).ok().filter(|number| *number < PARTITION_ORGANIZATIONS_MAX);
         let number = OrgNumber(number.ok_or(Refusal::LimitReached(Limit::Organizations))?);
@@ -207,6 +210,19 @@ impl PartitionActor {
             (unsent.into_inner().done)(false);
         }
     }
+}
+
+/// The same creation again is answered as the first time, whoever lost that answer.
+///
+/// # Errors
+/// When another organization is asked for than there is under this id.
+fn created_before(
+    made: &Made,
+    asked: &OrganizationCreated,
+    is_retention_asked: bool,
+) -> Result<Timestamp, Refusal> {
+    let same_retention = !is_retention_asked || made.retention_ms == asked.retention_ms;
+    if made.name == asked.name && same_retention { Ok(made.at) } else { Err(Refusal::OrganizationExists) }
 }
 
 /// The images of a partition; none when one could not be had, because an organization is being rebuilt or the

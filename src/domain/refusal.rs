@@ -40,7 +40,7 @@ pub enum Refusal {
     Forbidden,
     /// A Shared AI Token License cannot be unbound (R4).
     LicenseIsPermanent,
-    /// There is an organization of that name already.
+    /// There is another organization under that id already: of another name or retention.
     OrganizationExists,
     /// The license key was claimed by another organization (R6).
     LicenseKeyClaimed,
@@ -238,7 +238,7 @@ impl fmt::Display for Refusal {
             Self::Busy => "as much is in flight as is admitted; nothing was charged, retry shortly",
             Self::Forbidden => "the caller's role does not allow this",
             Self::LicenseIsPermanent => "a shared ai token license is permanent; it cannot be unbound",
-            Self::OrganizationExists => "there is an organization of that id already",
+            Self::OrganizationExists => "there is an organization of that id already, of another name or retention; nothing was changed",
             Self::LicenseKeyClaimed => {
                 "the license key was claimed before; a key is claimed once over all organizations"
             }

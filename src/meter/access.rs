@@ -120,6 +120,17 @@ impl Principal {
         }
     }
 
+    /// Whether it names an organization of which this holds; the host names none.
+    pub(super) fn names_one(&self, holds: impl Fn(&OrgId) -> bool) -> bool {
+        match self {
+            Self::Host => false,
+            Self::Key { organizations, .. } => organizations.iter().any(holds),
+            Self::Token(bearer) => {
+                bearer.roles.iter().filter_map(|given| given.organization.as_ref()).any(holds)
+            }
+        }
+    }
+
     /// The organization that it has roles in, where that is one alone.
     #[must_use]
     pub fn only_organization(&self) -> Option<&OrgId> {

@@ -170,11 +170,12 @@ impl Meter {
         self.engine.clock.now()
     }
 
-    /// Creates an organization with an empty pool; answers when it is durable.
+    /// Creates an organization with an empty pool; answers when it is durable, with the time of its creation. The same again, of
+    /// the same name and retention, is answered as the first time and changes nothing.
     ///
     /// # Errors
-    /// [`Refusal::Forbidden`] unless `who` is an operator or the host, [`Refusal::OrganizationExists`], an invalid retention, or
-    /// the bound of the partition.
+    /// [`Refusal::Forbidden`] unless `who` is an operator or the host, [`Refusal::OrganizationExists`] when there is another one
+    /// under this id, an invalid retention, or the bound of the partition.
     pub async fn create_organization(
         &self,
         who: &Principal,
@@ -182,21 +183,26 @@ impl Meter {
     ) -> Result<Timestamp, Error> {
         who.authorize(Action::CreateOrganization)?;
         let retention_ms = Config::check_retention(new.retention_ms.unwrap_or(self.retention_ms))?;
-        let secret = (random_u64(), random_u64());
+        let (secret, is_retention_asked) = ((random_u64(), random_u64()), new.retention_ms.is_some());
         let partition = self.engine.directory.partition_of(&new.id);
         partition.check_open()?;
         let deed = Deed::within(&new.id, "create_organization", None);
         let created = OrganizationCreated { organization: new.id, name: new.name, secret, retention_ms };
         self.witnessed(who, deed, async {
             let (reply, created_at) = oneshot::channel();
-            self.engine.actors[usize::from(partition.number)].do_send(Create { created, reply });
+            self.engine.actors[usize::from(partition.number)].do_send(Create {
+                created,
+                is_retention_asked,
+                reply,
+            });
             Ok(Pending::new(created_at, partition).await??)
         })
         .await
     }
 
     /// The organizations that `who` may know of: all for an operator or the host, its own for anybody else; at most
-    /// `rows` after `after`, in order.
+    /// `rows` after `after`, in order. Those of a partition that was damaged when the directory was opened are not known:
+    /// [`Self::unlisted`] names it.
     #[must_use]
     pub fn organizations(&self, who: &Principal, after: Option<&OrgId>, rows: usize) -> Vec<OrgId> {
         let visible = |id: &OrgId| who.may(Action::ListOrganizations) || who.may(Action::Read(id));
@@ -206,6 +212,18 @@ impl Meter {
         found.sort_unstable();
         found.truncate(rows);
         found
+    }
+
+    /// The partitions whose organizations are missing from [`Self::organizations`], because they were damaged when the directory was
+    /// opened: all such for an operator or the host, those that its organizations belong to for anybody else.
+    #[must_use]
+    pub fn unlisted(&self, who: &Principal) -> Vec<u16> {
+        let is_of = |partition: u16| {
+            let belongs = |id: &OrgId| self.engine.directory.partition_of(id).number == partition;
+            who.may(Action::ListOrganizations) || who.names_one(belongs)
+        };
+        let damaged = self.recovery().iter().filter(|found| found.damage.is_some());
+        damaged.map(|found| found.partition).filter(|partition| is_of(*partition)).collect()
     }
 
     /// The handle of an organization, with the rights that `who` has in it.

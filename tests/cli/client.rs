@@ -98,7 +98,7 @@ fn organizations_are_listed_for_their_operator() {
     let (server, keys) = scene.server();
     let listed = server.weir(&keys.operator, &["orgs", "list"]);
     assert_eq!(listed.stdout, "acme\nother\n");
-    let again = server.weir(&keys.operator, &["orgs", "create", "acme"]);
+    let again = server.weir(&keys.operator, &["orgs", "create", "acme", "--name", "Another"]);
     assert!(again.code == 1 && again.stderr.contains("organization_exists"), "{again:?}");
 }
 

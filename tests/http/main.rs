@@ -13,6 +13,7 @@ mod impossible;
 mod license_keys;
 mod lifecycle;
 mod limits;
+mod organizations;
 mod problems;
 mod rates;
 mod repeated;

@@ -12,9 +12,12 @@ fn organizations_are_created_and_listed_page_by_page() {
     assert_eq!((&created["id"], &created["name"]), (&json!("west"), &json!("West")));
     check_time(&created["created_at"]);
     let first = server.get("/v1/organizations?limit=3", &server.operator).expect(200);
-    assert_eq!(first, json!({"organizations": ["north", "other", "south"], "next": "south"}));
+    assert_eq!(
+        first,
+        json!({"organizations": ["north", "other", "south"], "next": "south", "incomplete": []})
+    );
     let last = server.get("/v1/organizations?limit=3&after=south", &server.operator).expect(200);
-    assert_eq!(last, json!({"organizations": ["west"], "next": null}));
+    assert_eq!(last, json!({"organizations": ["west"], "next": null, "incomplete": []}));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::domain::ids::{Name, OrgId};
 
 use super::client::ServerArgs;
 use super::failure::Failure;
-use super::output::{answer, field, rows};
+use super::output::{answer, field, note, rows};
 
 /// Create and list organizations.
 #[derive(Debug, Subcommand)]
@@ -64,7 +64,7 @@ fn create(args: &CreateArgs) -> Result<(), Failure> {
     let created = args.server.client()?.post("/v1/organizations", &body)?;
     answer(args.server.output(), &created, |value| {
         format!(
-            "created {} ({}); its pool is empty: add a license key to it",
+            "created {} ({}); add a license key to give it tokens",
             field(value, "id"),
             field(value, "name")
         )
@@ -76,13 +76,19 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
     let client = args.server.client()?;
     let mut organizations: Vec<Value> = Vec::new();
     let mut path = "/v1/organizations?limit=1000".to_owned();
-    loop {
+    let incomplete = loop {
         let page = client.get(&path)?;
         organizations.extend_from_slice(rows(&page, "organizations"));
-        let Some(next) = page["next"].as_str() else { break };
+        let Some(next) = page["next"].as_str() else { break page["incomplete"].clone() };
         path = format!("/v1/organizations?limit=1000&after={next}");
+    };
+    for partition in incomplete.as_array().into_iter().flatten() {
+        note(&format!(
+            "partition {partition} is damaged: its organizations are not listed; `weir verify` on the stopped server's directory \
+             says what is wrong"
+        ));
     }
-    let list = json!({ "organizations": organizations });
+    let list = json!({ "organizations": organizations, "incomplete": incomplete });
     answer(args.server.output(), &list, |list| {
         rows(list, "organizations").iter().filter_map(Value::as_str).collect::<Vec<_>>().join("\n")
     });

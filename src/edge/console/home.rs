@@ -34,6 +34,8 @@ struct OrganizationsPage {
     rows: Vec<Row>,
     reads_pools: bool,
     next: Option<OrgId>,
+    /// Damaged partitions, whose organizations are not listed.
+    incomplete: Vec<u16>,
 }
 
 /// An organization; figures where the visitor may read it.
@@ -72,14 +74,15 @@ async fn list(visit: Visit) -> Result<HttpResponse, Problem> {
         rows.push(Row { id, figures });
     }
     let shell = Shell::of(visitor, &visit.request, "Organizations");
-    Ok(answer::page(&OrganizationsPage { shell, rows, reads_pools, next }))
+    let incomplete = visitor.meter.unlisted(&visitor.principal);
+    Ok(answer::page(&OrganizationsPage { shell, rows, reads_pools, next, incomplete }))
 }
 
 async fn create(visit: Visit) -> Result<HttpResponse, Problem> {
     let visitor = &visit.visitor;
     let (id, name): (OrgId, _) = (visit.form.text("id").parse()?, Name::new(visit.form.text("name"))?);
     visitor.meter.create_organization(&visitor.principal, NewOrganization::new(id.clone(), name)).await?;
-    visitor.leave(Notice::new(format!("The organization {id} was created. Its pool is empty.")));
+    visitor.leave(Notice::new(format!("The organization {id} was created. A license gives it tokens.")));
     Ok(answer::see_other(ORGANIZATIONS))
 }
 

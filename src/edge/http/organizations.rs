@@ -33,10 +33,10 @@ pub(super) const ROUTES: &[Route] = &[
         method: Method::POST,
         path: "/v1/organizations",
         right: Right::CreateOrganization,
-        summary: "Create an organization.",
+        summary: "Create an organization; the same again is answered as the first time.",
         parameters: no_parameters,
         body: Body::json::<ToCreate>(),
-        answers: &[Answer::json::<Created>(201, "It was created.")],
+        answers: &[Answer::json::<Created>(201, "It was created, now or by the same request before.")],
         problems: || {
             vec![Refusal::OrganizationExists.into(), Refusal::LimitReached(Limit::Organizations).into()]
         },
@@ -93,6 +93,8 @@ pub(super) struct Page {
 struct List {
     organizations: Vec<OrgId>,
     next: Option<OrgId>,
+    /// The numbers of damaged partitions whose organizations are not known, and so not listed on any page; mostly none.
+    incomplete: Vec<u16>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -148,7 +150,8 @@ pub(super) async fn list(caller: Caller, page: Query<Page>) -> Result<HttpRespon
     let is_last = organizations.len() <= rows;
     organizations.truncate(rows);
     let next = if is_last { None } else { organizations.last().cloned() };
-    Ok(ok(List { organizations, next }))
+    let incomplete = caller.meter.unlisted(&caller.principal);
+    Ok(ok(List { organizations, next, incomplete }))
 }
 
 pub(super) async fn summary(organization: InOrganization) -> Result<HttpResponse, Problem> {

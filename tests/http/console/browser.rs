@@ -6,7 +6,7 @@ pub(super) const FORM: &str = "application/x-www-form-urlencoded";
 pub(super) const SIGN_IN: &str = "/console/sign-in";
 
 /// A browser of somebody.
-pub(super) struct Browser<'a> {
+pub(crate) struct Browser<'a> {
     server: &'a Fixture,
     agent: ureq::Agent,
     pub(super) cookie: String,
@@ -20,7 +20,7 @@ impl<'a> Browser<'a> {
     }
 
     /// One that signed in with this key.
-    pub(super) fn signed_in(server: &'a Fixture, key: &str) -> Self {
+    pub(crate) fn signed_in(server: &'a Fixture, key: &str) -> Self {
         let mut browser = Self::new(server);
         let answer = browser.submit(SIGN_IN, &[("key", key)]);
         assert_eq!(answer.status, 303, "{answer:?}");
@@ -32,7 +32,7 @@ impl<'a> Browser<'a> {
     }
 
     /// A page that is there.
-    pub(super) fn page(&mut self, path: &str) -> String {
+    pub(crate) fn page(&mut self, path: &str) -> String {
         let answer = self.get(path);
         assert_eq!(
             (answer.status, answer.header("content-type")),

@@ -2,7 +2,7 @@
 
 mod access;
 mod alerts;
-mod browser;
+pub(crate) mod browser;
 mod cameras;
 mod licenses;
 mod operators;

@@ -3,10 +3,12 @@
 //! Debits travel in a [`DebitBatch`]: rows of fixed size, one arena for text, and the outcomes beside them. Its buffers are
 //! reused, so that a debit on its way allocates nothing.
 
+use std::num::NonZeroU16;
+
 use serde::{Deserialize, Serialize};
 
 use super::hash;
-use super::ids::{ReservationId, Slot};
+use super::ids::{Name, ReservationId, Slot};
 use super::limits::{BATCH_DEBITS_MAX, DEBIT_TOKENS_MAX, EVENT_ID_BYTES_MAX, ID_BYTES_MAX};
 use super::rates::Unit;
 use super::refusal::{Invalid, Refusal};
@@ -155,6 +157,8 @@ pub enum FirstOutcome {
 pub struct DebitBatch {
     rows: Vec<DebitRow>,
     text: Vec<u8>,
+    /// The networks that rows name.
+    networks: Vec<Span>,
     outcomes: Vec<Outcome>,
     reservation: Option<ReservationId>,
 }
@@ -194,6 +198,8 @@ pub struct DebitRow {
     pub(crate) unit: Option<Unit>,
     pub(crate) kind: UsageKind,
     pub(crate) invalid: Option<Invalid>,
+    /// The place, from 1, of the network that it names.
+    pub(crate) network: Option<NonZeroU16>,
 }
 
 /// What the rows of a batch have in common.
@@ -203,6 +209,14 @@ pub struct InCommon<'a> {
     pub text: &'a [u8],
     /// What pays them; the pool where there is none.
     pub reservation: Option<&'a ReservationId>,
+    pub(crate) networks: &'a [Span],
+}
+
+impl<'a> InCommon<'a> {
+    /// The network that is named at this place.
+    pub(crate) fn network(&self, place: NonZeroU16) -> &'a [u8] {
+        self.networks[usize::from(place.get()) - 1].of(self.text)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -338,6 +352,17 @@ impl DebitBatch {
         }
     }
 
+    /// Says that the camera of the debit that was added last is in this network: a camera of another one is another one, and is refused
+    /// ([`Refusal::OtherNetwork`]). A debit without a word of it is charged wherever its camera is.
+    pub fn expect_network(&mut self, network: &Name) {
+        let (Some(row), name) = (self.rows.last_mut(), network.as_str().as_bytes()) else { return };
+        if self.networks.last().is_none_or(|last| last.of(&self.text) != name) {
+            self.networks.push(Span::push(&mut self.text, name));
+        }
+        // A batch of more rows than this is refused as a whole.
+        row.network = u16::try_from(self.networks.len()).ok().and_then(NonZeroU16::new);
+    }
+
     #[inline]
     fn push_row(&mut self, debit: &Debit<'_>, amount: u32, unit: Option<Unit>) {
         let camera = match debit.camera {
@@ -349,7 +374,7 @@ impl DebitBatch {
             Identity::EventId(id) => RowIdentity::EventId(Span::push(&mut self.text, id)),
         };
         let (time, kind, invalid) = (debit.time, debit.kind, None);
-        self.rows.push(DebitRow { camera, identity, time, amount, unit, kind, invalid });
+        self.rows.push(DebitRow { camera, identity, time, amount, unit, kind, invalid, network: None });
     }
 
     /// Adds a debit of which it is known already that it is `invalid`: its outcome keeps its place.
@@ -365,6 +390,7 @@ impl DebitBatch {
             unit: None,
             kind: UsageKind::default(),
             invalid,
+            network: None,
         });
     }
 
@@ -382,6 +408,7 @@ impl DebitBatch {
     pub fn clear(&mut self) {
         self.rows.clear();
         self.text.clear();
+        self.networks.clear();
         self.outcomes.clear();
         self.reservation = None;
     }
@@ -432,7 +459,8 @@ impl DebitBatch {
     /// The parts that judging needs: rows and text to read, outcomes to write.
     pub(crate) fn parts(&mut self) -> (&[DebitRow], InCommon<'_>, &mut Vec<Outcome>) {
         self.outcomes.clear();
-        let common = InCommon { text: &self.text, reservation: self.reservation.as_ref() };
+        let (reservation, networks) = (self.reservation.as_ref(), self.networks.as_slice());
+        let common = InCommon { text: &self.text, reservation, networks };
         (&self.rows, common, &mut self.outcomes)
     }
 }

@@ -51,12 +51,8 @@ enum Known {
 /// The first refusal that applies.
 // Called for each debit from one place; as a call of its own, with its result in memory, it takes an eighth longer.
 #[inline(always)]
-pub fn debit(
-    pool: &Pool,
-    row: &DebitRow,
-    InCommon { text, reservation }: InCommon<'_>,
-    now: Timestamp,
-) -> Result<Verdict, Refusal> {
+pub fn debit(pool: &Pool, row: &DebitRow, common: InCommon<'_>, now: Timestamp) -> Result<Verdict, Refusal> {
+    let InCommon { text, reservation, .. } = common;
     if let Some(invalid) = row.invalid {
         return Err(Refusal::Invalid(invalid));
     }
@@ -80,6 +76,9 @@ pub fn debit(
     if !camera.flags.has(CameraFlags::REGISTERED) {
         return Err(Refusal::UnknownCamera);
     }
+    if row.network.is_some_and(|place| is_elsewhere(pool, camera, common.network(place))) {
+        return Err(Refusal::OtherNetwork);
+    }
     if !camera.flags.has(CameraFlags::CLOUD_AI) && !planted::is(Bug::MeterDisabled) {
         return Err(Refusal::CloudAiDisabled);
     }
@@ -99,6 +98,13 @@ pub fn debit(
     }
     let (time, kind) = (row.time, row.kind);
     Ok(Verdict::Charge(Charge { slot, identity, time, tokens, print, kind, exempt, priced }))
+}
+
+/// Whether the camera is in another network than the debit names.
+#[cold]
+fn is_elsewhere(pool: &Pool, camera: &Camera, network: &[u8]) -> bool {
+    let own = usize::try_from(camera.network).ok().and_then(|place| pool.networks.get(place));
+    own.is_none_or(|own| own.name.as_str().as_bytes() != network)
 }
 
 /// Reads the cameras of rows that are judged next, so that the processor waits for their memory once for all of them and not at

@@ -16,6 +16,8 @@ pub enum Refusal {
     UnknownOrganization,
     /// The organization has no such camera (R8).
     UnknownCamera,
+    /// The camera is in another network than the debit names (R8).
+    OtherNetwork,
     /// The camera's Cloud AI is off (R8).
     CloudAiDisabled,
     /// The id can no longer be told from a charged one (R13).
@@ -164,6 +166,7 @@ impl Refusal {
             Self::Invalid(_) => "invalid",
             Self::UnknownOrganization => "unknown_organization",
             Self::UnknownCamera => "unknown_camera",
+            Self::OtherNetwork => "other_network",
             Self::CloudAiDisabled => "cloud_ai_disabled",
             Self::TooOld => "too_old",
             Self::Conflict => "conflict",
@@ -218,6 +221,9 @@ impl fmt::Display for Refusal {
             Self::LimitReached(what) => return what.fmt(f),
             Self::UnknownOrganization => "there is no such organization",
             Self::UnknownCamera => "the organization has no such camera; register it first",
+            Self::OtherNetwork => {
+                "the camera is in another network than the event names; nothing was charged, mend one of them or leave it out"
+            }
             Self::CloudAiDisabled => "the camera's cloud ai is off; switch it on to analyze",
             Self::TooOld => "the id lies before what can be told from a charged one; nothing was charged",
             Self::Conflict => "the id is taken by a request with other content; use a new id for a new event",

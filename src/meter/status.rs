@@ -30,6 +30,7 @@ pub fn http_of_refusal(refusal: Refusal) -> u16 {
         | Refusal::UnknownWebhook
         | Refusal::UnknownDelivery => 404,
         Refusal::CloudAiDisabled
+        | Refusal::OtherNetwork
         | Refusal::Unpriced
         | Refusal::TooOld
         | Refusal::Conflict
@@ -64,6 +65,7 @@ pub fn grpc_of_refusal(refusal: Refusal) -> i32 {
         | Refusal::ReservationEnded
         | Refusal::ReservationExceeded
         | Refusal::CloudAiDisabled
+        | Refusal::OtherNetwork
         | Refusal::Unpriced
         | Refusal::LicenseIsPermanent
         | Refusal::LicenseInUse

@@ -304,3 +304,55 @@ fn the_attributes_of_a_binary_event_are_told_apart() {
     assert!(binary(&server, &plain, data).starts_with("HTTP/1.1 415 "));
     assert_eq!(used(&server), 5);
 }
+
+#[test]
+fn r8_an_event_that_names_another_network_than_its_cameras_is_refused_in_every_mode() {
+    let server = Fixture::populated();
+    let of = |id: &str, network: Value| {
+        with(&event(&server, id, 5), &json!({"data": {"tokens": 5, "network": network}}))
+    };
+    let garden = of("1", json!("garden"));
+    send(&server, STRUCTURED, &garden).check_problem(409, "other_network");
+    let moved = of("2", Value::Null);
+    let answer = send(&server, BATCHED, &json!([garden, of("1", json!("lobby")), moved]));
+    answer.check_problem(422, "events_refused");
+    let events = &answer.json()["events"];
+    assert_eq!(events.as_array().map(Vec::len), Some(1), "{events}");
+    assert_eq!((&events[0]["index"], &events[0]["code"]), (&json!(0), &json!("other_network")));
+    assert_eq!(used(&server), 10, "a network that is null or left out is not held against the camera's");
+    for no_name in [json!(""), json!(7), json!({"ip": "10.0.0.1"}), json!("a\nb"), json!("x".repeat(129))] {
+        send(&server, STRUCTURED, &of("3", no_name)).check_problem(400, "invalid");
+    }
+    let twice =
+        event(&server, "4", 5).to_string().replace("\"network\"", "\"network\":\"lobby\",\"network\"");
+    server
+        .call("POST", EVENTS, &server.gateway, Some((STRUCTURED, twice.as_bytes())))
+        .check_problem(400, "invalid");
+    // What was charged stays charged when the camera moves; what comes anew is held against where it is now.
+    let south = json!({"network": "garden", "cloud_ai": true});
+    server.put(&format!("{NORTH}/cameras/cam"), &server.admin, &south).expect(200);
+    send(&server, STRUCTURED, &of("1", json!("lobby"))).expect(204);
+    send(&server, STRUCTURED, &of("5", json!("lobby"))).check_problem(409, "other_network");
+    assert_eq!(used(&server), 10);
+    let dry = server.call(
+        "POST",
+        "/v1/events?dry_run=true",
+        &server.gateway,
+        Some((STRUCTURED, of("5", json!("lobby")).to_string().as_bytes())),
+    );
+    assert_eq!(dry.expect(200)["results"][0]["code"], "other_network");
+    let bare: Vec<_> = time(&server).as_str().into_iter().map(str::to_owned).collect();
+    let headers = [
+        ("ce-specversion", "1.0"),
+        ("ce-type", "t"),
+        ("ce-source", "s"),
+        ("ce-id", "6"),
+        ("ce-subject", "cam"),
+        ("ce-time", bare[0].as_str()),
+        ("content-type", JSON),
+    ];
+    for (network, status) in [("lobby", 409), ("garden", 204)] {
+        let answer = binary(&server, &headers, &json!({"tokens": 5, "network": network}).to_string());
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{network}: {answer}");
+    }
+}

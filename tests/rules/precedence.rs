@@ -1,15 +1,17 @@
 //! The order of refusals is part of the contract: of all that apply to a debit, the first is the answer.
 
-use tokenweir::domain::command::Command;
-use tokenweir::domain::debit::{Debit, FirstOutcome, Outcome};
+use tokenweir::domain::command::{CameraSpec, Command};
+use tokenweir::domain::debit::{Debit, DebitBatch, FirstOutcome, Outcome};
+use tokenweir::domain::ids::Name;
 use tokenweir::domain::refusal::{Invalid, Refusal};
 
-use super::support::{Org, RETENTION, at, camera_id, event, seq, unlimited};
+use super::support::{Org, RETENTION, at, camera, camera_id, event, seq, unlimited};
 
 /// What can be wrong with a debit, in the order of precedence.
-const WRONGS: [Refusal; 7] = [
+const WRONGS: [Refusal; 8] = [
     Refusal::Invalid(Invalid::Tokens),
     Refusal::UnknownCamera,
+    Refusal::OtherNetwork,
     Refusal::CloudAiDisabled,
     Refusal::TooOld,
     Refusal::Conflict,
@@ -55,7 +57,8 @@ fn of_all_refusals_that_apply_the_first_in_the_order_is_the_answer() {
             _ => 1,
         };
         let before = format!("{:?}", org.pool());
-        let outcome = org.debit(Debit { tokens, ..event("cam", "e", 0) });
+        let network = if wrongs.contains(&Refusal::OtherNetwork) { "south" } else { "north" };
+        let outcome = org.debit_in(network, Debit { tokens, ..event("cam", "e", 0) });
         let expected = wrongs.first().map_or(Outcome::Charged, |wrong| Outcome::Refused(*wrong));
         assert_eq!(outcome, expected, "{wrongs:?}");
         let unchanged = format!("{:?}", org.pool()) == before;
@@ -78,7 +81,12 @@ fn a_duplicate_is_told_before_everything_that_may_have_become_of_camera_and_pool
         org.debit(Debit { tokens: tokens - 2.min(tokens - 1), ..seq("cam", 8) });
         spoil(&mut org, &wrongs);
         for debit in [seq("cam", 7), event("cam", "e", 0)] {
-            assert_eq!(org.debit(debit), Outcome::Duplicate(FirstOutcome::Charged), "{debit:?} {wrongs:?}");
+            let outcome = if wrongs.contains(&Refusal::OtherNetwork) {
+                org.debit_in("south", debit)
+            } else {
+                org.debit(debit)
+            };
+            assert_eq!(outcome, Outcome::Duplicate(FirstOutcome::Charged), "{debit:?} {wrongs:?}");
         }
     }
 }
@@ -107,4 +115,33 @@ fn an_exempt_debit_needs_no_funds_and_so_passes_while_the_pool_is_moved() {
     org.bind("cam", unlimited("u", 0, 1_000)).expect("it can be bound");
     org.prepare_out("t");
     assert_eq!(org.debit(Debit { tokens: 100, ..seq("cam", 1) }), Outcome::Exempt);
+}
+
+#[test]
+fn r8_a_camera_of_another_network_is_another_camera_and_its_neighbours_in_the_batch_are_charged() {
+    let mut org = Org::with_tokens("acme", 10);
+    let name = |text: &str| Name::new(text).expect("a good name");
+    let mut batch = DebitBatch::default();
+    for (number, network) in (1..).zip(["north", "south", "north", "northern", "nort"]) {
+        batch.push(seq("cam", number));
+        batch.expect_network(&name(network));
+        batch.push(seq("cam", number + 100));
+    }
+    let elsewhere = Outcome::Refused(Refusal::OtherNetwork);
+    let outcomes = org.judge(batch);
+    let named: Vec<_> = outcomes.iter().step_by(2).collect();
+    // Number 1 was charged before 101 was, the others are below its window by now.
+    assert_eq!(
+        named,
+        [&Outcome::Charged, &elsewhere, &Outcome::Refused(Refusal::TooOld), &elsewhere, &elsewhere]
+    );
+    assert!(outcomes.iter().skip(1).step_by(2).all(|outcome| *outcome == Outcome::Charged), "{outcomes:?}");
+    org.register(CameraSpec { network: name("south"), ..camera("cam") });
+    assert_eq!(
+        org.debit_in("north", seq("cam", 101)),
+        Outcome::Duplicate(FirstOutcome::Charged),
+        "it moved since"
+    );
+    assert_eq!(org.debit_in("north", seq("cam", 200)), elsewhere);
+    assert_eq!(org.debit_in("south", seq("cam", 200)), Outcome::Charged);
 }

@@ -197,6 +197,14 @@ impl Org {
         self.judge(batch)[0]
     }
 
+    /// Judges and carries out one debit whose camera is to be in this network.
+    pub(crate) fn debit_in(&mut self, network: &str, debit: Debit<'_>) -> Outcome {
+        let mut batch = DebitBatch::default();
+        batch.push(debit);
+        batch.expect_network(&Name::new(network).expect("a good name"));
+        self.judge(batch)[0]
+    }
+
     fn pay(&mut self, reservation: Option<ReservationId>, debits: &[Debit<'_>]) -> Vec<Outcome> {
         let mut batch = DebitBatch::with_capacity(debits.len());
         batch.pay_by(reservation);

@@ -12,7 +12,8 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 use serde_json::value::RawValue;
 
 use crate::meter::{
-    CameraId, CameraRef, Debit, DebitBatch, Identity, Invalid, Measured, Refusal, Timestamp, Unit, UsageKind,
+    CameraId, CameraRef, Debit, DebitBatch, Identity, Invalid, Measured, Name, Refusal, Timestamp, Unit,
+    UsageKind,
 };
 
 use super::problem::Problem;
@@ -86,10 +87,16 @@ impl Rows {
 
     /// Adds the debit that these fields are, or a row that says why they are none.
     pub(super) fn push(&mut self, fields: &Fields<'_>) {
-        match fields.debit() {
-            Ok(Asked::Debit(debit)) => self.batch.push(debit),
-            Ok(Asked::Measured(event)) => self.batch.push_measured(event),
-            Err(flaw) => self.push_flaw(flaw),
+        let (asked, network) = match fields.debit().and_then(|asked| Ok((asked, fields.network()?))) {
+            Ok(read) => read,
+            Err(flaw) => return self.push_flaw(flaw),
+        };
+        match asked {
+            Asked::Debit(debit) => self.batch.push(debit),
+            Asked::Measured(event) => self.batch.push_measured(event),
+        }
+        if let Some(network) = network {
+            self.batch.expect_network(&network);
         }
     }
 
@@ -349,6 +356,8 @@ pub(super) struct Fields<'de> {
     pub(super) duration_ms: Option<Scalar<'de>>,
     pub(super) kind: Option<Scalar<'de>>,
     pub(super) time: Option<Scalar<'de>>,
+    /// Of an event alone: where its camera is.
+    pub(super) network: Option<Scalar<'de>>,
     pub(super) flaw: Option<Cow<'static, str>>,
 }
 
@@ -415,6 +424,13 @@ impl<'de> Fields<'de> {
             }
             _ => Err((Invalid::Identity, None)),
         }
+    }
+
+    fn network(&self) -> Result<Option<Name>, Flaw> {
+        let Some(network) = present(&self.network) else { return Ok(None) };
+        let name = network.text().and_then(|text| Name::new(text).ok());
+        let flaw = || (Invalid::Name, Some(format!("of a network, {}", Invalid::Name).into()));
+        name.map(Some).ok_or_else(flaw)
     }
 
     fn kind(&self) -> Result<UsageKind, Flaw> {

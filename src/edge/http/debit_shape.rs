@@ -90,6 +90,10 @@ impl PartialSchema for CloudEvent {
             .property("kind", UsageKind::schema())
             .property("images", quantity("Images, to be priced where there are no tokens."))
             .property("duration_ms", quantity("Milliseconds, to be priced where there are neither."))
+            .property(
+                "network",
+                text("The network that the camera is to be in; in another one it is refused."),
+            )
             .property("organization", id("The organization that is charged."));
         let attributes = [
             ("specversion", "1.0."),

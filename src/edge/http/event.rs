@@ -1,7 +1,7 @@
 //! One CloudEvent: the attributes and the data that make a debit, from either content mode.
 //!
 //! `subject` is the camera; `source` and `id` together are the event id; `time` is the event's time; `data` has the tokens, or what
-//! they are the price of, and the kind. Attributes and data that mean nothing here are passed over: an event is made for others too. Deliberately absent: what
+//! they are the price of, the kind, and the network that the camera is to be in. Attributes and data that mean nothing here are passed over: an event is made for others too. Deliberately absent: what
 //! a value must be beyond its type, which [`super::debit_rows`] judges as it does for any debit.
 
 use std::borrow::Cow;
@@ -50,6 +50,7 @@ struct Data<'de> {
     images: Option<Scalar<'de>>,
     duration_ms: Option<Scalar<'de>>,
     kind: Option<Scalar<'de>>,
+    network: Option<Scalar<'de>>,
     organization: Option<Scalar<'de>>,
 }
 
@@ -118,6 +119,7 @@ impl<'de> Event<'de> {
             images: data.images,
             duration_ms: data.duration_ms,
             kind: data.kind,
+            network: data.network,
             time: attributes.time,
             ..Fields::default()
         };
@@ -244,6 +246,7 @@ fn from_base64(text: &str) -> Option<Data<'static>> {
         images: owned(data.images),
         duration_ms: owned(data.duration_ms),
         kind: owned(data.kind),
+        network: owned(data.network),
         organization: owned(data.organization),
     })
 }
@@ -271,6 +274,7 @@ impl<'de> Visitor<'de> for DataVisitor {
                 "images" => &mut data.images,
                 "duration_ms" => &mut data.duration_ms,
                 "kind" => &mut data.kind,
+                "network" => &mut data.network,
                 "organization" => &mut data.organization,
                 _ => {
                     members.next_value::<IgnoredAny>()?;

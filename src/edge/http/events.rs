@@ -127,6 +127,7 @@ fn refusals() -> Vec<Problem> {
     let of_debits = [
         Refusal::UnknownOrganization,
         Refusal::UnknownCamera,
+        Refusal::OtherNetwork,
         Refusal::CloudAiDisabled,
         Refusal::TooOld,
         Refusal::Conflict,

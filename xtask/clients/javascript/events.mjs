@@ -34,14 +34,16 @@ const send = async (event) => {
 }
 
 await send(new CloudEvent(attributes('shared-1', 'gate', { tokens: 11 })))
-await send(new CloudEvent(attributes('javascript-1', 'gate', { tokens: 400 })))
-const [status] = await post(HTTP.structured(new CloudEvent(attributes('refused', 'roof', { tokens: 1 }))))
-assert.equal(status, 404)
+await send(new CloudEvent(attributes('javascript-1', 'gate', { tokens: 400, network: 'gate' })))
+for (const [camera, network, expected] of [['roof', 'gate', 404], ['yard', 'garden', 409]]) {
+  const [status] = await post(HTTP.structured(new CloudEvent(attributes('refused', camera, { tokens: 1, network }))))
+  assert.equal(status, expected)
+}
 
 const openmeter = new OpenMeter({ baseUrl: server, apiKey: key })
 const event = (id, subject, data) => ({ ...attributes(id, subject, data), time: midnight })
 await openmeter.events.ingest(event('shared \u00e9 \u20ac', 'yard', { tokens: 100, kind: 'video_search' }))
-const own = [event('openmeter-1', 'gate', { tokens: 200 }), event('openmeter-2', 'yard', { tokens: 400 })]
+const own = [event('openmeter-1', 'gate', { tokens: 200, network: 'gate' }), event('openmeter-2', 'yard', { tokens: 400 })]
 await openmeter.events.ingest(own)
 await assert.rejects(
   openmeter.events.ingest([...own, event('refused', 'roof', { tokens: 1 })]),

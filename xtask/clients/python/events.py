@@ -50,11 +50,12 @@ def send(id, camera, data):
         assert post(headers, body) == 204
 
 
-send("shared-1", "gate", {"tokens": 11})
+send("shared-1", "gate", {"tokens": 11, "kind": "contextual_video_analytics", "network": "gate"})
 send("shared \u00e9 \u20ac", "yard", {"tokens": 100, "kind": "video_search"})
 send("python-1", "gate", {"tokens": 1000, "other": {"deep": [1.5, None]}})
 
-refused = CloudEvent(attributes("refused", "roof"), {"tokens": 1})
-message = to_structured_event(refused)
-assert post(message.headers, message.body) == 404
+for camera, network, status in [("roof", "gate", 404), ("yard", "garden", 409)]:
+    refused = CloudEvent(attributes("refused", camera), {"tokens": 1, "network": network})
+    for message in (to_structured_event(refused), to_binary_event(refused)):
+        assert post(message.headers, message.body) == status
 print("the CloudEvents SDK for Python: sent")

@@ -122,11 +122,18 @@ fn messages() -> Vec<Vec<u8>> {
         epoch: vec![1, 2, 3],
         ..columns.clone()
     };
+    let measured = v1::DebitBatch {
+        tokens: vec![0, 6, 0],
+        unit: vec![2, 0, 9],
+        count: vec![3, 0, 3],
+        ..columns.clone()
+    };
     let open = v1::OpenOrganization { organization: "acme".to_owned(), cameras: vec!["cam".to_owned()] };
     let requests = [
         Request::Open(v1::Open { organizations: vec![open] }),
         Request::DebitBatch(columns),
         Request::DebitBatch(mixed),
+        Request::DebitBatch(measured),
     ];
     let requests = requests.map(|request| v1::StreamRequest { request: Some(request) }.encode_to_vec());
     let mut stream = vec![6];
@@ -150,6 +157,7 @@ fn bare_messages() -> Vec<Vec<u8>> {
         kind: 2,
         identity,
         time_ms: Some(1_750_000_000_000),
+        measured: None,
     };
     let organization = "acme".to_owned();
     let one = v1::DebitRequest {

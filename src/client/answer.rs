@@ -76,6 +76,7 @@ pub fn code(outcome: Outcome) -> &'static str {
         Outcome::UnknownReservation => "unknown_reservation",
         Outcome::ReservationEnded => "reservation_ended",
         Outcome::ReservationExceeded => "reservation_exceeded",
+        Outcome::Unpriced => "unpriced",
         Outcome::Refused => "refused",
         Outcome::Poisoned => "poisoned",
         Outcome::Rebuilding => "rebuilding",

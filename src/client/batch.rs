@@ -3,14 +3,36 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::domain::debit::{Debit, Identity};
+use crate::domain::debit::{Debit, Identity, Measured};
 use crate::domain::limits::{DEBIT_TOKENS_MAX, EVENT_ID_BYTES_MAX};
+use crate::domain::rates::Unit;
 use crate::domain::refusal::Invalid;
 use crate::domain::time::Timestamp;
 use crate::proto::v1;
 use crate::telemetry::clock;
 
 use super::answer::{Cell, Sent};
+
+/// What a stream takes: a [`Debit`] that bears its tokens, or a [`Measured`] event that the organization's rate card prices.
+#[derive(Clone, Copy, Debug)]
+pub struct Chargeable<'a> {
+    /// The debit; of a measured event its tokens are the count.
+    pub(super) debit: Debit<'a>,
+    pub(super) unit: Option<Unit>,
+}
+
+impl<'a> From<&Debit<'a>> for Chargeable<'a> {
+    #[inline]
+    fn from(debit: &Debit<'a>) -> Self {
+        Self { debit: *debit, unit: None }
+    }
+}
+
+impl<'a> From<&Measured<'a>> for Chargeable<'a> {
+    fn from(&Measured { camera, identity, unit, count, kind, time }: &Measured<'a>) -> Self {
+        Self { debit: Debit { camera, identity, tokens: count, kind, time }, unit: Some(unit) }
+    }
+}
 
 /// Debits that are sent together.
 #[derive(Debug)]
@@ -65,15 +87,21 @@ impl Batch {
     }
 
     /// Adds a debit of this camera.
-    pub(super) fn push(&mut self, camera: u32, debit: &Debit<'_>) -> Result<Sent, Invalid> {
-        let tokens = check(debit)?;
+    pub(super) fn push(&mut self, camera: u32, asked: &Chargeable<'_>) -> Result<Sent, Invalid> {
+        let Chargeable { debit, unit } = asked;
+        let amount = match (check(debit), unit) {
+            (Err(Invalid::Tokens), Some(_)) => Err(Invalid::Quantity),
+            (amount, _) => amount,
+        }?;
         if self.is_empty() {
             self.begun = clock::start();
         }
         let row = self.len();
         self.push_identity(row, debit.identity);
         let columns = &mut self.columns;
-        columns.tokens.push(tokens);
+        columns.tokens.push(if unit.is_none() { amount } else { 0 });
+        push_rare(&mut columns.unit, row, unit.map_or(0, |unit| u32::from(unit.number())));
+        push_rare(&mut columns.count, row, if unit.is_none() { 0 } else { amount });
         push_rare(&mut columns.kind, row, u32::from(debit.kind.number()));
         push_rare(&mut columns.time_ms, row, debit.time.map_or(0, Timestamp::ms));
         self.cameras.push(camera);
@@ -151,24 +179,45 @@ mod tests {
     fn columns_that_say_nothing_are_not_sent() {
         let mut batch = Batch::new(v1::Durability::Durable);
         for seq in [9, 8, 8] {
-            drop(batch.push(0, &debit(Identity::Seq { epoch: 4, seq })).expect("valid"));
+            drop(batch.push(0, &(&debit(Identity::Seq { epoch: 4, seq })).into()).expect("valid"));
         }
         let message = batch.message(1, vec![5; 3]);
         assert_eq!((message.epoch, message.seq_delta), (vec![4], vec![9, -1, 0]));
         assert!(message.kind.is_empty() && message.time_ms.is_empty() && message.event_id_length.is_empty());
+        assert!(message.unit.is_empty() && message.count.is_empty());
+    }
+
+    #[test]
+    fn a_measured_event_has_a_unit_and_a_count_and_its_neighbours_have_tokens() {
+        let mut batch = Batch::new(v1::Durability::Durable);
+        let identity = Identity::Seq { epoch: 4, seq: 1 };
+        let Debit { camera, kind, time, .. } = debit(identity);
+        let measured = |count| Measured { camera, identity, unit: Unit::Second, count, kind, time };
+        drop(batch.push(0, &(&debit(identity)).into()).expect("valid"));
+        drop(batch.push(0, &(&measured(90_500)).into()).expect("valid"));
+        drop(batch.push(0, &(&debit(identity)).into()).expect("valid"));
+        let message = batch.message(1, vec![5; 3]);
+        assert_eq!(
+            (message.tokens, message.unit, message.count),
+            (vec![7, 0, 7], vec![0, 3, 0], vec![0, 90_500, 0])
+        );
+        for none in [0, u64::from(DEBIT_TOKENS_MAX) + 1] {
+            assert_eq!(batch.push(0, &(&measured(none)).into()).expect_err("no quantity"), Invalid::Quantity);
+        }
     }
 
     #[test]
     fn columns_are_filled_up_when_one_row_has_something_to_say() {
         let mut batch = Batch::new(v1::Durability::Durable);
         let time = Some(Timestamp::from_ms(77).expect("valid"));
-        drop(batch.push(0, &debit(Identity::Seq { epoch: 4, seq: 9 })).expect("valid"));
-        drop(batch.push(0, &Debit { time, ..debit(Identity::EventId(b"id")) }).expect("valid"));
-        drop(
-            batch
-                .push(0, &Debit { kind: UsageKind::Other, ..debit(Identity::Seq { epoch: 5, seq: 1 }) })
-                .expect("valid"),
-        );
+        let other = Debit { kind: UsageKind::Other, ..debit(Identity::Seq { epoch: 5, seq: 1 }) };
+        for debit in [
+            debit(Identity::Seq { epoch: 4, seq: 9 }),
+            Debit { time, ..debit(Identity::EventId(b"id")) },
+            other,
+        ] {
+            drop(batch.push(0, &(&debit).into()).expect("valid"));
+        }
         let message = batch.message(1, vec![5; 3]);
         assert_eq!((message.epoch, message.seq_delta), (vec![4, 4, 5], vec![9, 0, -8]));
         assert_eq!((message.kind, message.time_ms), (vec![0, 0, 3], vec![0, 77, 0]));

@@ -10,7 +10,7 @@ use std::time::Duration;
 use compact_str::CompactString;
 use hashbrown::HashMap;
 
-use crate::domain::debit::{CameraRef, Debit};
+use crate::domain::debit::CameraRef;
 use crate::domain::ids::ReservationId;
 use crate::domain::limits::{BATCH_DEBITS_MAX, ID_BYTES_MAX, POOL_CAMERAS_MAX};
 use crate::domain::refusal::Invalid;
@@ -19,7 +19,7 @@ use crate::proto::v1::Outcome;
 use crate::proto::v1::stream_request::Request;
 
 use super::answer::{Answers, Sent};
-use super::batch::Batch;
+use super::batch::{Batch, Chargeable};
 use super::error::Error;
 use super::{Config, Lag};
 
@@ -126,14 +126,18 @@ impl Core {
     }
 
     /// Takes a debit that this reservation pays; the pool where there is none.
-    pub(super) fn push(&mut self, debit: &Debit<'_>, payer: Option<&ReservationId>) -> Result<Sent, Error> {
+    pub(super) fn push(
+        &mut self,
+        asked: &Chargeable<'_>,
+        payer: Option<&ReservationId>,
+    ) -> Result<Sent, Error> {
         if let Some(fate) = &self.fate {
             return Err(fate.clone());
         }
         if self.held >= self.window_debits {
             return Err(Error::Full);
         }
-        let camera = match debit.camera {
+        let camera = match asked.debit.camera {
             CameraRef::Id(id) => self.cameras.place(id)?,
             CameraRef::Slot(slot) if slot.index() < self.cameras.names.len() => slot.0,
             CameraRef::Slot(_) => return Err(Invalid::CameraId.into()),
@@ -145,7 +149,7 @@ impl Core {
             self.fill_for(payer);
         }
         let was_empty = self.filling.is_empty();
-        let sent = self.filling.push(camera, debit)?;
+        let sent = self.filling.push(camera, asked)?;
         self.held += 1;
         if self.filling.len() >= self.batch_debits {
             self.seal();

@@ -29,12 +29,15 @@ use crate::proto::v1::metering_client::MeteringClient;
 
 use error::with_sources;
 
-pub use crate::domain::debit::{CameraRef, Debit, FirstOutcome, Identity, UsageKind};
+pub use crate::domain::debit::{CameraRef, Debit, FirstOutcome, Identity, Measured, UsageKind};
 pub use crate::domain::ids::ReservationId;
+pub use crate::domain::rates::Unit;
 pub use crate::domain::time::Timestamp;
 pub use crate::proto::v1::{Durability, Outcome};
 pub use crate::telemetry::clock::Monotonic;
 pub use answer::{Answer, Sent, code};
+pub use batch::Chargeable;
+pub use credential::Credential;
 pub use error::Error;
 pub use lease::{LeaseConfig, LeaseStatus, LeasedMeter, NotPaid, Paid, Uncharged, WhenUnreachable};
 pub use stream::{DebitStream, Lag};

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::domain::debit::{CameraRef, Debit};
+use crate::domain::debit::CameraRef;
 use crate::domain::ids::{ReservationId, Slot};
 
 use super::answer::Sent;
+use super::batch::Chargeable;
 use super::core::Core;
 use super::error::Error;
 use super::{Client, pump};
@@ -60,12 +61,13 @@ impl DebitStream {
     /// Takes a debit, when there is room in the window; the future tells what became of it. It need not be awaited. The
     /// identity names the event: it is sent again under it when a connection breaks.
     ///
-    /// A camera is named by its id, or by what [`Self::camera`] gave.
+    /// A camera is named by its id, or by what [`Self::camera`] gave. A [`Measured`](super::Measured) event is taken as well: what the
+    /// organization's rate card prices it at is charged.
     ///
     /// # Errors
     /// [`Error::Full`] when the window is full, [`Error::Invalid`] when it cannot be sent, or how the stream ended.
-    pub fn try_send(&self, debit: &Debit<'_>) -> Result<Sent, Error> {
-        self.shared().lock().push(debit, None)
+    pub fn try_send<'a>(&self, asked: impl Into<Chargeable<'a>>) -> Result<Sent, Error> {
+        self.shared().lock().push(&asked.into(), None)
     }
 
     /// Takes a debit that this reservation pays, when there is room in the window. Debits travel in batches with one payer
@@ -73,24 +75,34 @@ impl DebitStream {
     ///
     /// # Errors
     /// As [`Self::try_send`].
-    pub fn try_settle(&self, debit: &Debit<'_>, reservation: &ReservationId) -> Result<Sent, Error> {
-        self.shared().lock().push(debit, Some(reservation))
+    pub fn try_settle<'a>(
+        &self,
+        asked: impl Into<Chargeable<'a>>,
+        reservation: &ReservationId,
+    ) -> Result<Sent, Error> {
+        self.shared().lock().push(&asked.into(), Some(reservation))
     }
 
     /// Takes a debit, and waits for room in the window before.
     ///
     /// # Errors
     /// As [`Self::try_send`], but never that the window is full.
-    pub async fn send(&self, debit: &Debit<'_>) -> Result<Sent, Error> {
-        self.wait_for_room(|| self.try_send(debit)).await
+    pub async fn send<'a>(&self, asked: impl Into<Chargeable<'a>>) -> Result<Sent, Error> {
+        let asked = asked.into();
+        self.wait_for_room(|| self.try_send(asked)).await
     }
 
     /// Takes a debit that this reservation pays, and waits for room in the window before.
     ///
     /// # Errors
     /// As [`Self::try_settle`], but never that the window is full.
-    pub async fn settle(&self, debit: &Debit<'_>, reservation: &ReservationId) -> Result<Sent, Error> {
-        self.wait_for_room(|| self.try_settle(debit, reservation)).await
+    pub async fn settle<'a>(
+        &self,
+        asked: impl Into<Chargeable<'a>>,
+        reservation: &ReservationId,
+    ) -> Result<Sent, Error> {
+        let asked = asked.into();
+        self.wait_for_room(|| self.try_settle(asked, reservation)).await
     }
 
     /// Sends what there is at once, and waits until all that was taken is acknowledged.

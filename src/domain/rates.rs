@@ -75,6 +75,14 @@ impl Unit {
         }
     }
 
+    /// The unit with this number.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn from_number(number: u64) -> Result<Self, Invalid> {
+        Self::ALL.into_iter().find(|unit| u64::from(unit.number()) == number).ok_or(Invalid::Unit)
+    }
+
     /// The unit's name, as in JSON.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -119,6 +119,8 @@ pub enum Invalid {
     Syntax,
     /// How many are to be priced.
     Quantity,
+    /// Of what so many are to be priced.
+    Unit,
     /// The prices of a rate card.
     Prices,
     /// A threshold's name.
@@ -332,6 +334,7 @@ impl fmt::Display for Invalid {
             Self::Quantity => {
                 write!(f, "a quantity is a whole number from 1 to {}", limits::DEBIT_TOKENS_MAX)
             }
+            Self::Unit => f.write_str("the unit is not known; it is an event, an image or a second"),
             Self::Prices => write!(
                 f,
                 "a rate card has at least one price, at most one for a kind and unit, each 1 to {} millitokens",

@@ -13,6 +13,7 @@ mod killed;
 mod lease;
 mod lease_storms;
 mod lifecycle;
+mod measured;
 #[path = "../cli/pki.rs"]
 mod pki;
 #[expect(dead_code, reason = "the tests of the command line use the rest of it")]

@@ -152,6 +152,7 @@ fn number_of_refusal(refusal: Refusal) -> v1::Outcome {
         Refusal::UnknownReservation => v1::Outcome::UnknownReservation,
         Refusal::ReservationEnded => v1::Outcome::ReservationEnded,
         Refusal::ReservationExceeded => v1::Outcome::ReservationExceeded,
+        Refusal::Unpriced => v1::Outcome::Unpriced,
         _ => v1::Outcome::Refused,
     }
 }

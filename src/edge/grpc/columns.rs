@@ -2,7 +2,9 @@
 //!
 //! A value out of its bounds makes its own row `invalid`. Columns that do not fit together name no rows at all, and are an error.
 
-use crate::meter::{CameraRef, Debit, DebitBatch, Identity, Invalid, Slot, Timestamp, UsageKind};
+use crate::meter::{
+    CameraRef, Debit, DebitBatch, Identity, Invalid, Measured, Slot, Timestamp, Unit, UsageKind,
+};
 use crate::proto::v1;
 
 /// Why columns do not fit together.
@@ -32,7 +34,8 @@ pub(super) fn handle_of(slot: Option<Slot>) -> u32 {
 /// When the columns do not fit together; then nothing was appended.
 pub(super) fn push(message: &v1::DebitBatch, batch: &mut DebitBatch) -> Result<(), Misfit> {
     check(message)?;
-    if message.event_id_length.is_empty() && message.time_ms.is_empty() && message.kind.is_empty() {
+    let rare = [message.event_id_length.len(), message.time_ms.len(), message.kind.len(), message.unit.len()];
+    if rare == [0; 4] {
         push_plain(message, batch);
     } else {
         push_mixed(message, batch);
@@ -53,6 +56,10 @@ fn check(message: &v1::DebitBatch) -> Result<(), Misfit> {
     each_or_none("kind", message.kind.len())?;
     each_or_none("time_ms", message.time_ms.len())?;
     each_or_none("event_id_length", message.event_id_length.len())?;
+    each_or_none("unit", message.unit.len())?;
+    if !message.unit.is_empty() || !message.count.is_empty() {
+        each("count", message.count.len())?;
+    }
     if message.event_id_length.is_empty() || !message.seq_delta.is_empty() {
         each("seq_delta", message.seq_delta.len())?;
     }
@@ -95,15 +102,30 @@ fn push_mixed(message: &v1::DebitBatch, batch: &mut DebitBatch) {
                 continue;
             }
         };
-        let kind = kind(message.kind.get(row));
-        match kind.and_then(|kind| Ok((kind, time(message.time_ms.get(row))?))) {
-            Ok((kind, time)) => {
-                let camera = CameraRef::Slot(slot_of(*camera));
-                batch.push(Debit { camera, identity, tokens: u64::from(*tokens), kind, time });
-            }
-            Err(invalid) => batch.push_invalid(invalid),
+        let camera = CameraRef::Slot(slot_of(*camera));
+        if let Err(invalid) = push_row(message, row, (camera, identity, *tokens), batch) {
+            batch.push_invalid(invalid);
         }
     }
+}
+
+/// Appends a row: a debit, or where it bears no tokens and a unit, an event to be priced.
+fn push_row(
+    message: &v1::DebitBatch,
+    row: usize,
+    (camera, identity, tokens): (CameraRef<'_>, Identity<'_>, u32),
+    batch: &mut DebitBatch,
+) -> Result<(), Invalid> {
+    let (kind, time) = (kind(message.kind.get(row))?, time(message.time_ms.get(row))?);
+    match message.unit.get(row) {
+        Some(unit) if tokens == 0 && *unit != 0 => {
+            let unit = Unit::from_number(u64::from(*unit))?;
+            let count = u64::from(message.count[row]);
+            batch.push_measured(Measured { camera, identity, unit, count, kind, time });
+        }
+        _ => batch.push(Debit { camera, identity, tokens: u64::from(tokens), kind, time }),
+    }
+    Ok(())
 }
 
 /// The epochs of the rows: none, one for all, or one a row.
@@ -168,6 +190,9 @@ mod tests {
         short(|message| message.epoch = vec![1, 2], "epoch");
         short(|message| message.kind = vec![0; 4], "kind");
         short(|message| message.time_ms = vec![1], "time_ms");
+        short(|message| message.unit = vec![1], "unit");
+        short(|message| message.unit = vec![1; 3], "count");
+        short(|message| message.count = vec![1; 2], "count");
         short(|message| message.event_id_length = vec![1], "event_id_length");
         short(|message| message.event_id_length = vec![1, 0, u32::MAX], "do not add up");
         short(|message| message.event_ids = vec![1], "do not add up");
@@ -179,6 +204,32 @@ mod tests {
             assert_eq!(slot_of(handle_of(Some(slot))), slot);
         }
         assert_eq!(slot_of(handle_of(None)), Slot(u32::MAX));
+    }
+
+    #[test]
+    fn a_row_without_tokens_is_measured_and_one_with_both_bears_its_tokens() {
+        let mut message = plain(5);
+        message.tokens = vec![0, 7, 0, 0, 0];
+        message.unit = vec![2, 2, 0, 4, 3];
+        message.count = vec![3, 3, 3, 3, 0];
+        let mut batch = DebitBatch::default();
+        push(&message, &mut batch).expect("it fits");
+        let mut by_hand = DebitBatch::default();
+        let identity = |seq| Identity::Seq { epoch: 3, seq };
+        let (camera, kind, time) = (CameraRef::Slot(Slot(0)), UsageKind::default(), None);
+        by_hand.push_measured(Measured {
+            camera,
+            identity: identity(1),
+            unit: Unit::Image,
+            count: 3,
+            kind,
+            time,
+        });
+        by_hand.push(Debit { camera, identity: identity(2), tokens: 7, kind, time });
+        by_hand.push_invalid(Invalid::Tokens);
+        by_hand.push_invalid(Invalid::Unit);
+        by_hand.push_invalid(Invalid::Quantity);
+        assert_eq!(format!("{batch:?}"), format!("{by_hand:?}"));
     }
 
     #[test]

@@ -262,6 +262,8 @@ mod tests {
         check(|batch| batch.event_ids = b"x".to_vec(), "event ids");
         check(|batch| batch.reservation = "r".to_owned(), "a reservation");
         check(|batch| batch.event_id_length = vec![0; 3], "lengths of event ids");
+        check(|batch| batch.unit = vec![1; 3], "units");
+        check(|batch| batch.count = vec![1; 3], "counts");
         check(|batch| batch.tokens.truncate(2), "a short column");
         check(|batch| batch.seq_delta.clear(), "a missing column");
         assert!(plainly(&v1::StreamRequest { request: None }.encode_to_vec()).is_none(), "nothing");

@@ -7,8 +7,8 @@ use tonic::codegen::Bytes;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::meter::{
-    BatchReply, Debit, DebitBatch, DebitReply, Deed, Durability, Error, Invalid, OrgId, Organization,
-    Refusal, ReservationId, ReservationView, Tokens, TransferId, Until,
+    BatchReply, DebitBatch, DebitReply, Deed, Durability, Error, Invalid, OrgId, Organization, Refusal,
+    ReservationId, ReservationView, Tokens, TransferId, Until,
 };
 use crate::proto::v1;
 use crate::proto::v1::metering_server::Metering;
@@ -18,7 +18,7 @@ use super::auth::Caller;
 use super::session::{Session, StreamLimits};
 use super::state::State;
 use super::trouble::Trouble;
-use super::unary;
+use super::unary::{self, Asked};
 
 /// The service, over what all calls share.
 #[derive(Clone, Debug)]
@@ -53,16 +53,22 @@ fn organization<T>(request: &Request<T>, id: &str) -> Result<Organization, Troub
     Ok(caller.meter.organization(caller.principal(), &OrgId::new(id)?)?)
 }
 
-/// One debit that a reservation pays: a batch of one.
-async fn settle(
+/// One debit, alone or as a batch of one, where a reservation pays it or a rate card prices it.
+async fn charge(
     organization: &Organization,
-    debit: Debit<'_>,
+    asked: Asked<'_>,
     durability: Durability,
-    reservation: ReservationId,
+    reservation: Option<ReservationId>,
 ) -> Result<DebitReply, Error> {
-    let mut batch = DebitBatch::with_capacity(1);
-    batch.pay_by(Some(reservation));
-    batch.push(debit);
+    let mut batch = DebitBatch::default();
+    match asked {
+        Asked::Debit(debit) if reservation.is_none() => {
+            return organization.send_debit(debit, durability)?.await;
+        }
+        Asked::Debit(debit) => batch.push(debit),
+        Asked::Measured(event) => batch.push_measured(event),
+    }
+    batch.pay_by(reservation);
     let BatchReply { batch, available, lsn, durability } =
         organization.send_batch(&mut batch, durability)?.await?;
     let outcome = *batch.outcomes().first().expect("a row has an outcome");
@@ -98,12 +104,10 @@ impl Metering for Service {
         organization.check_debit().map_err(Trouble::from)?;
         let v1::DebitRequest { debit, durability: when, reservation, .. } = request.into_inner();
         let debit = debit.unwrap_or_default();
-        let debit = unary::debit(&debit).map_err(Trouble::from)?;
-        let reply = match unary::reservation_id(&reservation).map_err(Trouble::from)? {
-            None => organization.send_debit(debit, durability(when)).map_err(Trouble::from)?.await,
-            Some(reservation) => settle(&organization, debit, durability(when), reservation).await,
-        };
-        let reply = reply.map_err(Trouble::from)?;
+        let asked = unary::asked(&debit).map_err(Trouble::from)?;
+        let reservation = unary::reservation_id(&reservation).map_err(Trouble::from)?;
+        let charged = charge(&organization, asked, durability(when), reservation).await;
+        let reply = charged.map_err(Trouble::from)?;
         Ok(Response::new(v1::DebitReply {
             result: Some(unary::result(reply.outcome)),
             available: reply.available.0,

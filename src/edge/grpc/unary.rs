@@ -1,18 +1,37 @@
 //! From messages of single calls to what the meter takes and gives, and back.
 
 use crate::meter::{
-    CameraRef, Debit, DebitBatch, Identity, Invalid, NetworkUsage, Outcome, ReservationId, ReservationStatus,
-    ReservationView, Summary, Timestamp, TransferState, TransferView, UsageKind, status,
+    CameraRef, Debit, DebitBatch, Identity, Invalid, Measured, NetworkUsage, Outcome, ReservationId,
+    ReservationStatus, ReservationView, Summary, Timestamp, TransferState, TransferView, Unit, UsageKind,
+    status,
 };
 use crate::proto::v1;
 
 use super::ack::number;
 
-/// A debit; the meter judges what the message lets pass.
+/// What a message asks for.
+pub(super) enum Asked<'a> {
+    /// Tokens.
+    Debit(Debit<'a>),
+    /// What the rate card says.
+    Measured(Measured<'a>),
+}
+
+/// A debit, or an event to be priced where it bears no tokens; the meter judges what the message lets pass.
 ///
 /// # Errors
 /// When it has no identity, or a value that no debit can have.
-pub(super) fn debit(message: &v1::Debit) -> Result<Debit<'_>, Invalid> {
+pub(super) fn asked(message: &v1::Debit) -> Result<Asked<'_>, Invalid> {
+    let debit = debit(message)?;
+    let Some(measured) = message.measured.as_ref().filter(|_| message.tokens == 0) else {
+        return Ok(Asked::Debit(debit));
+    };
+    let unit = Unit::from_number(u64::try_from(measured.unit).map_err(|_| Invalid::Unit)?)?;
+    let Debit { camera, identity, kind, time, .. } = debit;
+    Ok(Asked::Measured(Measured { camera, identity, unit, count: measured.count, kind, time }))
+}
+
+fn debit(message: &v1::Debit) -> Result<Debit<'_>, Invalid> {
     let identity = match message.identity.as_ref().ok_or(Invalid::Identity)? {
         v1::debit::Identity::Seq(v1::Seq { epoch, seq }) => Identity::Seq { epoch: *epoch, seq: *seq },
         v1::debit::Identity::EventId(id) => Identity::EventId(id),
@@ -29,8 +48,9 @@ pub(super) fn debit(message: &v1::Debit) -> Result<Debit<'_>, Invalid> {
 /// Adds debits to a batch; one that cannot be read keeps its place as `invalid`.
 pub(super) fn push(debits: &[v1::Debit], batch: &mut DebitBatch) {
     for message in debits {
-        match debit(message) {
-            Ok(debit) => batch.push(debit),
+        match asked(message) {
+            Ok(Asked::Debit(debit)) => batch.push(debit),
+            Ok(Asked::Measured(event)) => batch.push_measured(event),
             Err(invalid) => batch.push_invalid(invalid),
         }
     }

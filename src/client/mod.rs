@@ -10,6 +10,7 @@
 mod answer;
 mod batch;
 mod core;
+mod credential;
 mod error;
 mod lease;
 mod outbound;
@@ -18,11 +19,10 @@ mod stream;
 
 use std::time::Duration;
 
-use tonic::Request;
 use tonic::codegen::http::Uri;
 use tonic::codegen::http::uri::InvalidUri;
-use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::{Request, Response, Status};
 
 use crate::proto::v1;
 use crate::proto::v1::metering_client::MeteringClient;
@@ -43,12 +43,12 @@ pub use lease::{LeaseConfig, LeaseStatus, LeasedMeter, NotPaid, Paid, Uncharged,
 pub use stream::{DebitStream, Lag};
 
 /// How a client works. Start from [`Config::new`] and change what you need.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// Where the server is, as `http://127.0.0.1:8081`, or `https` where it has a certificate.
     pub url: String,
-    /// The API key.
-    pub key: String,
+    /// An API key, or a token that is renewed.
+    pub credential: Credential,
     /// Debits of a batch that is sent without waiting for more, 1 to 10,000. Default: 512.
     pub batch_debits: usize,
     /// How long a debit waits for others to share its batch. Default: 1 ms.
@@ -68,12 +68,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// The defaults, for a server and a key.
+    /// The defaults, for a server and an API key, or another [`Credential`].
     #[must_use]
-    pub fn new(url: impl Into<String>, key: impl Into<String>) -> Self {
+    pub fn new(url: impl Into<String>, credential: impl Into<Credential>) -> Self {
         Self {
             url: url.into(),
-            key: key.into(),
+            credential: credential.into(),
             batch_debits: 512,
             linger: Duration::from_millis(1),
             window_debits: 65_536,
@@ -90,7 +90,6 @@ impl Config {
 #[derive(Clone, Debug)]
 pub struct Client {
     config: Config,
-    authorization: MetadataValue<Ascii>,
     service: MeteringClient<Channel>,
 }
 
@@ -102,15 +101,17 @@ impl Client {
     /// gateway may start before its server. Call it where a tokio runtime runs.
     ///
     /// # Errors
-    /// When the URL, the key or the certificates cannot be used.
+    /// When the URL, the key or the certificates cannot be used. A token that is renewed is first asked for by a call.
     pub fn connect(config: Config) -> Result<Self, Error> {
-        let authorization = format!("Bearer {}", config.key).parse().map_err(|_| Error::Key)?;
+        if let Err(Error::Key) = config.credential.authorization() {
+            return Err(Error::Key);
+        }
         let channel = endpoint(&config)?
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE)
             .tcp_nodelay(true)
             .connect_lazy();
-        Ok(Self { config, authorization, service: MeteringClient::new(channel) })
+        Ok(Self { config, service: MeteringClient::new(channel) })
     }
 
     /// A stream of debits of one organization. It works by itself until it is closed, or its last clone is dropped.
@@ -124,7 +125,7 @@ impl Client {
     /// # Errors
     /// When the call fails; whether it was charged is then not known, and sending it again under the same id is safe.
     pub async fn debit(&self, request: v1::DebitRequest) -> Result<v1::DebitReply, Error> {
-        Ok(self.service().debit(self.signed(request)).await?.into_inner())
+        self.answer(self.service().debit(self.signed(request)?).await)
     }
 
     /// A batch of debits, answered by itself.
@@ -132,7 +133,7 @@ impl Client {
     /// # Errors
     /// As [`Self::debit`].
     pub async fn debit_batch(&self, request: v1::DebitBatchRequest) -> Result<v1::DebitBatchReply, Error> {
-        Ok(self.service().debit_batch(self.signed(request)).await?.into_inner())
+        self.answer(self.service().debit_batch(self.signed(request)?).await)
     }
 
     /// The AI Token Summary of an organization.
@@ -141,7 +142,7 @@ impl Client {
     /// When the call fails.
     pub async fn summary(&self, organization: &str) -> Result<v1::SummaryReply, Error> {
         let request = v1::SummaryRequest { organization: organization.to_owned() };
-        Ok(self.service().summary(self.signed(request)).await?.into_inner())
+        self.answer(self.service().summary(self.signed(request)?).await)
     }
 
     /// Holds tokens back for work whose cost is known only afterwards.
@@ -149,8 +150,8 @@ impl Client {
     /// # Errors
     /// When the call fails; the same request again is answered with where that reservation stands.
     pub async fn reserve(&self, request: v1::ReserveRequest) -> Result<v1::Reservation, Error> {
-        let reply = self.service().reserve(self.signed(request)).await?;
-        Ok(reply.into_inner().reservation.unwrap_or_default())
+        let reply = self.answer(self.service().reserve(self.signed(request)?).await)?;
+        Ok(reply.reservation.unwrap_or_default())
     }
 
     /// Gives back what a reservation still holds. One that ended is left as it ended, and answered.
@@ -160,8 +161,8 @@ impl Client {
     pub async fn release(&self, organization: &str, id: &ReservationId) -> Result<v1::Reservation, Error> {
         let (organization, id) = (organization.to_owned(), id.to_string());
         let request = v1::ReleaseReservationRequest { organization, id };
-        let reply = self.service().release_reservation(self.signed(request)).await?;
-        Ok(reply.into_inner().reservation.unwrap_or_default())
+        let reply = self.answer(self.service().release_reservation(self.signed(request)?).await)?;
+        Ok(reply.reservation.unwrap_or_default())
     }
 
     /// The open reservations of an organization, those that expire first first.
@@ -170,7 +171,7 @@ impl Client {
     /// When the call fails.
     pub async fn reservations(&self, organization: &str) -> Result<Vec<v1::Reservation>, Error> {
         let request = v1::ReservationsRequest { organization: organization.to_owned() };
-        Ok(self.service().reservations(self.signed(request)).await?.into_inner().reservations)
+        Ok(self.answer(self.service().reservations(self.signed(request)?).await)?.reservations)
     }
 
     /// Moves a whole pool.
@@ -178,17 +179,26 @@ impl Client {
     /// # Errors
     /// When the call fails; the same request again tells where the transfer stands.
     pub async fn transfer(&self, request: v1::TransferRequest) -> Result<v1::TransferReply, Error> {
-        Ok(self.service().transfer(self.signed(request)).await?.into_inner())
+        self.answer(self.service().transfer(self.signed(request)?).await)
     }
 
     fn service(&self) -> MeteringClient<Channel> {
         self.service.clone()
     }
 
-    fn signed<T>(&self, message: T) -> Request<T> {
+    fn signed<T>(&self, message: T) -> Result<Request<T>, Error> {
         let mut request = Request::new(message);
-        request.metadata_mut().insert("authorization", self.authorization.clone());
-        request
+        request.metadata_mut().insert("authorization", self.config.credential.authorization()?);
+        Ok(request)
+    }
+
+    fn answer<T>(&self, answer: Result<Response<T>, Status>) -> Result<T, Error> {
+        answer.map(Response::into_inner).map_err(|status| self.judge(status))
+    }
+
+    /// What is to be made of a failure of this client.
+    fn judge(&self, error: impl Into<Error>) -> Error {
+        self.config.credential.judge(error.into())
     }
 }
 

@@ -37,7 +37,7 @@ async fn connect(client: &Client, shared: &Arc<Shared>) -> bool {
             code: "closing".to_owned(),
             detail: "the server ended the stream".to_owned(),
         },
-        Err(error) => error,
+        Err(error) => client.judge(error),
     };
     let mut core = shared.lock();
     let was_connected = core.lag().is_connected;
@@ -51,7 +51,7 @@ async fn connect(client: &Client, shared: &Arc<Shared>) -> bool {
 }
 
 async fn listen(client: &Client, shared: &Arc<Shared>, session: u64) -> Result<(), Error> {
-    let requests = client.signed(Outbound::new(shared, session));
+    let requests = client.signed(Outbound::new(shared, session))?;
     let mut replies = client.service().stream(requests).await?.into_inner();
     while let Some(reply) = replies.message().await? {
         if let Some(reply) = reply.reply {

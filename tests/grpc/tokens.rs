@@ -1,6 +1,10 @@
 //! Tokens on gRPC: single calls, and streams that outlive them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use tempfile::TempDir;
+use tokenweir::client::{CameraRef, Credential, Debit, Identity, UsageKind};
 use tokenweir::proto::v1::stream_request::Request as Word;
 use tokenweir::proto::v1::{Outcome, SummaryRequest, metering_client::MeteringClient};
 use tonic::Code;
@@ -77,4 +81,65 @@ fn a_stream_ends_at_its_next_debit_when_its_token_was_revoked_and_a_second_has_p
             }
         }
     });
+}
+
+/// One token from the camera `a`, under this number.
+fn debit(seq: u64) -> Debit<'static> {
+    let identity = Identity::Seq { epoch: 1, seq };
+    Debit { camera: CameraRef::Id("a"), identity, tokens: 1, kind: UsageKind::default(), time: None }
+}
+
+#[test]
+fn a_client_whose_function_renews_its_token_streams_past_the_end_of_each() {
+    let (server, signer, _directory) = trusting();
+    let asked = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&asked);
+    let credential = Credential::renewed(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        Ok(signer.token(&["north:gateway"], 2))
+    });
+    let client = server.client("", |config| config.credential = credential);
+    let sent = server.run(async {
+        let stream = client.stream("north");
+        let mut sent = 0;
+        while stream.lag().reconnects < 2 {
+            // A new event after each reconnection, and the same one again until then.
+            sent = 1 + stream.lag().reconnects;
+            let outcome = stream.send(&debit(sent)).await.expect("room").await.expect("it is answered");
+            assert!(["charged", "duplicate"].contains(&outcome.code()), "{outcome:?}");
+        }
+        stream.close().await.expect("all is answered");
+        sent
+    });
+    assert!(asked.load(Ordering::Relaxed) >= 3, "{asked:?}");
+    assert_eq!(server.available(), 10_000 - sent, "each is charged once");
+}
+
+#[test]
+fn a_client_reads_its_token_again_from_a_file_when_the_server_takes_the_old_one_no_more() {
+    let (server, signer, directory) = trusting();
+    let path = directory.path().join("token");
+    let renew = |seconds| std::fs::write(&path, signer.token(&["north:gateway"], seconds)).expect("written");
+    renew(2);
+    let client = server.client("", |config| config.credential = Credential::file(&path));
+    server.run(async {
+        let stream = client.stream("north");
+        let charged = async |seq| {
+            stream.send(&debit(seq)).await.expect("room").await.expect("it is answered").code().to_owned()
+        };
+        assert_eq!(charged(1).await, "charged");
+        let refused = loop {
+            match client.summary("north").await {
+                Ok(_) => tokio::task::yield_now().await,
+                Err(error) => break error,
+            }
+        };
+        assert!(refused.is_retryable() && refused.to_string().contains("token_expired"), "{refused}");
+        let waiting = stream.send(&debit(2)).await.expect("room");
+        renew(600);
+        assert_eq!(waiting.await.expect("it is answered").code(), "charged");
+        client.summary("north").await.expect("it is let in");
+        stream.close().await.expect("all is answered");
+    });
+    assert_eq!(server.available(), 9_998);
 }

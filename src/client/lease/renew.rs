@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use crate::client::Client;
+use crate::client::credential::is_of_credential;
 use crate::client::error::Error;
 use crate::client::pump::jittered;
 use crate::domain::ids::ReservationId;
@@ -163,8 +164,8 @@ async fn within<T>(shared: &Shared, call: impl Future<Output = Result<T, Error>>
     timeout(shared.config.answer_timeout, call).await.map_err(late)?
 }
 
-/// Whether a call failed because the meter does not answer, or does not serve. A refusal is an answer.
+/// Whether a call failed because the meter does not answer, or does not serve. A refusal is an answer, that of a token too.
 fn is_unreachable(error: &Error) -> bool {
     let refusals = ["in_transfer", "busy", "limit_reached", "too_many_guesses"];
-    matches!(error, Error::Unavailable { code, .. } if !refusals.contains(&code.as_str()))
+    matches!(error, Error::Unavailable { code, .. } if !refusals.contains(&code.as_str()) && !is_of_credential(code))
 }

@@ -1,10 +1,10 @@
-//! Usage: what was charged and exempt, by interval, network, camera and usage kind.
+//! Usage: what was charged and exempt, by interval, network, camera, usage kind and outcome.
 
 use std::collections::BTreeMap;
 
 use jiff::tz::TimeZone;
 
-use crate::domain::debit::UsageKind;
+use crate::domain::debit::{FirstOutcome, UsageKind};
 use crate::domain::ids::{CameraId, Name};
 use crate::domain::time::Timestamp;
 
@@ -28,6 +28,8 @@ pub struct By {
     pub camera: bool,
     /// By usage kind.
     pub kind: bool,
+    /// By what became of it: what was charged, and what was exempt. What was refused left no trace in the journal.
+    pub outcome: bool,
 }
 
 /// What is asked.
@@ -75,6 +77,8 @@ pub struct Group {
     pub camera: Option<String>,
     /// The usage kind.
     pub kind: Option<UsageKind>,
+    /// What became of it.
+    pub outcome: Option<FirstOutcome>,
 }
 
 /// The answer.
@@ -95,8 +99,11 @@ pub struct Usage {
     pub gaps: Vec<Gap>,
 }
 
-/// A group by its numbers.
-type Key = [Option<u32>; 3];
+/// A group by its numbers: network, camera, kind, and outcome, which no bucket is told apart by.
+type Key = [Option<u32>; 4];
+
+const CHARGED: u32 = 0;
+const EXEMPT: u32 = 1;
 
 impl Reader {
     /// Answers with what was used.
@@ -156,14 +163,14 @@ impl Reader {
         let camera = query.camera.as_ref().map(|id| self.camera(id)).transpose()?;
         let kind = query.kind.map(|kind| u32::from(kind.number()));
         let is_known = network != Some(None) && camera != Some(None);
-        Ok(is_known.then(|| [network.flatten(), camera.flatten(), kind]))
+        Ok(is_known.then(|| [network.flatten(), camera.flatten(), kind, None]))
     }
 
     fn read_piece(
         &self,
         piece: Piece,
         by: By,
-        [network, camera, kind]: Key,
+        [network, camera, kind, _]: Key,
         groups: &mut BTreeMap<Key, Used>,
     ) -> Result<()> {
         let column = |is_asked: bool, name: &'static str| if is_asked { name } else { "NULL" };
@@ -185,7 +192,14 @@ impl Reader {
                 Some(_) => used_of(row, 3)?,
                 None => continue,
             };
-            groups.entry([row.get(0)?, row.get(1)?, row.get(2)?]).or_default().add(used);
+            let [network, camera, kind] = [row.get(0)?, row.get(1)?, row.get(2)?];
+            let mut add =
+                |outcome, used| groups.entry([network, camera, kind, outcome]).or_default().add(used);
+            if by.outcome {
+                parts(used).into_iter().flatten().for_each(|(outcome, used)| add(Some(outcome), used));
+            } else {
+                add(None, used);
+            }
         }
         Ok(())
     }
@@ -221,11 +235,23 @@ impl Reader {
         Ok(())
     }
 
-    fn name(&self, [network, camera, kind]: Key) -> Result<Group> {
+    fn name(&self, [network, camera, kind, outcome]: Key) -> Result<Group> {
+        let outcome = outcome.map(|number| match number {
+            CHARGED => FirstOutcome::Charged,
+            _ => FirstOutcome::Exempt,
+        });
         let kind = kind.and_then(|kind| UsageKind::from_number(u8::try_from(kind).ok()?).ok());
         let network = network.map(|place| self.network_name(place)).transpose()?;
-        Ok(Group { network, camera: camera.map(|slot| self.camera_id(slot)).transpose()?, kind })
+        Ok(Group { network, camera: camera.map(|slot| self.camera_id(slot)).transpose()?, kind, outcome })
     }
+}
+
+/// What of it was charged and what was exempt, each where there was any.
+fn parts(used: Used) -> [Option<(u32, Used)>; 2] {
+    let Used { charged, exempt, debits_charged, debits_exempt } = used;
+    let charged = Used { charged, debits_charged, ..Used::default() };
+    let exempt = Used { exempt, debits_exempt, ..Used::default() };
+    [(CHARGED, charged), (EXEMPT, exempt)].map(|part| Some(part).filter(|(_, used)| used.debits() > 0))
 }
 
 /// The groups that were charged most over all intervals, at most `top`.

@@ -53,7 +53,7 @@ fn a_server_that_is_killed_while_it_reports_reports_each_debit_once() {
         until: now.plus_ms(1),
         interval: Interval::Hour,
         zone: jiff::tz::TimeZone::UTC,
-        by: By { camera: true, network: true, kind: true },
+        by: By { camera: true, network: true, kind: true, outcome: true },
         network: None,
         camera: None,
         kind: None,

@@ -41,6 +41,8 @@ fn usage_adds_up_to_what_the_summary_says_by_whatever_it_is_told_apart() {
         "?by=network",
         "?by=camera,kind&interval=minute&zone=Asia/Kolkata",
         "?interval=month&top=1&by=camera",
+        "?by=outcome",
+        "?by=kind,outcome,camera,network",
     ] {
         let usage = settled(&fixture, &format!("{NORTH}/usage{query}"));
         assert_eq!(usage["total"]["charged"], summary["used"], "{usage}");
@@ -68,8 +70,11 @@ fn csv_has_its_head_and_quotes_what_needs_it() {
         (200, "text/csv; charset=utf-8; header=present")
     );
     let lines: Vec<_> = usage.text.split("\r\n").collect();
-    assert_eq!(lines[0], "from,until,network,camera,kind,rest,charged,exempt,debits_charged,debits_exempt");
-    assert!(lines[1].ends_with("lobby,,contextual_video_analytics,false,100,0,1,0"), "{lines:?}");
+    assert_eq!(
+        lines[0],
+        "from,until,network,camera,kind,outcome,rest,charged,exempt,debits_charged,debits_exempt"
+    );
+    assert!(lines[1].ends_with("lobby,,contextual_video_analytics,,false,100,0,1,0"), "{lines:?}");
     assert!(lines[3].contains("\"yard, \"\"north\"\"\",,contextual_video_analytics"), "{lines:?}");
     assert_eq!((lines.len(), lines[4]), (5, ""));
     let log = csv(&fixture, &format!("{NORTH}/event-log?limit=1")).text;
@@ -84,6 +89,20 @@ fn the_event_log_is_paged_newest_first_and_says_why_a_debit_was_exempt() {
     let debit =
         json!({"camera": "gate", "epoch": 1, "seq": 4, "tokens": 50, "kind": "contextual_video_analytics"});
     fixture.post(DEBITS, &fixture.gateway, &debit).expect(200);
+    let usage = settled(&fixture, &format!("{NORTH}/usage?by=outcome"));
+    let of = |row: &Value| {
+        ["outcome", "charged", "exempt", "debits_charged", "debits_exempt"].map(|name| row[name].clone())
+    };
+    let rows = usage["rows"].as_array().expect("rows");
+    assert_eq!(
+        rows.iter().map(of).collect::<Vec<_>>(),
+        [
+            [json!("charged"), json!(127), json!(0), json!(3), json!(0)],
+            [json!("exempt"), json!(0), json!(50), json!(0), json!(1)],
+        ]
+    );
+    let lines = csv(&fixture, &format!("{NORTH}/usage?by=outcome")).text;
+    assert!(lines.contains(",,,,exempt,false,0,50,0,1\r\n"), "{lines}");
     let first = settled(&fixture, &format!("{NORTH}/event-log?limit=2"));
     let events = first["events"].as_array().expect("rows");
     assert_eq!((&events[0]["outcome"], &events[0]["license"]), (&json!("exempt"), &json!("u-1")), "{first}");

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use proptest::prelude::*;
 use tokenweir::meter::{
-    DebitBatch, LicenseId, Organization, Tokens, TransferId, UnlimitedLicense, UsageKind,
+    DebitBatch, FirstOutcome, LicenseId, Organization, Tokens, TransferId, UnlimitedLicense, UsageKind,
 };
 use tokenweir::reports::{By, EventQuery, Interval, Reports};
 
@@ -103,7 +103,7 @@ async fn check(reports: &Reports, organization: &Organization) {
     assert_eq!((used.debits_charged, used.debits_exempt), (totals.debits_charged, totals.debits_exempt));
     for interval in [Interval::None, Interval::Day, Interval::Week, Interval::Month] {
         for (place, zone) in ZONES.into_iter().enumerate() {
-            let by = By { network: place % 2 == 0, camera: place > 2, kind: place == 1 };
+            let by = By { network: place % 2 == 0, camera: place > 2, kind: place == 1, outcome: place > 1 };
             let usage = reader.usage(&everything(interval, zone, by)).expect("read");
             assert!(usage.gaps.is_empty(), "{usage:?}");
             check_total(&reader, &usage);
@@ -125,6 +125,17 @@ async fn check(reports: &Reports, organization: &Organization) {
             network.name
         );
     }
+    let by_outcome = reader.usage(&everything(Interval::None, "UTC", By { outcome: true, ..By::default() }));
+    let mut outcomes = [(0, 0); 2];
+    for row in by_outcome.expect("read").rows {
+        match row.group.as_ref().and_then(|group| group.outcome).expect("by outcome") {
+            FirstOutcome::Charged => outcomes[0] = (row.used.charged, row.used.debits_charged),
+            FirstOutcome::Exempt => outcomes[1] = (row.used.exempt, row.used.debits_exempt),
+        }
+        assert!(row.used.debits_charged == 0 || row.used.debits_exempt == 0, "{row:?}");
+    }
+    let counted = [(totals.used.0, totals.debits_charged), (totals.exempt.0, totals.debits_exempt)];
+    assert_eq!(outcomes, counted, "by outcome, to the token, what the pool counts");
     let by_camera = reader.usage(&everything(Interval::None, "UTC", By { camera: true, ..By::default() }));
     for row in by_camera.expect("read").rows {
         let id = row.group.and_then(|group| group.camera).expect("by camera");

@@ -45,7 +45,7 @@ pub struct UsageArgs {
     /// Into what the time is cut.
     #[command(flatten)]
     pub interval: IntervalArgs,
-    /// By what it is told apart: `network`, `camera`, `kind`, or several with commas; each row tells charged and exempt apart.
+    /// By what it is told apart: `network`, `camera`, `kind`, `outcome` (charged or exempt), or several with commas.
     #[arg(long, value_name = "WHAT")]
     pub by: Option<String>,
     /// Of which debits.
@@ -209,7 +209,7 @@ fn usage_text(usage: &Value) -> String {
 }
 
 fn usage_row(row: &Value) -> [String; 7] {
-    let names = ["network", "camera", "kind"].map(|name| field(row, name));
+    let names = ["network", "camera", "kind", "outcome"].map(|name| field(row, name));
     let of = if row["rest"] == true { "(all others)".to_owned() } else { names.join(" ").trim().to_owned() };
     [
         field(row, "from"),

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::edge::csv::{self, Csv};
-use crate::meter::{Action, CameraId, Name, OrgId, Timestamp, Tokens, UsageKind};
+use crate::meter::{Action, CameraId, FirstOutcome, Name, OrgId, Timestamp, Tokens, UsageKind};
 use crate::reports::{
     BalanceRow, By, EventQuery, EventRow, Gap, Interval, Reached, Reader, ReportsError, UsageQuery, UsageRow,
     Used,
@@ -34,7 +34,7 @@ pub(super) const ROUTES: &[Route] = &[
         method: Method::GET,
         path: "/v1/organizations/{org}/usage",
         right: Right::Read,
-        summary: "What was charged and exempt, by time, network, camera and usage kind; JSON or CSV.",
+        summary: "What was charged and exempt, by time, network, camera, usage kind and outcome; JSON or CSV.",
         parameters: query::<UsageAsked>,
         body: None,
         answers: &[Answer::json::<UsageBody<'_>>(
@@ -142,7 +142,7 @@ enum IntervalName {
 }
 
 /// What became of an admitted debit.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ToSchema)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = LoggedOutcome)]
 enum OutcomeName {
@@ -206,6 +206,8 @@ struct UsageRowBody {
     network: Option<String>,
     camera: Option<String>,
     kind: Option<&'static str>,
+    /// Of a row that is told apart by it: what became of its debits. Refused ones are in no report.
+    outcome: Option<OutcomeName>,
     rest: bool,
     #[serde(flatten)]
     used: UsedBody,
@@ -264,7 +266,7 @@ struct EventBody {
     balance: u64,
 }
 
-/// Usage by interval, network, camera and usage kind.
+/// Usage by interval, network, camera, usage kind and outcome.
 pub(super) async fn usage(
     request: HttpRequest,
     caller: Caller,
@@ -422,15 +424,10 @@ fn by(asked: Option<&str>) -> Result<By, Problem> {
             "network" => by.network = true,
             "camera" => by.camera = true,
             "kind" => by.kind = true,
-            "outcome" => {
-                return Err(Problem::invalid(
-                    "each row tells `charged` and `exempt` apart already, and refused debits are in no report: \
-                     leave `outcome` out",
-                ));
-            }
+            "outcome" => by.outcome = true,
             _ => {
                 return Err(Problem::invalid(
-                    "usage is told apart `by` network, camera and kind, with commas",
+                    "usage is told apart `by` network, camera, kind and outcome, with commas",
                 ));
             }
         }
@@ -479,6 +476,24 @@ impl From<IntervalName> for Interval {
     }
 }
 
+impl From<FirstOutcome> for OutcomeName {
+    fn from(outcome: FirstOutcome) -> Self {
+        match outcome {
+            FirstOutcome::Charged => Self::Charged,
+            FirstOutcome::Exempt => Self::Exempt,
+        }
+    }
+}
+
+impl OutcomeName {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Charged => "charged",
+            Self::Exempt => "exempt",
+        }
+    }
+}
+
 impl From<Used> for UsedBody {
     fn from(Used { charged, exempt, debits_charged, debits_exempt }: Used) -> Self {
         Self { charged, exempt, debits_charged, debits_exempt }
@@ -501,6 +516,7 @@ impl From<UsageRow> for UsageRowBody {
             network: group.network,
             camera: group.camera,
             kind: group.kind.map(UsageKind::name),
+            outcome: group.outcome.map(OutcomeName::from),
             rest,
             used: used.into(),
         }
@@ -508,12 +524,13 @@ impl From<UsageRow> for UsageRowBody {
 }
 
 impl UsageRowBody {
-    const HEAD: [&'static str; 10] = [
+    const HEAD: [&'static str; 11] = [
         "from",
         "until",
         "network",
         "camera",
         "kind",
+        "outcome",
         "rest",
         "charged",
         "exempt",
@@ -522,13 +539,14 @@ impl UsageRowBody {
     ];
 
     fn csv(self) -> Csv {
-        let Self { from, until, network, camera, kind, rest, used } = self;
+        let Self { from, until, network, camera, kind, outcome, rest, used } = self;
         Csv::default()
             .field(from)
             .field(until)
             .optional(network)
             .optional(camera)
             .optional(kind)
+            .optional(outcome.map(OutcomeName::name))
             .field(rest)
             .field(used.charged)
             .field(used.exempt)
@@ -563,7 +581,7 @@ impl From<EventRow> for EventBody {
             camera: row.camera,
             kind: row.kind.name(),
             tokens: row.tokens,
-            outcome: if row.is_exempt { "exempt" } else { "charged" },
+            outcome: if row.is_exempt { OutcomeName::Exempt } else { OutcomeName::Charged }.name(),
             license: row.license,
             balance: row.balance,
         }

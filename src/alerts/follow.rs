@@ -18,6 +18,7 @@ use crate::storage::layout::Home;
 use crate::storage::{Hold, HoldReader};
 use crate::telemetry::{clock, metric};
 
+use super::book::Book;
 use super::delivery::{self, Attempt, Due, Place, State};
 use super::error::AlertsError;
 use super::reader::Reader;
@@ -119,7 +120,12 @@ impl Alerting {
     /// # Errors
     /// When the thread cannot be started.
     pub fn start(homes: Vec<Home>, source: Source, hold: Arc<Hold>) -> std::io::Result<Self> {
-        let quiet = homes.iter().map(|home| (source.durable)(home.partition)).collect();
+        let quiet: Vec<Lsn> = homes.iter().map(|home| (source.durable)(home.partition)).collect();
+        // Made before anything more is journaled: what comes from now on is told, also when this process ends before its thread
+        // has begun. What cannot be made the thread meets again, and tells.
+        for (home, quiet) in homes.iter().zip(&quiet).filter(|(home, _)| !schema::path(home).exists()) {
+            drop(Book::open(home, *quiet));
+        }
         let (states, stop) = (Mutex::new(vec![Standing::default(); homes.len()]), AtomicBool::new(false));
         let (hurry, moved) = (AtomicBool::new(false), Condvar::new());
         let writer = || Mutex::new(Writer { connection: None, place: Place::BEGINNING });

@@ -143,3 +143,16 @@ async fn where_the_journal_was_pruned_what_is_now_is_held_against_what_was() {
     let known = alerting.read(&org("acme")).expect("known");
     assert_eq!(known.lag_frames(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happens_after_the_start_is_told_though_the_first_process_ended_before_it_decided_anything() {
+    let scene = Scene::new(1 << 30);
+    let acme = scene.organization("acme", 1_000).await;
+    acme.set_thresholds(vec![threshold("low", Measure::TokensLeft, 100)]).await.expect("within bounds");
+    let first = scene.follow();
+    let database = scene.directory.path().join("p000/alerts.sqlite");
+    assert!(database.exists(), "it notes what was there before, and does not wait for its thread");
+    drop(first);
+    charge(&acme, 1, 10, 95).await;
+    assert_eq!(names(&scene.alerting(), &acme), ["low"]);
+}

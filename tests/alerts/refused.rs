@@ -1,8 +1,8 @@
 //! Refusals are counted by the running meter, for each organization, within a time.
 
-use tokenweir::meter::{Measure, Tokens};
+use tokenweir::meter::{Measure, Organization, Tokens};
 
-use crate::support::{Scene, call, charge, names, threshold};
+use crate::support::{HOST, Scene, call, charge, names, org, threshold};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refused_debits_fire_a_threshold_once_and_tokens_that_come_arm_it() {
@@ -34,6 +34,51 @@ async fn refused_debits_fire_a_threshold_once_and_tokens_that_come_arm_it() {
     charge(&acme, 30, 5, 12).await;
     until(|| names(&alerting, &acme) == ["refused", "license.added", "refused"]);
     assert_eq!((scene.meter.refused(other.id()), names(&alerting, &other)), (0, Vec::new()));
+}
+
+/// Waits until what was refused up to now was counted: the thread looks at refusals whenever it looks at the journal.
+async fn looked(
+    scene: &Scene,
+    alerting: &tokenweir::alerts::Alerting,
+    acme: &Organization,
+    before: usize,
+) -> Vec<String> {
+    // A frame that tells something of its own: what stands before it in the log was told before.
+    acme.grant(vec![Tokens(1)]).await.expect("within bounds");
+    until(|| names(alerting, acme).len() > before);
+    scene.ahead(1_000);
+    names(alerting, acme)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_that_were_told_are_not_told_again_by_a_restart_nor_by_a_journal_that_is_read_anew() {
+    let mut scene = Scene::new(1 << 30);
+    let alerting = scene.follow();
+    let acme = scene.organization("acme", 10).await;
+    call(&acme, "w").await;
+    acme.set_thresholds(vec![threshold("refused", Measure::Refusals, 5)]).await.expect("within bounds");
+    assert_eq!(names(&alerting, &acme), [""; 0]);
+    charge(&acme, 1, 6, 11).await;
+    until(|| names(&alerting, &acme) == ["refused"]);
+    drop(alerting);
+    // Who follows is started again beside the meter that refused them.
+    let alerting = scene.alerting();
+    assert_eq!(looked(&scene, &alerting, &acme, 1).await, ["refused", "license.added"]);
+    drop(alerting);
+    // The server is started again.
+    scene.restart().await;
+    let acme = scene.meter.organization(HOST, &org("acme")).expect("it exists");
+    let alerting = scene.alerting();
+    assert_eq!(looked(&scene, &alerting, &acme, 2).await, ["refused", "license.added", "license.added"]);
+    drop(alerting);
+    // What was told is lost, and the whole journal is read anew.
+    scene.restart().await;
+    scene.forget();
+    let acme = scene.meter.organization(HOST, &org("acme")).expect("it exists");
+    let alerting = scene.alerting();
+    assert_eq!(looked(&scene, &alerting, &acme, 0).await, ["license.added"]);
+    charge(&acme, 50, 5, 1_000).await;
+    until(|| names(&alerting, &acme) == ["license.added", "refused"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

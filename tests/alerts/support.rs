@@ -31,17 +31,16 @@ impl Scene {
     /// `hold_bytes` of the journal stay for who has not read them.
     pub(crate) fn new(hold_bytes: u64) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let (clock, hand) = Clock::manual(at(0));
         let hold = Arc::new(Hold::new(hold_bytes, &[HoldReader::Alerts]));
-        let config = Config {
-            partitions: 1,
-            segment_bytes_min: 64 << 10,
-            segment_bytes_max: 64 << 10,
-            clock,
-            hold: Some(Arc::clone(&hold)),
-            ..Config::new(directory.path())
-        };
-        Self { meter: Meter::open(config).expect("a new directory"), hand, directory, hold }
+        let (meter, hand) = open(&directory, &hold, at(0));
+        Self { meter, hand, directory, hold }
+    }
+
+    /// Closes the meter and opens it again, as a restart of the server does.
+    pub(crate) async fn restart(&mut self) {
+        self.meter.clone().close().await;
+        let now = at(self.hand.load(Ordering::Relaxed) - START_MS);
+        (self.meter, self.hand) = open(&self.directory, &self.hold, now);
     }
 
     /// What decides, beside the meter.
@@ -92,6 +91,19 @@ impl Scene {
     pub(crate) fn ahead(&self, ms: u64) {
         self.hand.fetch_add(ms, Ordering::Relaxed);
     }
+}
+
+fn open(directory: &TempDir, hold: &Arc<Hold>, now: Timestamp) -> (Meter, Arc<AtomicU64>) {
+    let (clock, hand) = Clock::manual(now);
+    let config = Config {
+        partitions: 1,
+        segment_bytes_min: 64 << 10,
+        segment_bytes_max: 64 << 10,
+        clock,
+        hold: Some(Arc::clone(hold)),
+        ..Config::new(directory.path())
+    };
+    (Meter::open(config).expect("a sound directory"), hand)
 }
 
 pub(crate) fn org(id: &str) -> OrgId {

@@ -149,3 +149,39 @@ fn thresholds_webhooks_and_deliveries_are_set_and_shown_by_commands_in_each_form
     let bad = server.weir(&keys.admin, &["alerts", "set", "acme", "--threshold", "low:tokens_left=x"]);
     assert!(bad.code == 2 && bad.stderr.contains("no value of tokens_left"), "{bad:?}");
 }
+
+#[test]
+fn a_restored_directory_signs_as_the_original_only_when_it_got_the_key_that_no_backup_holds() {
+    let scene = Scene::new();
+    let (server, keys) = scene.server();
+    let hook = ["webhooks", "set", "acme", "pager", "--url", "https://hooks.example/x"];
+    assert_eq!(server.weir(&keys.admin, &hook).code, 0);
+    let set = ["alerts", "set", "acme", "--threshold", "low:tokens_left=60000000"];
+    assert_eq!(server.weir(&keys.admin, &set).code, 0);
+    let secret = |server: &Server| server.weir(&keys.admin, &["webhooks", "secret", "acme", "pager"]).stdout;
+    let original = secret(&server);
+    let (data, backup) = (scene.data(), scene.path("backup"));
+    let made = weir(&["backup", text(&backup), "--data", text(&data)]);
+    assert!(
+        made.code == 0 && made.stderr.contains("data/webhooks.key") && made.stderr.contains("copy it once"),
+        "{made:?}"
+    );
+    assert!(!backup.join("webhooks.key").exists() && !backup.join("p000/alerts.sqlite").exists());
+    assert_eq!(server.running.stop(), Some(0));
+    let restored = |name: &str| {
+        let directory = scene.path(name);
+        let ended = weir(&["restore", text(&backup), text(&directory)]);
+        assert!(ended.code == 0 && ended.stderr.contains("copy its webhooks.key into it"), "{ended:?}");
+        directory
+    };
+    let start = |directory: &std::path::Path| Server::start(directory, &scene.path("operator.key"), &[]);
+    let without = start(&restored("without"));
+    assert_ne!(secret(&without), original, "a copy that is started for a test does not sign as the original");
+    let fired = without.weir(&keys.admin, &["alerts", "list", "acme", "--json"]).json();
+    assert_eq!(fired["thresholds"][0]["state"], "fired", "{fired}");
+    let log = without.weir(&keys.admin, &["webhooks", "deliveries", "acme", "--json"]).json();
+    assert_eq!(log["deliveries"].as_array().map(Vec::len), Some(0), "what is past is not told again: {log}");
+    let with = restored("with");
+    std::fs::copy(data.join("webhooks.key"), with.join("webhooks.key")).expect("copied");
+    assert_eq!(secret(&start(&with)), original);
+}

@@ -21,6 +21,10 @@ use super::fresh::Fresh;
 use super::output::{note, number, print, print_json, table};
 use super::verify;
 
+/// The file of a data directory that the secrets of webhooks are derived from. A backup does not hold it, so that a copy that is
+/// started for a test does not sign as the original.
+pub(super) const WEBHOOK_KEY: &str = "webhooks.key";
+
 /// What to back up, and where to.
 #[derive(Args, Debug)]
 pub struct BackupArgs {
@@ -75,6 +79,13 @@ fn make(args: &BackupArgs) -> Result<BackupManifest, Failure> {
     let made = BackupManifest::of(&manifest, begun_at, reaches, &RealDisk, &to)?;
     made.write(&RealDisk, &to)?;
     fresh.finish()?;
+    let key = args.data.join(WEBHOOK_KEY);
+    if key.exists() {
+        note(&format!(
+            "not in the backup: {}, which the secrets of webhooks are derived from; copy it once, and keep it as you keep the key of TLS",
+            key.display()
+        ));
+    }
     Ok(made)
 }
 

@@ -19,10 +19,10 @@ use crate::storage::layout::DirectoryId;
 use crate::storage::{Disk, Layout, Manifest, RealDisk};
 use crate::telemetry::clock::Clock;
 
-use super::backup::{reaches_json, reaches_text};
+use super::backup::{WEBHOOK_KEY, reaches_json, reaches_text};
 use super::failure::Failure;
 use super::fresh::Fresh;
-use super::output::{print, print_json};
+use super::output::{note, print, print_json};
 use super::verify;
 
 /// What to restore, and where to.
@@ -91,11 +91,19 @@ pub(super) fn run(args: &RestoreArgs) -> Result<(), Failure> {
     let log = |layout, manifest: Manifest| audit::home(&disk, layout, manifest.directory);
     backup::copy_audit(&log(&source, old), &log(&to, new)).map_err(verify::failure)?;
     new.write(&RealDisk, &to)?;
-    let report = verify::read(fresh.partial())?.report;
-    if !report.clean {
-        return Err(Failure::new(format!("nothing was restored: {}", verify::faults(&report).join("\n"))));
+    let verified = verify::read(fresh.partial())?;
+    if !verified.report.clean {
+        let faults = verify::faults(&verified.report).join("\n");
+        return Err(Failure::new(format!("nothing was restored: {faults}")));
     }
     fresh.finish()?;
+    if verified.has_webhooks() {
+        note(&format!(
+            "before {} takes the place of the original, copy its {WEBHOOK_KEY} into it: else the first start makes another, and every \
+             webhook has another secret; what had been delivered and what waited is not there",
+            args.directory.display()
+        ));
+    }
     if args.json {
         let (id, partitions) = (new.directory.to_string(), reaches_json(&reaches));
         print_json(

@@ -131,6 +131,11 @@ impl Verified {
         let pool = self.pools.iter().find(|pool| pool.id == *organization)?;
         Some((pool.available(), pool.totals))
     }
+
+    /// Whether any organization has a webhook.
+    pub(super) fn has_webhooks(&self) -> bool {
+        self.pools.iter().flat_map(|pool| &pool.alerts).any(|alerts| !alerts.webhooks.is_empty())
+    }
 }
 
 /// Runs it.

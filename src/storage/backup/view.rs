@@ -3,6 +3,8 @@
 //! Snapshots are opened first and journals listed after them, so the journals reach at least as far as the
 //! snapshots. An open file stays readable when its name goes, so what retention removes meanwhile is still read.
 //! Names are taken once, bytes when they are read: a journal may be longer at a second reading, never other.
+//! At most so many files are held open, of each directory the oldest, which retention removes first; the others are opened when
+//! they are read, which fails in the end if retention has overtaken the reader by all that were held.
 //!
 //! Deliberately absent: the lock. Nothing is written, and what is read is a prefix that could have been left by a
 //! crash.
@@ -20,11 +22,13 @@ use crate::storage::layout::Layout;
 /// How often a directory is listed anew because a file went away before it was opened. Each time, retention has
 /// removed something just then.
 const TRIES: u32 = 16;
+/// Most files that are held open: half of what a process mostly may have.
+const HELD_MAX: usize = 512;
 
-/// The opened files.
+/// The files, those in it that are held open.
 #[derive(Debug, Default)]
 pub struct View {
-    files: BTreeMap<PathBuf, File>,
+    files: BTreeMap<PathBuf, Option<File>>,
 }
 
 impl View {
@@ -33,9 +37,16 @@ impl View {
     /// # Errors
     /// [`Fault::Io`] when one cannot be opened.
     pub fn open(layout: &Layout, partitions: u16) -> Result<Self> {
+        // Snapshots and journal of each partition, and the audit log.
+        let directories = 2 * usize::from(partitions) + 1;
+        Self::open_held(layout, partitions, HELD_MAX / directories)
+    }
+
+    /// The same, of each directory with at most so many files held open.
+    fn open_held(layout: &Layout, partitions: u16, held: usize) -> Result<Self> {
         let mut tries = 1;
         loop {
-            match Self::open_once(layout, partitions) {
+            match Self::open_once(layout, partitions, held) {
                 Err(Fault::Io { source, .. }) if source.kind() == ErrorKind::NotFound && tries < TRIES => {
                     tries += 1;
                 }
@@ -45,27 +56,30 @@ impl View {
         }
     }
 
-    fn open_once(layout: &Layout, partitions: u16) -> Result<Self> {
+    fn open_once(layout: &Layout, partitions: u16, held: usize) -> Result<Self> {
         let mut view = Self::default();
         for partition in 0..partitions {
-            view.open_all(&layout.snapshots(partition), Layout::parse_snapshot)?;
+            view.open_all(&layout.snapshots(partition), Layout::parse_snapshot, held)?;
         }
         for partition in 0..partitions {
-            view.open_all(&layout.journal(partition), Layout::parse_segment)?;
+            view.open_all(&layout.journal(partition), Layout::parse_segment, held)?;
         }
         // Last, so that it holds the beginning of every act that a journal holds.
         let audit = layout.audit().journal(0);
         if RealDisk.exists(&audit).map_err(Fault::io("look for", &audit))? {
-            view.open_all(&audit, Layout::parse_segment)?;
+            view.open_all(&audit, Layout::parse_segment, held)?;
         }
         Ok(view)
     }
 
-    fn open_all(&mut self, dir: &Path, parse: impl Fn(&str) -> Option<Lsn>) -> Result<()> {
-        let names = RealDisk.list(dir).map_err(Fault::io("list", dir))?;
-        for name in names.iter().filter(|name| parse(name).is_some()) {
+    fn open_all(&mut self, dir: &Path, parse: impl Fn(&str) -> Option<Lsn>, held: usize) -> Result<()> {
+        let mut names = RealDisk.list(dir).map_err(Fault::io("list", dir))?;
+        names.retain(|name| parse(name).is_some());
+        names.sort_unstable_by_key(|name| parse(name));
+        for (place, name) in names.iter().enumerate() {
             let path = dir.join(name);
-            let file = File::open(&path).map_err(Fault::io("open", &path))?;
+            let open = || File::open(&path).map_err(Fault::io("open", &path));
+            let file = if place < held { Some(open()?) } else { None };
             self.files.insert(path, file);
         }
         Ok(())
@@ -78,7 +92,10 @@ impl View {
     pub fn settle(&self, layout: &Layout, partition: u16) -> Result<()> {
         let journal = layout.journal(partition);
         match self.files.iter().rfind(|(path, _)| path.starts_with(&journal)) {
-            Some((path, newest)) => newest.sync_data().map_err(Fault::io("sync", path)),
+            Some((path, Some(newest))) => newest.sync_data().map_err(Fault::io("sync", path)),
+            Some((path, None)) => {
+                File::open(path).and_then(|newest| newest.sync_data()).map_err(Fault::io("sync", path))
+            }
             None => Ok(()),
         }
     }
@@ -103,7 +120,9 @@ impl View {
 
 impl Disk for View {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let mut file = self.files.get(path).ok_or(ErrorKind::NotFound)?;
+        let Some(mut file) = self.files.get(path).ok_or(ErrorKind::NotFound)?.as_ref() else {
+            return std::fs::read(path).map_err(overtaken);
+        };
         let mut bytes = Vec::new();
         file.seek(SeekFrom::Start(0))?;
         file.read_to_end(&mut bytes)?;
@@ -144,6 +163,46 @@ impl Disk for View {
     }
 }
 
+fn overtaken(error: io::Error) -> io::Error {
+    if error.kind() != ErrorKind::NotFound {
+        return error;
+    }
+    io::Error::new(
+        ErrorKind::NotFound,
+        "it was removed while the files before it were read; begin again, or let the server keep more journal",
+    )
+}
+
 fn read_only() -> io::Error {
     io::Error::new(ErrorKind::ReadOnlyFilesystem, "a view of a directory is only read")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_files_the_oldest_are_held_and_the_others_are_read_while_they_are_there() {
+        let root = tempfile::tempdir().expect("a directory");
+        let layout = Layout::new(root.path());
+        for dir in [layout.journal(0), layout.snapshots(0)] {
+            std::fs::create_dir_all(dir).expect("made");
+        }
+        let paths = [1, 12, 101, 1_000].map(|lsn| layout.segment(0, Lsn(lsn)));
+        for path in &paths {
+            std::fs::write(path, path.to_str().expect("text")).expect("written");
+        }
+        let view = View::open_held(&layout, 1, 2).expect("opened");
+        assert_eq!(view.files.values().flatten().count(), 2);
+        let read =
+            |path: &PathBuf| view.read(path).map(|bytes| bytes == path.to_str().expect("text").as_bytes());
+        std::fs::remove_file(&paths[0]).expect("there");
+        std::fs::remove_file(&paths[2]).expect("there");
+        assert!(read(&paths[0]).expect("held") && read(&paths[1]).expect("held"));
+        assert!(read(&paths[3]).expect("still there"));
+        let error = read(&paths[2]).expect_err("gone");
+        assert!(error.kind() == ErrorKind::NotFound && error.to_string().contains("begin again"), "{error}");
+        view.settle(&layout, 0).expect("the newest is synced though it is not held");
+        assert_eq!(view.list(&layout.journal(0)).expect("names").len(), 4, "names are taken once");
+    }
 }

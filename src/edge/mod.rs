@@ -13,6 +13,7 @@ pub mod guesses;
 pub mod http;
 pub mod license_key;
 mod meters;
+mod thousandths;
 pub mod tls;
 pub mod token;
 pub mod webhooks;

@@ -192,11 +192,62 @@ test("a camera is switched off and on again, and an Unlimited AI License is boun
   await page.getByText("None is bound").waitFor();
 });
 
+test("prices are looked at before they are set, and a card that came meanwhile is not replaced unseen", async () => {
+  const { page } = admin;
+  const rates = "/console/organizations/acme/rates";
+  await page.goto(rates);
+  await hold(page, "rates-empty");
+  const other = await admin.context.newPage();
+  await other.goto(rates);
+  const preview = async (on, price) => {
+    await on.getByLabel("Video search, per image").fill(price);
+    await on.getByRole("button", { name: "Preview" }).click();
+    await on.getByRole("heading", { name: "What these prices make" }).waitFor();
+  };
+  await preview(page, "1.5");
+  await page.getByRole("row", { name: /Video search, per image/ }).getByText("150 tokens").waitFor();
+  await hold(page, "rates-preview");
+  await page.getByRole("button", { name: "Set these prices" }).click();
+  await page.getByText("they are version 1").waitFor();
+  await preview(other, "2");
+  await other.getByRole("button", { name: "Set these prices" }).click();
+  await other.getByRole("alert").getByText("not as you expect it").waitFor();
+  await other.close();
+  await page.goto(rates);
+  assert.equal(await page.getByLabel("Video search, per image").inputValue(), "1.5");
+});
+
+test("a camera is removed when it is said that what this means is understood", async () => {
+  const { page } = admin;
+  await page.goto("/console/organizations/acme/cameras/cam-9");
+  await page.getByLabel("I understand what this means").check();
+  await page.getByRole("button", { name: "Remove cam-9" }).click();
+  await page.getByText("Camera cam-9 was removed").waitFor();
+  await page.goto(SUMMARY);
+  const term = page.locator(".figure", { hasText: "Cloud AI Enabled of Total Cameras" });
+  assert.match(await term.innerText(), /63\s+of\s+63/);
+});
+
+test("on a phone the licenses and the prices are read without scrolling sideways", async () => {
+  const { page } = admin;
+  await page.setViewportSize({ width: 360, height: 740 });
+  for (const path of [LICENSES, "/console/organizations/acme/rates"]) {
+    await page.goto(path);
+    const tables = page.locator("table.stacked");
+    assert.ok(await tables.count() > 0, path);
+    const wide = await page.locator(".scroll").evaluateAll((all) => all.map((one) => one.scrollWidth - one.clientWidth));
+    assert.ok(wide.every((over) => over <= 0), `${path} is ${wide} too wide`);
+    const words = await tables.first().locator("td").evaluateAll((all) => all.map((td) => getComputedStyle(td, "::before").content));
+    assert.ok(words.length > 0 && words.every((word) => word.length > 2), `each cell says what it is: ${words}`);
+  }
+  await page.setViewportSize({ width: 1280, height: 900 });
+});
+
 test("every page can be read by everybody: axe-core, light and dark, a desk and a phone", async () => {
   const { page } = admin;
   const seen = await walk(page, "/console", (name) => hold(page, name));
   for (const name of ["organization-summary", "organization-events", "organization-licenses", "organization-licenses-one",
-    "organization-licenses-add", "organization-transfer", "organization-cameras", "organization-cameras-one", "organization-alerts",
+    "organization-licenses-add", "organization-transfer", "organization-cameras", "organization-cameras-one", "organization-rates", "organization-alerts",
     "organization-deliveries", "organization-audit"]) {
     assert.ok(seen.has(name), `${name} is reached by links: ${[...seen]}`);
   }

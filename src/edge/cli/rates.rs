@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::domain::debit::UsageKind;
 use crate::domain::ids::OrgId;
 use crate::domain::rates::Unit;
+use crate::edge::thousandths;
 
 use super::client::ServerArgs;
 use super::failure::Failure;
@@ -77,7 +78,7 @@ pub(super) fn run(command: &RatesCommand) -> Result<(), Failure> {
 fn lines(cards: &[Value]) -> String {
     let of_card = |card: &Value| {
         let row = |price: &Value| {
-            let tokens = price["millitokens"].as_u64().map(decimal).unwrap_or_default();
+            let tokens = price["millitokens"].as_u64().map(thousandths::write).unwrap_or_default();
             let from_card = ["version", "from", "by"].map(|name| field(card, name));
             let [version, from, by] = from_card;
             [version, from, field(price, "kind"), field(price, "unit"), tokens, by]
@@ -94,24 +95,8 @@ fn price(text: &str) -> Result<Priced, String> {
     let kind = UsageKind::from_name(kind).map_err(|unknown| unknown.to_string())?;
     let unit = Unit::ALL.into_iter().find(|known| known.name() == unit);
     let unit = unit.ok_or("the unit is event, image or second")?;
-    let millitokens = millis(tokens).ok_or("tokens are a number with at most three decimals")?;
+    let millitokens = thousandths::read(tokens).ok_or("tokens are a number with at most three decimals")?;
     Ok(Priced { kind, unit, millitokens })
-}
-
-/// A decimal number in thousandths.
-fn millis(text: &str) -> Option<u64> {
-    let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
-    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() || decimals.len() > 3 || !is_number(whole) || !is_number(decimals) {
-        return None;
-    }
-    format!("{whole}{decimals:0<3}").parse().ok()
-}
-
-/// Thousandths as a decimal number.
-fn decimal(millis: u64) -> String {
-    let text = format!("{}.{:03}", millis / 1_000, millis % 1_000);
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 #[cfg(test)]
@@ -119,13 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prices_are_read_and_written_with_up_to_three_decimals() {
-        for (text, millitokens, written) in
-            [("1", 1_000, "1"), ("1.5", 1_500, "1.5"), ("0.001", 1, "0.001"), ("10.250", 10_250, "10.25")]
-        {
-            assert_eq!(millis(text), Some(millitokens), "{text}");
-            assert_eq!(decimal(millitokens), written);
-        }
+    fn a_price_is_a_kind_a_unit_and_tokens() {
         let read = price("video_search:image=1.5");
         assert_eq!(read, Ok(Priced { kind: UsageKind::VideoSearch, unit: Unit::Image, millitokens: 1_500 }));
         for bad in [

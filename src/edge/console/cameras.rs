@@ -5,11 +5,11 @@
 use actix_web::HttpResponse;
 use askama::Template;
 
+use crate::edge::http::Problem;
 use crate::edge::http::route::Right;
-use crate::edge::http::{Problem, TimeText};
 use crate::meter::{
-    Action, CameraId, CameraSpec, CameraView, Expected, Invalid, LicenseId, Name, Organization, Precondition,
-    Refusal, Subject, Tag, Timestamp, UnlimitedLicense, UsageKind,
+    Action, CameraId, CameraSpec, CameraView, Expected, LicenseId, Name, Organization, Precondition, Refusal,
+    Subject, Tag, Timestamp, UnlimitedLicense, UsageKind,
 };
 
 use super::answer;
@@ -29,6 +29,12 @@ pub(super) const ROUTES: &[Route] = &[
         Right::Administer,
         Some("register_camera"),
         |visit| Box::pin(switch(visit)),
+    ),
+    form(
+        "/console/organizations/{org}/cameras/{camera}/remove",
+        Right::Administer,
+        Some("remove_camera"),
+        |visit| Box::pin(remove(visit)),
     ),
     form(
         "/console/organizations/{org}/cameras/{camera}/unlimited",
@@ -197,6 +203,17 @@ async fn switch(visit: Visit) -> Result<HttpResponse, Problem> {
     }))
 }
 
+async fn remove(visit: Visit) -> Result<HttpResponse, Problem> {
+    let (organization, _) = visit.organization().await?;
+    let id: CameraId = path_id(&visit.request, "camera")?;
+    if !visit.form.is_ticked("understood") {
+        return Err(Problem::invalid("tick the box to say that you understand; nothing was removed"));
+    }
+    provided(&organization, &id, shown(&visit)?).remove_camera(id.clone()).await?;
+    visit.visitor.leave(Notice::new(format!("Camera {id} was removed. Its debits are refused now.")));
+    Ok(answer::see_other(&format!("/console/organizations/{}/cameras", organization.id())))
+}
+
 async fn bind(visit: Visit) -> Result<HttpResponse, Problem> {
     let (organization, _) = visit.organization().await?;
     let camera: CameraId = path_id(&visit.request, "camera")?;
@@ -204,8 +221,8 @@ async fn bind(visit: Visit) -> Result<HttpResponse, Problem> {
     let license = UnlimitedLicense {
         id: visit.form.text("license").parse()?,
         kind: UsageKind::ALL.iter().find(is_asked).copied().unwrap_or_default(),
-        from: time(visit.form.text("from"))?,
-        until: time(visit.form.text("until"))?,
+        from: text::time(visit.form.text("from"))?,
+        until: text::time(visit.form.text("until"))?,
     };
     let id = license.id.clone();
     provided(&organization, &camera, shown(&visit)?).bind_unlimited(camera.clone(), license).await?;
@@ -237,13 +254,6 @@ fn provided(organization: &Organization, camera: &CameraId, expected: Expected) 
 fn shown(visit: &Visit) -> Result<Expected, Problem> {
     let tag = u64::from_str_radix(visit.form.text("tag"), 16).map_err(|_| Refusal::PreconditionFailed)?;
     Ok(Expected::OneOf(vec![Tag(tag)]))
-}
-
-/// A time of UTC as a field of date and time has it, with or without seconds.
-fn time(text: &str) -> Result<Timestamp, Problem> {
-    let whole =
-        if text.len() == "2026-01-01T00:00".len() { format!("{text}:00Z") } else { format!("{text}Z") };
-    Ok(TimeText::parse(&whole).map_err(|_| Refusal::Invalid(Invalid::Time))?.0)
 }
 
 fn path(organization: &Organization, camera: &CameraId) -> String {

@@ -53,8 +53,8 @@ struct RowFigures {
 }
 
 async fn arrive(visit: Visit) -> Result<HttpResponse, Problem> {
-    Ok(match visit.visitor.organizations() {
-        [only] => answer::see_other(&format!("{ORGANIZATIONS}/{only}/summary")),
+    Ok(match visit.visitor.principal.only_organization() {
+        Some(only) => answer::see_other(&format!("{ORGANIZATIONS}/{only}/summary")),
         _ if visit.visitor.may(Action::ManageApiKeys) => answer::see_other("/console/server"),
         _ => answer::see_other(ORGANIZATIONS),
     })

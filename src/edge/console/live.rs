@@ -29,7 +29,7 @@ use crate::telemetry::clock;
 use super::answer;
 use super::route::{Route, page};
 use super::summary::Figures;
-use super::visit::{Visit, Visitor, path_id};
+use super::visit::{self, Visit, Visitor, path_id};
 
 /// What is answered here.
 pub(super) const ROUTES: &[Route] =
@@ -169,7 +169,7 @@ async fn look(visitor: &Visitor, id: &OrgId, number: usize, is_first: bool) -> N
     if visitor.console.is_stopping() {
         return Next::End("stopping");
     }
-    let Some(principal) = visitor.meter.principal_of_key(&visitor.session.key) else {
+    let Ok(principal) = visit::principal(&visitor.state, &visitor.meter, &visitor.session) else {
         return Next::End("signed_out");
     };
     match visitor.console.sessions.has_stream(&visitor.session, number, now) {

@@ -1,7 +1,7 @@
 //! The console: pages for people, beside the interface for programs and on the same address.
 //!
-//! Pages are rendered here and work without script and without any network but this server. Whoever calls signs in with an API key;
-//! what the key may do the meter decides, and the key is looked at again with every request.
+//! Pages are rendered here and work without script and without any network but this server. Whoever calls signs in with an API key or a
+//! token; what it may do the meter decides, and it is looked at again with every request.
 //!
 //! Invariants: nothing is changed by a `GET`, nor by a form that does not bear the token of its session and come from our own origin. No
 //! page holds a script or a style of its own, so that text that somebody chose can never become one. Everything that waits is bounded:
@@ -20,6 +20,7 @@ mod keys;
 mod licenses;
 mod live;
 mod operator;
+mod rates;
 mod session;
 mod shell;
 mod sign_in;

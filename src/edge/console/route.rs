@@ -15,7 +15,7 @@ use crate::edge::http::route::Right;
 
 use super::visit::{self, Visit};
 use super::{
-    alerts, assets, audit, cameras, events, home, keys, licenses, live, operator, sign_in, summary,
+    alerts, assets, audit, cameras, events, home, keys, licenses, live, operator, rates, sign_in, summary,
     transfers, webhooks,
 };
 
@@ -64,7 +64,7 @@ pub(super) const fn form(
 
 /// All routes.
 pub fn all() -> impl Iterator<Item = &'static Route> {
-    let groups: [&'static [Route]; 14] = [
+    let groups: [&'static [Route]; 15] = [
         assets::ROUTES,
         sign_in::ROUTES,
         home::ROUTES,
@@ -72,6 +72,7 @@ pub fn all() -> impl Iterator<Item = &'static Route> {
         live::ROUTES,
         events::ROUTES,
         cameras::ROUTES,
+        rates::ROUTES,
         alerts::ROUTES,
         webhooks::ROUTES,
         keys::ROUTES,

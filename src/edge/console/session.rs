@@ -1,12 +1,13 @@
 //! Who is signed in: sessions in memory, bounded, which end by themselves.
 //!
-//! A session is found by 256 random bits that only its browser has; here only their hash is kept. It holds no secret of the API key,
-//! just the key's id, and counts for nothing once the key is revoked. When there are too many, the one that has rested longest goes: first
+//! A session is found by 256 random bits that only its browser has; here only their hash is kept. It holds no secret of an API key,
+//! just the key's id, and counts for nothing once the key is revoked; a token it holds whole, to hold it against its issuer's list with every
+//! request, and ends with it at the latest. When there are too many, the one that has rested longest goes: first
 //! of the same key, so that one key never drives out the others.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
@@ -25,7 +26,7 @@ pub(super) struct Sessions(Mutex<HashMap<Hash, Session>>);
 
 #[derive(Debug)]
 struct Session {
-    key: ActorId,
+    who: Entrant,
     csrf: String,
     begun: Instant,
     seen: Instant,
@@ -34,12 +35,29 @@ struct Session {
     streams: usize,
 }
 
+/// Who signs in.
+#[derive(Clone, Debug)]
+pub(super) struct Entrant {
+    /// The name under which acts are recorded.
+    pub(super) key: ActorId,
+    /// The token, and when it ends.
+    pub(super) token: Option<(Arc<str>, Instant)>,
+}
+
+impl From<ActorId> for Entrant {
+    fn from(key: ActorId) -> Self {
+        Self { key, token: None }
+    }
+}
+
 /// A session as a request finds it.
 #[derive(Clone, Debug)]
 pub(super) struct Signed {
     id: Hash,
-    /// The key that signed in.
+    /// The key that signed in, or the name of who bears the token.
     pub(super) key: ActorId,
+    /// The token that signed in.
+    pub(super) token: Option<Arc<str>>,
     /// What a form of this session bears.
     pub(super) csrf: String,
 }
@@ -68,19 +86,20 @@ impl Signed {
 }
 
 impl Sessions {
-    /// Begins a session of this key; answers with what its browser keeps.
-    pub(super) fn begin(&self, key: ActorId, now: Instant) -> String {
+    /// Begins a session of this key or token; answers with what its browser keeps.
+    pub(super) fn begin(&self, who: impl Into<Entrant>, now: Instant) -> String {
+        let who = who.into();
         let (cookie, csrf) = (random_text(), random_text());
         let mut all = self.lock();
         all.retain(|_, session| session.lasts(now));
-        let of_key = |session: &Session| session.key == key;
+        let of_key = |session: &Session| session.who.key == who.key;
         if all.values().filter(|session| of_key(session)).count() >= SESSIONS_OF_KEY_MAX {
             end_longest_at_rest(&mut all, of_key);
         }
         if all.len() >= SESSIONS_MAX {
             end_longest_at_rest(&mut all, |_| true);
         }
-        let session = Session { key, csrf, begun: now, seen: now, notice: None, streams: 0 };
+        let session = Session { who, csrf, begun: now, seen: now, notice: None, streams: 0 };
         all.insert(hash(&cookie), session);
         cookie
     }
@@ -98,7 +117,8 @@ impl Sessions {
         if is_by_hand {
             session.seen = now;
         }
-        Some(Signed { id, key: session.key.clone(), csrf: session.csrf.clone() })
+        let Entrant { key, token } = session.who.clone();
+        Some(Signed { id, key, token: token.map(|(token, _)| token), csrf: session.csrf.clone() })
     }
 
     /// Ends a session.
@@ -146,7 +166,8 @@ impl Sessions {
 impl Session {
     fn lasts(&self, now: Instant) -> bool {
         let is_within = |since: Instant, ms| now.saturating_duration_since(since) < Duration::from_millis(ms);
-        is_within(self.seen, SESSION_IDLE_MS) && is_within(self.begun, SESSION_MS)
+        let token_lasts = self.who.token.as_ref().is_none_or(|(_, ends)| now < *ends);
+        token_lasts && is_within(self.seen, SESSION_IDLE_MS) && is_within(self.begun, SESSION_MS)
     }
 }
 
@@ -196,6 +217,19 @@ mod tests {
             assert!(sessions.find(&cookie, at(ms), true).is_some(), "{ms}");
         }
         assert!(sessions.find(&cookie, at(SESSION_MS), true).is_none());
+    }
+
+    #[test]
+    fn a_session_of_a_token_ends_with_it_however_much_it_is_used() {
+        let (sessions, begun) = (Sessions::default(), clock::start());
+        let ends = begun + Duration::from_secs(60);
+        let cookie =
+            sessions.begin(Entrant { key: key("corp:ann"), token: Some(("a.b.c".into(), ends)) }, begun);
+        let signed = sessions.find(&cookie, ends - Duration::from_millis(1), true).expect("it lasts");
+        assert_eq!(signed.token.as_deref(), Some("a.b.c"));
+        let number = sessions.open_stream(&signed).expect("it lasts");
+        assert_eq!(sessions.has_stream(&signed, number, ends), None);
+        assert!(sessions.find(&cookie, ends, true).is_none());
     }
 
     #[test]

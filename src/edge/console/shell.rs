@@ -23,7 +23,8 @@ pub(super) struct Shell {
 /// Who is signed in.
 pub(super) struct Who {
     pub(super) key: String,
-    pub(super) role: &'static str,
+    pub(super) is_token: bool,
+    pub(super) role: String,
     pub(super) csrf: String,
 }
 
@@ -41,10 +42,11 @@ pub(super) struct Link {
 }
 
 /// The pages of an organization: below which path, how they are called, and whether they are for administrators alone.
-const OF_ORGANIZATION: [(&str, &str, bool); 6] = [
+const OF_ORGANIZATION: [(&str, &str, bool); 7] = [
     ("summary", "AI Token Summary", false),
     ("licenses", "Cloud AI licenses", false),
     ("cameras", "Cameras", false),
+    ("rates", "Rate cards", false),
     ("events", "AI event log", false),
     ("alerts", "Alerts", false),
     ("audit", "Audit log", true),
@@ -61,6 +63,7 @@ impl Shell {
             if visitor.is_by_hand { visitor.console.sessions.take_notice(&visitor.session) } else { None };
         let who = Who {
             key: visitor.session.key.to_string(),
+            is_token: visitor.session.token.is_some(),
             role: role_of(&visitor.principal),
             csrf: visitor.session.csrf.clone(),
         };
@@ -85,11 +88,15 @@ impl Shell {
     }
 }
 
-fn role_of(principal: &Principal) -> &'static str {
-    match principal {
-        Principal::Key { role, .. } => text::role(*role),
-        Principal::Host | Principal::Token(_) => text::role(Role::Viewer),
-    }
+/// The role of a key; those of a token, which may have several.
+fn role_of(principal: &Principal) -> String {
+    const ALL: [Role; 4] = [Role::Operator, Role::Admin, Role::Viewer, Role::Gateway];
+    let has = |role: &Role| match principal {
+        Principal::Key { role: own, .. } => own == role,
+        Principal::Token(bearer) => bearer.roles.iter().any(|given| given.role == *role),
+        Principal::Host => false,
+    };
+    ALL.into_iter().filter(has).map(text::role).collect::<Vec<_>>().join(", ")
 }
 
 fn groups(visitor: &Visitor, request: &HttpRequest, organization: Option<OrgId>) -> Vec<Group> {
@@ -100,7 +107,7 @@ fn groups(visitor: &Visitor, request: &HttpRequest, organization: Option<OrgId>)
     let mut groups = Vec::new();
     // Of the page's own organization where it has one; else of the only one that there is.
     let named = organization.filter(|id| visitor.may(Action::Read(id)));
-    let only = || visitor.organizations().first().filter(|_| visitor.organizations().len() == 1).cloned();
+    let only = || visitor.principal.only_organization().cloned();
     if let Some(id) = named.or_else(only) {
         let is_admin = visitor.may(Action::Administer(&id));
         let pages = OF_ORGANIZATION.into_iter().filter(|(_, _, for_admins)| is_admin || !for_admins);

@@ -1,20 +1,25 @@
-//! Signing in with an API key, and out.
+//! Signing in with an API key or a token, and out.
 //!
 //! A key that is not known is counted like one that is tried over HTTP. The cookie holds a random id and nothing else; script never sees it,
 //! and no other site can have it sent. Nobody is sent anywhere but to a page of ours.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::http::header::{ACCEPT, SET_COOKIE};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 
+use crate::edge::bearers::Stranger;
 use crate::edge::http::route::Right;
 use crate::edge::http::{Problem, State};
-use crate::meter::{ActorId, Principal};
+use crate::meter::ActorId;
 use crate::telemetry::clock;
 
 use super::form::Form;
 use super::route::{Handler, ROOT, Route, form};
+use super::session::Entrant;
 use super::shell::Shell;
 use super::visit::{self, Visit, Visitor};
 use super::{Console, answer};
@@ -39,8 +44,8 @@ pub(super) const ROUTES: &[Route] = &[
 ];
 
 const SIGN_IN: &str = "/console/sign-in";
-/// Longest form with a key.
-const FORM_BYTES_MAX: u64 = 4 << 10;
+/// Longest form with a key or a token.
+const FORM_BYTES_MAX: u64 = 20 << 10;
 /// Longest path that is returned to.
 const NEXT_BYTES_MAX: usize = 512;
 
@@ -95,19 +100,24 @@ async fn enter(request: HttpRequest, payload: web::Payload) -> HttpResponse {
             if problem.status() == 429 {
                 return answer::problem_alone(&problem);
             }
-            let told = "This API key is not known, or it was revoked.";
-            return page(&request, StatusCode::UNAUTHORIZED, next, Some(told));
+            let told = match stranger {
+                Stranger::Token(_) => problem.detail(),
+                _ => "This API key is not known, or it was revoked.",
+            };
+            let status = StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::UNAUTHORIZED);
+            return page(&request, status, next, Some(told));
         }
     };
-    let Principal::Key { id, .. } = known.principal else {
-        let told = "The console takes API keys alone: weir_…";
-        return page(&request, StatusCode::UNAUTHORIZED, next, Some(told));
-    };
+    let now = clock::start();
+    let token = known.until.map(|until| {
+        let left_ms = until.ms().saturating_sub(meter.now().ms());
+        (Arc::from(form.text("key")), now + Duration::from_millis(left_ms))
+    });
     // Whoever was signed in with this browser is not any more.
     if let Some(old) = visit::session(&request) {
         console.sessions.end(&old);
     }
-    let cookie = console.sessions.begin(id, clock::start());
+    let cookie = console.sessions.begin(Entrant { key: known.principal.actor(), token }, now);
     with_cookie(answer::see_other(if next.is_empty() { ROOT } else { &next }), &request, &cookie)
 }
 

@@ -8,7 +8,7 @@ use askama::filters::HtmlSafe;
 use serde::{Serialize, Serializer};
 
 use crate::edge::http::TimeText;
-use crate::meter::{Role, Timestamp, Tokens, UsageKind};
+use crate::meter::{Invalid, Refusal, Role, Timestamp, Tokens, UsageKind};
 
 /// A count, whole, in groups of three digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +103,16 @@ impl fmt::Display for Span {
             _ => Ok(()),
         }
     }
+}
+
+/// A time of UTC as a field of date and time has it, with or without seconds.
+///
+/// # Errors
+/// When it is none.
+pub(super) fn time(text: &str) -> Result<Timestamp, Refusal> {
+    let whole =
+        if text.len() == "2026-01-01T00:00".len() { format!("{text}:00Z") } else { format!("{text}Z") };
+    Ok(TimeText::parse(&whole).map_err(|_| Refusal::Invalid(Invalid::Time))?.0)
 }
 
 /// Three digits and a unit, cut off and never rounded up: what is there is never told as more.

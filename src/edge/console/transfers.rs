@@ -130,7 +130,7 @@ async fn ask_page(
     let (organization, summary) = visit.organization().await?;
     let source = organization.id();
     let mut targets = Vec::new();
-    for id in visit.visitor.organizations().iter().filter(|id| *id != source) {
+    for id in visit.visitor.organizations().into_iter().filter(|id| *id != source) {
         if visit.visitor.may(Action::Administer(id)) {
             targets.push((id.to_string(), name_of(visit, id).await?.name.to_string()));
         }

@@ -3,6 +3,7 @@
 //! In this order: the session lasts and its key is not revoked; the key has the right that the row asks for; a form comes from our own
 //! origin with the token of its session. What the meter then does it judges once more by itself.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use actix_web::http::Method;
@@ -10,8 +11,10 @@ use actix_web::http::header::COOKIE;
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::domain::limits::FORM_BYTES_MAX;
+use crate::edge::bearers::Stranger;
 use crate::edge::http::route::Right;
 use crate::edge::http::{Problem, State};
+use crate::edge::token::TokenError;
 use crate::meter::{
     Action, Deed, Edge, Invalid, Meter, OrgId, Organization, Origin, Principal, Refusal, Summary,
 };
@@ -116,6 +119,17 @@ fn check(right: Right, visitor: &Visitor, request: &HttpRequest) -> Result<(), P
     if has { Ok(()) } else { Err(Refusal::Forbidden.into()) }
 }
 
+/// Whom a session stands for now.
+///
+/// # Errors
+/// When its key was revoked, or its token does not count any more.
+pub(super) fn principal(state: &State, meter: &Meter, session: &Signed) -> Result<Principal, Stranger> {
+    match &session.token {
+        None => meter.principal_of_key(&session.key).ok_or(Stranger::Unknown),
+        Some(token) => Ok(state.bearers.look_at(meter, token)?.principal),
+    }
+}
+
 /// What the path names at the place `name`.
 ///
 /// # Errors
@@ -132,9 +146,14 @@ impl Visitor {
         let is_by_hand = !request.headers().contains_key(BY_ITSELF);
         let cookie = session_cookie(request).ok_or(Absent::SignedOut)?;
         let session = console.sessions.find(cookie, clock::start(), is_by_hand).ok_or(Absent::SignedOut)?;
-        let Some(principal) = meter.principal_of_key(&session.key) else {
-            console.sessions.end(&session);
-            return Err(Absent::SignedOut);
+        let principal = match principal(&state, meter, &session) {
+            Ok(principal) => principal,
+            // The keys of its issuer are on their way: the session lasts.
+            Err(Stranger::Token(TokenError::KeysPending)) => return Err(Absent::Recovering),
+            Err(_) => {
+                console.sessions.end(&session);
+                return Err(Absent::SignedOut);
+            }
         };
         let peer = request.peer_addr().map(|peer| peer.ip());
         let meter = meter.seen_from(Origin { edge: Edge::Console, peer });
@@ -151,9 +170,15 @@ impl Visitor {
         self.principal.may(action)
     }
 
-    /// The organizations that its key names.
-    pub(super) fn organizations(&self) -> &[OrgId] {
-        if let Principal::Key { organizations, .. } = &self.principal { organizations } else { &[] }
+    /// The organizations that its key or token names, each once.
+    pub(super) fn organizations(&self) -> BTreeSet<&OrgId> {
+        match &self.principal {
+            Principal::Host => BTreeSet::new(),
+            Principal::Key { organizations, .. } => organizations.iter().collect(),
+            Principal::Token(bearer) => {
+                bearer.roles.iter().filter_map(|given| given.organization.as_ref()).collect()
+            }
+        }
     }
 
     /// Has the next page tell this.

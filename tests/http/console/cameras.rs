@@ -117,3 +117,27 @@ fn a_viewer_sees_cameras_without_their_forms() {
         assert!(page.contains("cam"), "{page}");
     }
 }
+
+#[test]
+fn r8_r13_a_camera_is_removed_when_it_is_said_that_it_is_understood_and_comes_back_as_it_was() {
+    let server = Fixture::populated();
+    let mut browser = Browser::signed_in(&server, &server.admin);
+    assert_eq!(debit(&server, "cam", 1), "charged");
+    let path = format!("{CAMERAS}/cam/remove");
+    let seen = tag(&mut browser, "cam");
+    assert!(browser.page(&format!("{CAMERAS}/cam")).contains("Registered again under the same id"));
+    assert_eq!(browser.submit(&path, &[("tag", &seen)]).status, 400, "the box is not ticked");
+    assert_eq!(browser.submit(&path, &[("tag", "0"), ("understood", "yes")]).status, 412);
+    assert_eq!(debit(&server, "cam", 2), "charged", "nothing was removed");
+    let page = browser.carry_out(&path, &[("tag", &seen), ("understood", "yes")]);
+    assert!(page.contains("Camera cam was removed") && !page.contains("cameras/cam\""), "{page}");
+    assert_eq!(debit(&server, "cam", 3), "unknown_camera");
+    assert_eq!(browser.get(&format!("{CAMERAS}/cam")).status, 404);
+    let summary = server.get(&format!("{NORTH}/summary"), &server.viewer).expect(200);
+    assert_eq!((&summary["used"], &summary["cameras"]), (&json!(20), &json!(1)));
+    browser.carry_out(CAMERAS, &[("camera", "cam"), ("network", "lobby"), ("cloud_ai", "yes")]);
+    assert_eq!(
+        ["1", "3"].map(|seq| debit(&server, "cam", seq.parse().expect("a number"))),
+        ["duplicate", "charged"]
+    );
+}

@@ -6,6 +6,8 @@ pub(crate) mod browser;
 mod cameras;
 mod licenses;
 mod operators;
+mod rates;
 mod rights;
 mod summary;
+mod tokens;
 mod usage;

@@ -130,7 +130,7 @@ fn the_page_of_the_server_tells_partitions_rates_and_what_recovery_found() {
         "It is new",
         "nothing to repair",
         "Charged",
-        "Sync, 99 of 100",
+        "Sync time, 99 of 100 within",
         "ready</span>",
     ] {
         assert!(page.contains(text), "{text} in {page}");

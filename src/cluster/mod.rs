@@ -7,6 +7,9 @@
 //! - [`append`] is the owner's side of the append protocol, and [`takeover`] how one becomes the owner; both without input or output.
 //! - [`replay`] turns records into frames, and drops what a deposed owner left.
 //! - [`store`] and [`log`] put these together as a `Store` and a `GroupLog`, which the engine runs on.
+//! - [`lease`] is the table of who has what, [`placement`] who should, [`member`] what a node does about it; without input or output.
+//! - [`node`] runs that, for a host that serves partitions; [`parts`] is how messages between nodes are cut.
+//! - `jetstream` (feature `cluster`) is a keeper: NATS JetStream. [`demands`] is what its servers must be.
 //! - `sim_log` stands in for the log in tests: it delays, doubles, loses and refuses.
 //!
 //! Invariants:
@@ -17,10 +20,18 @@
 //! - Nobody serves before his fence record is in the log, and what is before it is replayed.
 //! - No timing decides what is true: an owner that slept for a week is refused by its first append.
 //!
-//! Absent on purpose: consensus, which is of whoever keeps the log; and who should own what.
+//! Absent on purpose: consensus, which is of whoever keeps the log.
 
 pub mod append;
+pub mod demands;
+#[cfg(feature = "cluster")]
+pub mod jetstream;
+pub mod lease;
 pub mod log;
+pub mod member;
+pub mod node;
+pub mod parts;
+pub mod placement;
 pub mod record;
 pub mod remote;
 pub mod replay;

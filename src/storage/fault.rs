@@ -117,6 +117,14 @@ pub enum Fault {
         /// What was answered.
         cause: String,
     },
+    /// Whoever keeps a replicated log does not do for it.
+    #[error("{place} cannot be trusted with a journal: {what}; nothing was changed")]
+    Unfit {
+        /// The keeper.
+        place: String,
+        /// What is wrong, the setting, and the remedy.
+        what: String,
+    },
     /// Somebody else owns a replicated log now, or that cannot be ruled out.
     #[error(
         "this node may not append to {place} any more: {cause}; what was acknowledged is kept, and the log's next owner has it"

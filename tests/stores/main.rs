@@ -1,6 +1,6 @@
 //! What every place that keeps a partition must do, whatever it is: one suite, run on each of them.
 //!
-//! `suite` holds the cases; this file the places: files of this machine, the simulated disk, the simulated replicated log. Absent on purpose: what only
+//! `suite` holds the cases; this file the places: files of this machine, the simulated disk, the simulated replicated log. `tests/jetstream` runs it on real servers. Absent on purpose: what only
 //! one of them does.
 #![cfg(feature = "testing")]
 
@@ -14,10 +14,7 @@ use tokenweir::cluster::record::Owned;
 use tokenweir::cluster::sim_log::{Fate, SimLog};
 use tokenweir::storage::{DirectoryId, Home, Layout, RealDisk, SimDisk, Store, fixture};
 
-/// A place: each store that it gives is of the same partition, as a process has it that opens it next.
-trait Place {
-    fn store(&self) -> Arc<dyn Store>;
-}
+use crate::suite::Place;
 
 struct Files(tempfile::TempDir);
 

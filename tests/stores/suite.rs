@@ -8,7 +8,10 @@ use tokenweir::storage::frame::{self, FrameMeta};
 use tokenweir::storage::store::newest_snapshot_as;
 use tokenweir::storage::{Fault, GroupLog, SnapshotHeader, Store};
 
-use crate::Place;
+/// A place: each store that it gives is of the same partition, as a process has it that opens it next.
+pub(crate) trait Place {
+    fn store(&self) -> Arc<dyn Store>;
+}
 
 /// Runs every case, each in a place of its own.
 pub(crate) fn check(make: &dyn Fn() -> Box<dyn Place>) {

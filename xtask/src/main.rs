@@ -7,6 +7,7 @@ mod alerts;
 mod browser;
 mod cargo;
 mod clients;
+mod cluster;
 mod debian;
 mod demo;
 mod dependencies;

@@ -47,7 +47,11 @@ pub(crate) fn node(weir: &Path, name: &str, wanted: &Path) -> Result<PathBuf, St
     Ok(folder)
 }
 
-fn beside(weir: &Path, name: &str) -> Result<PathBuf, String> {
+/// The folder of this name beside the build.
+///
+/// # Errors
+/// When the program is in no folder.
+pub(crate) fn beside(weir: &Path, name: &str) -> Result<PathBuf, String> {
     let target = weir.parent().and_then(Path::parent).ok_or("the binary has no folder")?;
     Ok(target.join(name))
 }

@@ -6,7 +6,7 @@
 use crate::cargo::{cargo, cargo_with, release_binary};
 use crate::demo;
 use crate::step::{Failure, Step};
-use crate::{alerts, browser, clients, dependencies, fuzz, sim, soak, storm, targets, tour};
+use crate::{alerts, browser, clients, cluster, dependencies, fuzz, sim, soak, storm, targets, tour};
 
 /// A command of xtask.
 pub(crate) struct CommandLine {
@@ -42,6 +42,7 @@ pub(crate) const COMMANDS: &[CommandLine] = &[
     },
     CommandLine { name: clients::NAME, about: clients::ABOUT, steps: clients::all },
     CommandLine { name: browser::NAME, about: browser::ABOUT, steps: browser::all },
+    CommandLine { name: cluster::NAME, about: cluster::ABOUT, steps: cluster::all },
     CommandLine { name: sim::NAME, about: sim::ABOUT, steps: sim::all },
     CommandLine { name: storm::NAME, about: storm::ABOUT, steps: storm::all },
     CommandLine { name: soak::NAME, about: soak::ABOUT, steps: soak::all },
@@ -54,7 +55,20 @@ const EMBEDDED_EXAMPLE: &str = "embed";
 
 fn ci() -> Result<Vec<Step>, Failure> {
     let mut steps = Vec::new();
-    for part in [fmt, lint, deps, docs, alerts::all, smoke, clients::all, browser::all, fuzz::all, test] {
+    let parts = [
+        fmt,
+        lint,
+        deps,
+        docs,
+        alerts::all,
+        smoke,
+        clients::all,
+        browser::all,
+        cluster::all,
+        fuzz::all,
+        test,
+    ];
+    for part in parts {
         steps.extend(part()?);
     }
     // The simulator and the storm are tests: the seeds, the planted bugs and the faults run once. Only the storm's tools come before.

@@ -1,0 +1,218 @@
+//! The log of one partition on JetStream.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_EXPECTED_STREAM, NATS_MESSAGE_ID};
+use async_nats::jetstream::consumer::pull::OrderedConfig;
+use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::object_store::{DeleteErrorKind, GetErrorKind};
+use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
+use tokio::io::AsyncReadExt as _;
+use tokio::sync::mpsc;
+
+use crate::cluster::remote::{Answer, Remote, Stored};
+
+use super::{Keeper, PATIENCE, Threads, next, told};
+
+/// A record that is due while a log is read, or a snapshot, may take so long.
+const SLOW: Duration = Duration::from_secs(60);
+/// How long the last record may take to be told.
+const LAST: Duration = Duration::from_millis(500);
+const PAUSE_MIN: Duration = Duration::from_millis(5);
+/// A stream whose leader died has none for four to nine seconds, and serves again at once when it has one.
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// The log of a partition, and its snapshots.
+#[derive(Clone, Debug)]
+pub struct JetStreamLog {
+    keeper: Arc<Keeper>,
+    subject: String,
+    /// How the names of its snapshots begin.
+    prefix: String,
+}
+
+impl JetStreamLog {
+    pub(super) fn new(keeper: Arc<Keeper>, partition: u16) -> Self {
+        let subject = format!("{}.journal.p{partition:03}", keeper.name);
+        Self { keeper, subject, prefix: format!("p{partition:03}/") }
+    }
+
+    fn object(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+}
+
+impl Remote for JetStreamLog {
+    fn place(&self) -> String {
+        format!("the log {}", self.subject)
+    }
+
+    fn append(&self, record: &[u8], expected: u64, id: &str) -> Answer {
+        let to = (self.subject.clone(), self.keeper.journal());
+        let answer = append(&self.keeper, to, record, expected, Some(id));
+        if matches!(answer, Answer::Stored(_)) {
+            self.keeper.watch.kept();
+        }
+        answer
+    }
+
+    fn last(&self) -> Result<Option<Stored>, String> {
+        last(&self.keeper.threads, self.keeper.stream.clone(), self.subject.clone())
+    }
+
+    fn read(
+        &self,
+        until: u64,
+        on_record: &mut dyn FnMut(Stored) -> Result<(), String>,
+    ) -> Result<(), String> {
+        if until == 0 {
+            return Ok(());
+        }
+        let (stream, filter_subject) = (self.keeper.stream.clone(), self.subject.clone());
+        let (arrived, mut records) = mpsc::channel(8);
+        self.keeper.threads.spawn(async move {
+            if let Err(why) = follow(&stream, filter_subject, until, &arrived).await {
+                _ = arrived.send(Err(why)).await;
+            }
+        });
+        while let Some(record) = records.blocking_recv() {
+            on_record(record?)?;
+        }
+        Ok(())
+    }
+
+    fn purge_before(&self, sequence: u64) -> Result<(), String> {
+        let (stream, subject) = (self.keeper.stream.clone(), self.subject.clone());
+        let purge = async move {
+            let purged = stream.purge().filter(subject).sequence(sequence).await;
+            purged.map(drop).map_err(|error| told(&error))
+        };
+        self.keeper.threads.wait(SLOW, purge)
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) -> Result<(), String> {
+        let (snapshots, name, bytes) = (self.keeper.snapshots.clone(), self.object(name), bytes.to_vec());
+        let put = async move {
+            let put = snapshots.put(name.as_str(), &mut &bytes[..]).await;
+            put.map(drop).map_err(|error| told(&error))
+        };
+        self.keeper.threads.wait(SLOW, put)
+    }
+
+    fn get(&self, name: &str) -> Result<Option<Vec<u8>>, String> {
+        let (snapshots, name) = (self.keeper.snapshots.clone(), self.object(name));
+        let get = async move {
+            let mut object = match snapshots.get(&name).await {
+                Ok(object) => object,
+                Err(error) if error.kind() == GetErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(told(&error)),
+            };
+            let mut bytes = Vec::new();
+            object.read_to_end(&mut bytes).await.map_err(|error| error.to_string())?;
+            Ok(Some(bytes))
+        };
+        self.keeper.threads.wait(SLOW, get)
+    }
+
+    fn names(&self) -> Result<Vec<String>, String> {
+        let (snapshots, prefix) = (self.keeper.snapshots.clone(), self.prefix.clone());
+        let list = async move {
+            let mut objects = snapshots.list().await.map_err(|error| told(&error))?;
+            let mut names = Vec::new();
+            while let Some(object) = next(&mut objects).await {
+                let object = object.map_err(|error| told(&error))?;
+                names.extend(object.name.strip_prefix(&prefix).map(str::to_owned));
+            }
+            Ok(names)
+        };
+        self.keeper.threads.wait(PATIENCE, list)
+    }
+
+    fn remove(&self, name: &str) -> Result<(), String> {
+        let (snapshots, name) = (self.keeper.snapshots.clone(), self.object(name));
+        let remove = async move {
+            match snapshots.delete(&name).await {
+                Err(error) if error.kind() != DeleteErrorKind::NotFound => Err(told(&error)),
+                _ => Ok(()),
+            }
+        };
+        self.keeper.threads.wait(PATIENCE, remove)
+    }
+
+    fn pause(&self, tries: u32) {
+        let pause = (PAUSE_MIN * (1 << tries.min(8))).min(PAUSE_MAX);
+        let passed = async move {
+            tokio::time::sleep(pause).await;
+            Ok(())
+        };
+        _ = self.keeper.threads.wait(2 * pause, passed);
+    }
+}
+
+/// Appends to a subject of a stream when its last message is at `expected`.
+pub(super) fn append(
+    keeper: &Keeper,
+    (subject, stream): (String, String),
+    record: &[u8],
+    expected: u64,
+    id: Option<&str>,
+) -> Answer {
+    let mut headers = HeaderMap::new();
+    headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
+    headers.insert(NATS_EXPECTED_STREAM, stream);
+    id.into_iter().for_each(|id| headers.insert(NATS_MESSAGE_ID, id));
+    let (context, record) = (keeper.context.clone(), record.to_vec().into());
+    let publish = async move {
+        let sent = context.publish_with_headers(subject, headers, record).await;
+        let acknowledged = match sent {
+            Ok(under_way) => under_way.await,
+            Err(error) => Err(error),
+        };
+        Ok(match acknowledged {
+            Ok(acknowledged) if acknowledged.duplicate => Answer::Unknown("it was sent before".to_owned()),
+            Ok(acknowledged) => Answer::Stored(acknowledged.sequence),
+            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
+                Answer::Refused(told(&error))
+            }
+            Err(error) => Answer::Unknown(told(&error)),
+        })
+    };
+    keeper.threads.wait(SLOW, publish).unwrap_or_else(Answer::Unknown)
+}
+
+/// The last message of a subject, as the leader of its stream has it. A stream without a leader does not answer, so it is not waited for long: an owner
+/// asks again soon.
+pub(super) fn last(threads: &Threads, stream: Stream, subject: String) -> Result<Option<Stored>, String> {
+    let ask = async move {
+        match stream.get_last_raw_message_by_subject(&subject).await {
+            Ok(last) => Ok(Some(Stored { sequence: last.sequence, bytes: last.payload.to_vec() })),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(told(&error)),
+        }
+    };
+    threads.wait(LAST, ask)
+}
+
+/// Sends on what is kept of a subject, up to a sequence.
+async fn follow(
+    stream: &Stream,
+    filter_subject: String,
+    until: u64,
+    arrived: &mpsc::Sender<Result<Stored, String>>,
+) -> Result<(), String> {
+    let config = OrderedConfig { filter_subject, ..OrderedConfig::default() };
+    let consumer = stream.create_consumer(config).await.map_err(|error| told(&error))?;
+    let mut messages = consumer.messages().await.map_err(|error| told(&error))?;
+    loop {
+        let message = tokio::time::timeout(PATIENCE, next(&mut messages)).await;
+        let message = message.map_err(|_| "the records stopped coming".to_owned())?;
+        let message = message.ok_or("the records ended early")?.map_err(|error| told(&error))?;
+        let sequence = message.info().map_err(|error| error.to_string())?.stream_sequence;
+        let stored = Stored { sequence, bytes: message.payload.to_vec() };
+        if sequence > until || arrived.send(Ok(stored)).await.is_err() || sequence == until {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! NATS JetStream keeps the logs: a subject of a stream for each partition, snapshots in an object store, leases in a key-value bucket.
+//!
+//! A stream of three servers acknowledges a record when a majority has it, and with `sync_interval: always` has it on the disk. The rest of what is
+//! asked of it is in [`demands`](super::demands), and a start refuses servers that do not do.
+//!
+//! Invariants:
+//!
+//! - An answer counts as a refusal only when the stream says that the last sequence is another. Everything else that is not an acknowledgement, a
+//!   duplicate included, is unknown, and the last record is read.
+//! - The last record is asked of the stream's leader, never of a follower that may lag.
+//!
+//! Calls block the caller's thread; what goes over the network runs on threads of its own.
+
+mod access;
+mod board;
+mod facts;
+mod log;
+mod post;
+mod watch;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use async_nats::Client;
+use async_nats::jetstream::context::{Context, ContextBuilder, GetStreamErrorKind};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType, Stream};
+use async_nats::jetstream::{ErrorCode, kv, object_store};
+use futures_core::Stream as Arriving;
+use tokio::runtime::Runtime;
+
+use crate::storage::{Fault, Result};
+
+use super::demands::Demands;
+
+use watch::Watch;
+
+pub use access::{Access, Identity};
+pub use board::JetStreamBoard;
+pub use log::JetStreamLog;
+pub use post::{Answering, Post, Serve};
+
+/// For so long an id of a record is recognised by the servers. What comes later is refused for its sequence.
+const DUPLICATES: Duration = Duration::from_secs(120);
+/// How long anything may take to be answered, but for an append and what an owner asks while it appends.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a subscription may take to be made.
+const SUBSCRIBING: Duration = PATIENCE;
+
+/// Who keeps the logs, and what is demanded.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// How the streams' names begin: letters, digits, `-` and `_`.
+    pub name: String,
+    /// The user who appends and reads.
+    pub access: Access,
+    /// A user of the system account, who asks every server for its settings; none where they are stated.
+    pub system: Option<Access>,
+    /// What servers and streams must be.
+    pub demands: Demands,
+    /// How long an append may take before its outcome is unknown.
+    pub append_patience: Duration,
+}
+
+/// The servers, connected and found fit.
+pub struct Keeper {
+    threads: Threads,
+    client: Client,
+    context: Context,
+    stream: Stream,
+    snapshots: object_store::ObjectStore,
+    leases: Stream,
+    watch: Watch,
+    name: String,
+}
+
+/// The threads of the network; they end in the background, because the last owner may be dropped where blocking is not allowed.
+#[derive(Debug)]
+pub(super) struct Threads(Option<Runtime>);
+
+impl Threads {
+    fn start() -> std::io::Result<Self> {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder
+            .worker_threads(1)
+            .thread_name("weir-nats")
+            .enable_all()
+            .build()
+            .map(|runtime| Self(Some(runtime)))
+    }
+
+    /// Lets something run there.
+    pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let runtime = self.0.as_ref().expect("it is there until it is dropped");
+        runtime.spawn(work);
+    }
+
+    /// Waits for what runs there; an error when it takes longer than anything may.
+    pub(super) fn wait<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        work: impl Future<Output = std::result::Result<T, String>> + Send + 'static,
+    ) -> std::result::Result<T, String> {
+        let (done, outcome) = std::sync::mpsc::sync_channel(1);
+        self.spawn(async move {
+            let told = tokio::time::timeout(patience, work).await;
+            _ = done.send(told.unwrap_or_else(|_| Err(format!("no answer within {patience:?}"))));
+        });
+        outcome.recv().unwrap_or_else(|_| Err("the network's thread ended".to_owned()))
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Keeper {
+    /// Connects, makes what is not there yet, and judges servers and streams.
+    ///
+    /// # Errors
+    /// [`Fault::Remote`] when the servers cannot be reached, [`Fault::Unfit`] when they do not do, with the setting and the remedy.
+    pub fn connect(setup: &Setup) -> Result<Self> {
+        let place = format!("the servers {}", setup.access.shown());
+        let failed = |cause| Fault::Remote { action: "connect to", place: place.clone(), cause };
+        let threads = Threads::start().map_err(|error| failed(error.to_string()))?;
+        let wanted = setup.clone();
+        let opened = threads.wait(6 * PATIENCE, async move { open(&wanted).await });
+        let (parts, facts) = opened.map_err(failed)?;
+        setup.demands.judge(&facts).map_err(|what| Fault::Unfit { place, what })?;
+        let Parts { client, context, stream, snapshots, leases } = parts;
+        let watch = Watch::start(&threads, context.clone(), stream.clone(), &setup.name);
+        Ok(Self { threads, client, context, stream, snapshots, leases, watch, name: setup.name.clone() })
+    }
+
+    /// The log of a partition.
+    #[must_use]
+    pub fn partition(self: &std::sync::Arc<Self>, partition: u16) -> JetStreamLog {
+        JetStreamLog::new(std::sync::Arc::clone(self), partition)
+    }
+
+    /// For how long the stream of the journals has kept nothing, though it was asked to: longer than the leader of a stream takes to
+    /// answer, so that nothing is durable meanwhile. None while it does.
+    #[must_use]
+    pub fn stalled(&self) -> Option<Duration> {
+        self.watch.stalled()
+    }
+
+    /// The stream of the journals.
+    fn journal(&self) -> String {
+        format!("{}-journal", self.name)
+    }
+}
+
+impl std::fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keeper").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+struct Parts {
+    client: Client,
+    context: Context,
+    stream: Stream,
+    snapshots: object_store::ObjectStore,
+    leases: Stream,
+}
+
+async fn open(setup: &Setup) -> std::result::Result<(Parts, super::demands::Facts), String> {
+    let client = setup.access.connect(&setup.name).await?;
+    let context =
+        ContextBuilder::new().timeout(PATIENCE).ack_timeout(setup.append_patience).build(client.clone());
+    let (name, num_replicas) = (&setup.name, setup.demands.replicas);
+    let stream = stream(&context, journal_config(setup)).await?;
+    let bucket = format!("{name}-leases");
+    let leases = match context.get_key_value(&bucket).await {
+        Ok(found) => found,
+        Err(_) => {
+            let config =
+                kv::Config { bucket: bucket.clone(), num_replicas, history: 1, ..Default::default() };
+            context.create_key_value(config).await.map_err(|error| format!("the bucket {bucket}: {error}"))?
+        }
+    };
+    let bucket = format!("{name}-snapshots");
+    let snapshots = match context.get_object_store(&bucket).await {
+        Ok(found) => found,
+        Err(_) => {
+            let config = object_store::Config { bucket: bucket.clone(), num_replicas, ..Default::default() };
+            context
+                .create_object_store(config)
+                .await
+                .map_err(|error| format!("the bucket {bucket}: {error}"))?
+        }
+    };
+    let streams = [format!("{name}-journal"), format!("KV_{name}-leases"), format!("OBJ_{name}-snapshots")];
+    let facts = facts::gather(&client, &context, streams, setup.system.as_ref()).await?;
+    Ok((Parts { client, context, stream, snapshots, leases: leases.stream }, facts))
+}
+
+fn journal_config(setup: &Setup) -> Config {
+    Config {
+        name: format!("{}-journal", setup.name),
+        subjects: vec![format!("{}.journal.*", setup.name)],
+        retention: RetentionPolicy::Limits,
+        discard: DiscardPolicy::New,
+        storage: StorageType::File,
+        num_replicas: setup.demands.replicas,
+        duplicate_window: DUPLICATES,
+        deny_delete: true,
+        ..Config::default()
+    }
+}
+
+/// The stream as it is; made when there is none, and never changed.
+async fn stream(context: &Context, config: Config) -> std::result::Result<Stream, String> {
+    let name = config.name.clone();
+    match context.get_stream(&name).await {
+        Ok(found) => return Ok(found),
+        Err(error) => match error.kind() {
+            GetStreamErrorKind::JetStream(told) if told.error_code() == ErrorCode::STREAM_NOT_FOUND => {}
+            _ => return Err(format!("the stream {name}: {error}")),
+        },
+    }
+    context.create_stream(config).await.map_err(|error| format!("the stream {name} cannot be made: {error}"))
+}
+
+/// What arrives next.
+pub(super) async fn next<S: Arriving + Unpin>(arriving: &mut S) -> Option<S::Item> {
+    std::future::poll_fn(|context| Pin::new(&mut *arriving).poll_next(context)).await
+}
+
+/// An error with what caused it: the kind alone hides what the servers said.
+pub(super) fn told(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,92 @@
+//! Notices a stream that takes nothing any more, also when no partition appends: while nothing else is kept, a message is, of a subject of its own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_nats::jetstream::context::Context;
+use async_nats::jetstream::stream::Stream;
+
+use crate::telemetry::clock::Monotonic;
+
+use super::Threads;
+
+/// A stream that kept nothing for so long is asked to.
+const ASKED_AFTER: Duration = Duration::from_secs(1);
+/// A stream that kept nothing for so long is stalled.
+const STALLED_AFTER: Duration = Duration::from_secs(4);
+/// After so many messages all but the last are removed.
+const KEPT_MAX: u32 = 60;
+
+/// When the stream kept something.
+#[derive(Clone, Debug)]
+pub(super) struct Watch {
+    clock: Monotonic,
+    kept_at_ns: Arc<AtomicU64>,
+}
+
+impl Watch {
+    pub(super) fn start(threads: &Threads, context: Context, stream: Stream, name: &str) -> Self {
+        let watch = Self { clock: Monotonic::system(), kept_at_ns: Arc::default() };
+        let subject = format!("{name}.journal.watch");
+        threads.spawn(watch.clone().run(context, stream, subject));
+        watch
+    }
+
+    /// The stream kept something.
+    pub(super) fn kept(&self) {
+        self.kept_at_ns.store(self.clock.now_ns(), Ordering::Relaxed);
+    }
+
+    /// For how long it has kept nothing, when that is too long.
+    pub(super) fn stalled(&self) -> Option<Duration> {
+        Some(self.since()).filter(|since| *since > STALLED_AFTER)
+    }
+
+    fn since(&self) -> Duration {
+        let kept_at_ns = self.kept_at_ns.load(Ordering::Relaxed);
+        Duration::from_nanos(self.clock.now_ns().saturating_sub(kept_at_ns))
+    }
+
+    async fn run(self, context: Context, stream: Stream, subject: String) {
+        let mut kept = 0;
+        loop {
+            tokio::time::sleep(ASKED_AFTER.saturating_sub(self.since()).max(ASKED_AFTER / 10)).await;
+            if self.since() < ASKED_AFTER {
+                continue;
+            }
+            let sent = match context.publish(subject.clone(), Vec::new().into()).await {
+                Ok(under_way) => under_way.await,
+                Err(error) => Err(error),
+            };
+            match sent {
+                Ok(_) => self.kept(),
+                Err(error) => {
+                    tracing::warn!(%error, since = ?self.since(), "the stream of the journals takes nothing");
+                }
+            }
+            kept += 1;
+            if kept >= KEPT_MAX && stream.purge().filter(subject.clone()).keep(1).await.is_ok() {
+                kept = 0;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::clock::ns;
+
+    #[test]
+    fn a_stream_that_keeps_nothing_for_long_is_stalled_until_it_does() {
+        let (clock, hand) = Monotonic::manual();
+        let watch = Watch { clock, kept_at_ns: Arc::default() };
+        hand.store(ns(STALLED_AFTER), Ordering::Relaxed);
+        assert_eq!(watch.stalled(), None);
+        hand.store(ns(2 * STALLED_AFTER), Ordering::Relaxed);
+        assert_eq!(watch.stalled(), Some(2 * STALLED_AFTER));
+        watch.kept();
+        assert_eq!(watch.stalled(), None);
+    }
+}

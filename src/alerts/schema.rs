@@ -14,6 +14,9 @@ use super::error::AlertsError;
 /// The version of the tables.
 const VERSION: i64 = 1;
 
+/// Most memory that each connection takes for pages, in KiB. An organization is a row, and what is told of it is seldom looked at.
+const CACHE_KIB: u32 = 1 << 10;
+
 /// Where the database of a partition is.
 pub(super) fn path(home: &Home) -> PathBuf {
     home.layout.partition(home.partition).join("alerts.sqlite")
@@ -26,9 +29,9 @@ pub(super) fn path(home: &Home) -> PathBuf {
 pub(super) fn open(home: &Home) -> Result<Connection, AlertsError> {
     let path = path(home);
     let connection = Connection::open(&path)?;
-    connection.execute_batch(
-        "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;",
-    )?;
+    connection.execute_batch(&format!(
+        "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -{CACHE_KIB};",
+    ))?;
     match version(&connection)? {
         0 => make(&connection, home)?,
         VERSION => check_owner(&connection, home, &path)?,
@@ -63,7 +66,7 @@ fn open_there(home: &Home, flags: OpenFlags, settings: &str) -> Result<Option<Co
         return Ok(None);
     }
     let connection = Connection::open_with_flags(&path, flags)?;
-    connection.execute_batch(settings)?;
+    connection.execute_batch(&format!("{settings} PRAGMA cache_size = -{CACHE_KIB};"))?;
     match version(&connection)? {
         0 => Ok(None),
         VERSION => Ok(Some(connection)),

@@ -17,6 +17,12 @@ use super::error::ReportsError;
 /// The version of the tables. Another one is built anew from the journal.
 const VERSION: i64 = 1;
 
+/// Most memory that the database of a partition takes for pages while it is written, in KiB. What is not in there is read from the system's
+/// cache of files, which the memory of the process does not count.
+const CACHE_KIB: u32 = 4 << 10;
+/// The same of one who reads it, for as long as he does.
+const READ_CACHE_KIB: u32 = 2 << 10;
+
 /// The length of a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Level {
@@ -104,9 +110,9 @@ pub(super) fn files(home: &Home) -> [PathBuf; 3] {
 pub(super) fn open(home: &Home) -> Result<Connection, ReportsError> {
     let path = path(home);
     let connection = Connection::open(&path)?;
-    connection.execute_batch(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -16384; PRAGMA busy_timeout = 10000;",
-    )?;
+    connection.execute_batch(&format!(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -{CACHE_KIB}; PRAGMA busy_timeout = 10000;",
+    ))?;
     match version(&connection)? {
         0 => make(&connection, home)?,
         VERSION => check_owner(&connection, home, &path)?,
@@ -125,7 +131,9 @@ pub(super) fn open_to_read(path: &Path) -> Result<Option<Connection>, ReportsErr
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
-    connection.execute_batch("PRAGMA busy_timeout = 2000; PRAGMA query_only = ON;")?;
+    connection.execute_batch(&format!(
+        "PRAGMA busy_timeout = 2000; PRAGMA query_only = ON; PRAGMA cache_size = -{READ_CACHE_KIB};"
+    ))?;
     match version(&connection)? {
         0 => Ok(None),
         VERSION => Ok(Some(connection)),

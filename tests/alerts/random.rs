@@ -177,7 +177,8 @@ impl Life {
 
 async fn live(steps: &[Step]) {
     let mut life = Life::new().await;
-    let mut alerting: Alerting = life.scene.follow();
+    // What a new database finds is told to nobody: one that was stopped before it made its database would find the first steps.
+    let mut alerting: Alerting = life.scene.alerting();
     for (number, step) in steps.iter().enumerate() {
         if matches!(step, Step::Restart) {
             drop(alerting);

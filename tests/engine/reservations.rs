@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use tokenweir::domain::limits::RESERVATION_MS_MIN;
 use tokenweir::meter::{
     BatchReply, Clock, Config, DebitBatch, Meter, Organization, ReservationStatus, Role, Tokens,
     TransferState, Until,
@@ -81,6 +82,34 @@ async fn i7_i10_an_expired_reservation_is_swept_though_nobody_asks() {
     answered("the sweep", swept).await;
     assert_eq!(durable(), before + 1, "it is journaled once");
     assert_eq!(status(&acme, "r").await, ReservationStatus::Expired);
+    meter.close().await;
+}
+
+#[tokio::test]
+async fn i7_i10_expired_reservations_are_swept_within_a_second_by_the_clock_of_the_machine() {
+    const RESERVATIONS: u64 = 40;
+    let meter = open_on(SimDisk::new());
+    let mut all = Vec::new();
+    for number in 0..RESERVATIONS {
+        all.push(organization(&meter, &format!("org-{number}"), 100).await);
+    }
+    let durable = || meter.status().iter().map(|partition| partition.durable.0).sum::<u64>();
+    let before = durable();
+    for (one, number) in all.iter().zip(0..) {
+        let ttl_ms = RESERVATION_MS_MIN + 17 * number;
+        one.reserve("r".parse().expect("valid"), Tokens(1), ttl_ms).await.expect("it fits");
+    }
+    let swept = async {
+        while durable() < before + 2 * RESERVATIONS {
+            tokio::task::yield_now().await;
+        }
+    };
+    answered("the sweeps", swept).await;
+    for one in &all {
+        let ended = one.reservation("r".parse().expect("valid")).await.expect("known");
+        let late_ms = ended.ended_at.expect("nobody asked before").ms() - ended.expires_at.ms();
+        assert!(late_ms < 1_000, "{}: {late_ms} ms", one.id());
+    }
     meter.close().await;
 }
 

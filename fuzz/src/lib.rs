@@ -5,6 +5,7 @@
 //! libFuzzer, `tests/corpus.rs` hands them the kept corpus; see README.md. Deliberately absent: random inputs, and a
 //! second model of the rules: [`rules`] runs the one of `tests/rules`, [`directory`] damages what `tests/crash` writes.
 
+pub mod audit;
 mod bounded;
 mod crash;
 pub mod directory;
@@ -29,11 +30,12 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     Target { name: "frames", fuzz: frames::fuzz },
     Target { name: "events", fuzz: events::fuzz },
     Target { name: "snapshot", fuzz: snapshot::fuzz },
     Target { name: "directory", fuzz: directory::fuzz },
+    Target { name: "audit", fuzz: audit::fuzz },
     Target { name: "http", fuzz: http::fuzz },
     Target { name: "grpc", fuzz: grpc::fuzz },
     Target { name: "license_keys", fuzz: license_keys::fuzz },

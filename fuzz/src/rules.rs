@@ -1,9 +1,9 @@
-//! The domain against the naive pools of `tests/rules`: outcomes, sums, licenses, and the end of every transfer.
+//! The domain against the naive pools of `tests/rules`: outcomes, sums, licenses, reservations, and the end of every transfer.
 
 use tokenweir::domain::limits::SEQ_WINDOW;
 use tokenweir::domain::rates::Unit;
 
-use model::{CAMERAS, CLOCK_STEPS, Draw, KEYS, LICENSES, ORGS, Step, TRANSFERS};
+use model::{CAMERAS, CLOCK_STEPS, Draw, KEYS, LICENSES, ORGS, RESERVATIONS, Step, TRANSFERS, TTLS};
 
 #[cfg_attr(not(test), expect(dead_code, reason = "its own test draws histories at random"))]
 #[path = "../../tests/rules/model.rs"]
@@ -54,9 +54,9 @@ fn step(from: &mut Bytes<'_>) -> Option<Step> {
     if from.0.is_empty() {
         return None;
     }
-    let (step, org) = (from.below(15), from.below(ORGS.len()));
+    let (step, org) = (from.below(18), from.below(ORGS.len()));
     Some(match step {
-        0 => Step::Debits(org, (0..=from.below(8)).map(|_| draw(from)).collect()),
+        0 => Step::Debits(org, draws(from)),
         1 => Step::Register(org, from.below(CAMERAS.len()), from.is_odd()),
         2 => Step::Remove(org, from.below(CAMERAS.len())),
         // The last license is a shared one, which nobody can bind.
@@ -76,8 +76,18 @@ fn step(from: &mut Bytes<'_>) -> Option<Step> {
         11 => Step::Back(from.below(CLOCK_STEPS.len())),
         12 => Step::CrashOrg(org),
         13 => Step::CrashCoordinator,
-        _ => Step::Rates(org, 1 + 97 * from.number(50), from.number(60)),
+        14 => Step::Rates(org, 1 + 97 * from.number(50), from.number(60)),
+        15 => {
+            let (held, tokens) = (from.below(RESERVATIONS.len()), 1 + from.number(60));
+            Step::Reserve(org, held, tokens, from.below(TTLS.len()))
+        }
+        16 => Step::Settle(org, from.below(RESERVATIONS.len()), draws(from)),
+        _ => Step::Release(org, from.below(RESERVATIONS.len())),
     })
+}
+
+fn draws(from: &mut Bytes<'_>) -> Vec<Draw> {
+    (0..=from.below(8)).map(|_| draw(from)).collect()
 }
 
 fn draw(from: &mut Bytes<'_>) -> Draw {

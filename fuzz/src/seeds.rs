@@ -2,12 +2,15 @@
 
 use prost::Message as _;
 use serde_json::{Value, json};
+use tokenweir::domain::ids::Lsn;
 use tokenweir::proto::v1;
 use tokenweir::proto::v1::stream_request::Request;
+use tokenweir::storage::audit::{Act, End};
 use tokenweir::storage::frame::{self, Next};
 use tokenweir::storage::segment::SEGMENT_HEADER_BYTES;
 use tokenweir::storage::sim_disk::SplitMix;
 
+use crate::audit;
 use crate::crash::{FILES, WRITTEN};
 use crate::license_keys::in_segments;
 
@@ -25,10 +28,14 @@ pub fn of(target: &str) -> Vec<(String, Vec<u8>)> {
         ),
         "snapshot" => named("state", WRITTEN.1.iter().flat_map(|trace| trace.iter().step_by(9).cloned())),
         "directory" => named("damage", (0..16).map(|file| vec![file, file, 100, 0, 2, 1, 9, 1, 2, 30, 0])),
+        "audit" => named("log", logs().into_iter()),
         "http" => named("body", bodies().into_iter()),
         "grpc" => named("message", messages().into_iter()),
         "license_keys" => named("key", keys().into_iter()),
-        "rules" => named("history", (0..8).map(history)),
+        "rules" => named(
+            "history",
+            (0..8).map(|seed| history(seed, &MOVES)).chain((8..12).map(|seed| history(seed, &RESERVES))),
+        ),
         _ => Vec::new(),
     }
 }
@@ -52,6 +59,31 @@ fn events(partition: u16, segment: &[u8]) -> Vec<u8> {
         offset = found.next_offset;
     }
     seed
+}
+
+/// Acts with their outcomes, refusals without an act, and what a crash interrupted.
+fn logs() -> Vec<Vec<u8>> {
+    let (act, done) = (audit::act(), audit::done);
+    let signed = Act {
+        issuer: Some("https://id.example".to_owned()),
+        target: Some("cam-1".to_owned()),
+        ..act.clone()
+    };
+    let refused = End { begun: None, outcome: "forbidden".to_owned(), unrecorded: 7 };
+    let (begun, refused) = ((act.clone(), None), (act.clone(), Some(refused)));
+    let ended = vec![
+        begun.clone(),
+        (signed.clone(), None),
+        (signed, Some(done(Lsn(4)))),
+        (act.clone(), Some(done(Lsn(3)))),
+    ];
+    let logs = [
+        ended,
+        vec![begun.clone(), refused.clone(), begun.clone()],
+        vec![refused; 5],
+        vec![(act, Some(done(Lsn(9)))), begun],
+    ];
+    logs.iter().map(|log| audit::seed(log)).collect()
 }
 
 fn keys() -> Vec<Vec<u8>> {
@@ -197,13 +229,17 @@ fn bare_messages() -> Vec<Vec<u8>> {
     single.iter().zip(2..).map(|(message, choice)| with(choice, message)).collect()
 }
 
-/// Steps as the target `rules` takes them: debits and licenses most of all, then a transfer with its messages.
-fn history(seed: u64) -> Vec<u8> {
+/// Kinds of steps: debits and licenses most of all, then a transfer with its messages.
+const MOVES: [u8; 14] = [5, 0, 0, 1, 0, 3, 0, 6, 7, 0, 8, 9, 7, 7];
+/// The same with reservations, which the transfer waits for.
+const RESERVES: [u8; 14] = [5, 15, 16, 0, 15, 16, 6, 7, 15, 16, 17, 10, 9, 7];
+
+/// Steps as the target `rules` takes them, most of them of these kinds.
+fn history(seed: u64, kinds: &[u8]) -> Vec<u8> {
     let mut random = SplitMix(seed);
     let mut steps: Vec<_> = (0..20).flat_map(|_| random.draw().to_le_bytes()).collect();
-    let kinds = [5, 0, 0, 1, 0, 3, 0, 6, 7, 0, 8, 9, 7, 7];
     for (place, kind) in steps.iter_mut().step_by(11).zip(kinds) {
-        *place = kind;
+        *place = *kind;
     }
     steps
 }

@@ -65,10 +65,11 @@ fn r13_every_short_sequence_of_debits_clock_steps_and_crashes_agrees_with_the_na
 }
 
 fn debit(org: &mut Org, naive: &mut Naive, debit: Debit<'_>) {
-    let allowed = naive.allowed(&debit, None, org.clock);
+    let event = (&debit, None, None);
+    let allowed = naive.allowed(event, org.clock);
     let outcome = org.debit(debit);
     assert!(allowed.contains(&outcome), "{debit:?}: {outcome:?}, where {allowed:?} is allowed");
-    naive.follow(&debit, None, outcome, org.clock);
+    naive.follow(event, outcome, org.clock);
 }
 
 fn add(org: &mut Org, naive: &mut Naive) {

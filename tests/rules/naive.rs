@@ -6,6 +6,8 @@
 
 #[path = "naive/judge.rs"]
 mod judge;
+#[path = "naive/reservations.rs"]
+mod reservations;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,6 +18,7 @@ use tokenweir::domain::rates::Unit;
 use tokenweir::domain::refusal::{Invalid, Refusal};
 use tokenweir::domain::time::Timestamp;
 
+use self::reservations::Held;
 use super::support::at;
 
 /// What a debit is for: how many, of what, kind and time.
@@ -67,6 +70,9 @@ pub(crate) struct Naive {
     newest: BTreeMap<String, (u32, u64)>,
     sides: BTreeMap<String, Side>,
     frozen: Option<String>,
+    reservations: BTreeMap<String, Held>,
+    /// The transfer that waits until no reservation is open.
+    waits: Option<String>,
     last_ms: u64,
 }
 
@@ -75,11 +81,10 @@ impl Naive {
         Self { name: name.to_owned(), last_ms: at(0).ms(), ..Self::default() }
     }
 
-    /// Follows what became of the debit.
+    /// Follows what became of the debit, which a reservation was to pay or the pool.
     pub(crate) fn follow(
         &mut self,
-        debit: &Debit<'_>,
-        unit: Option<Unit>,
+        (debit, unit, paid_by): (&Debit<'_>, Option<Unit>, Option<&str>),
         outcome: Outcome,
         clock: Timestamp,
     ) {
@@ -99,6 +104,9 @@ impl Naive {
         if first == FirstOutcome::Exempt {
             self.exempt += tokens;
             return;
+        }
+        if let Some(reservation) = paid_by {
+            self.settle(reservation, tokens);
         }
         self.balance -= tokens;
         self.used += tokens;
@@ -184,7 +192,13 @@ impl Naive {
             Some(_) => return Err(Refusal::Conflict),
             None if self.frozen.is_some() => return Err(Refusal::InTransfer),
             None if self.licenses.is_empty() => return Err(Refusal::NothingToTransfer),
-            None => {}
+            None => {
+                assert_eq!(
+                    self.available(),
+                    self.balance,
+                    "R11: a pool is moved while reservations are open"
+                );
+            }
         }
         let cargo = (std::mem::take(&mut self.balance), std::mem::take(&mut self.licenses));
         self.sides.insert(transfer.to_owned(), Side::Out(cargo));
@@ -232,8 +246,9 @@ impl Naive {
         let figures = [pool.available(), totals.granted, totals.used, totals.exempt, totals.transferred_in];
         assert_eq!(
             figures.map(|tokens| tokens.0),
-            [self.balance, self.granted, self.used, self.exempt, self.came_in]
+            [self.available(), self.granted, self.used, self.exempt, self.came_in]
         );
+        self.compare_reservations(pool);
         assert_eq!((totals.transferred_out.0, pool.in_transit().0), (self.went_out, transit));
         let licenses: Vec<_> = pool.licenses.list().iter().map(naive_license).collect();
         assert_eq!(licenses, self.licenses);

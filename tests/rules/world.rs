@@ -186,16 +186,16 @@ impl World {
         };
         org.clock = clock;
         let journaled = org.journal.len();
-        let answer = org.message(message);
+        let answer = org.answer(message).map(Letter::ToCoordinator);
         let wrote = org.journal.len() - journaled;
         if kept == usize::MAX {
-            self.wire.push(Letter::ToCoordinator(answer));
+            self.wire.extend(answer);
             return;
         }
         org.journal.truncate(journaled + wrote.min(kept));
         org.crash();
         if kept > wrote {
-            self.wire.push(Letter::ToCoordinator(answer));
+            self.wire.extend(answer);
         }
     }
 

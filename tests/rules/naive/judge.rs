@@ -20,8 +20,12 @@ enum Memory {
 }
 
 impl Naive {
-    /// Every outcome that the rules allow for the debit.
-    pub(crate) fn allowed(&self, debit: &Debit<'_>, unit: Option<Unit>, clock: Timestamp) -> Vec<Outcome> {
+    /// Every outcome that the rules allow for the debit, which a reservation is to pay or the pool.
+    pub(crate) fn allowed(
+        &self,
+        (debit, unit, paid_by): (&Debit<'_>, Option<Unit>, Option<&str>),
+        clock: Timestamp,
+    ) -> Vec<Outcome> {
         let now = clock.ms().max(self.last_ms);
         if debit.tokens == 0 {
             let what = if unit.is_some() { Invalid::Quantity } else { Invalid::Tokens };
@@ -34,7 +38,7 @@ impl Naive {
             return vec![Outcome::Refused(Refusal::UnknownCamera)];
         };
         let price = self.price(debit, unit, now);
-        let judge = |memory| self.judge((debit, price), *camera, memory, now);
+        let judge = |memory| self.judge((debit, price, paid_by), *camera, memory, now);
         self.memories(debit, unit, now).into_iter().map(judge).collect()
     }
 
@@ -52,7 +56,7 @@ impl Naive {
 
     fn judge(
         &self,
-        (debit, price): (&Debit<'_>, Option<u64>),
+        (debit, price, paid_by): (&Debit<'_>, Option<u64>, Option<&str>),
         (here, on): (bool, bool),
         memory: Memory,
         now: u64,
@@ -63,11 +67,14 @@ impl Naive {
             _ if !on => Refusal::CloudAiDisabled,
             Memory::TooOld => Refusal::TooOld,
             Memory::Other => Refusal::Conflict,
-            Memory::New if price.is_none() => Refusal::Unpriced,
-            Memory::New if self.is_exempt(debit, now) => return Outcome::Exempt,
-            Memory::New if self.frozen.is_some() => Refusal::InTransfer,
-            Memory::New if price.is_some_and(|price| self.balance < price) => Refusal::InsufficientTokens,
-            Memory::New => return Outcome::Charged,
+            Memory::New => match price {
+                None => Refusal::Unpriced,
+                Some(_) if self.is_exempt(debit, now) => return Outcome::Exempt,
+                Some(tokens) => match self.refusal(paid_by, tokens) {
+                    None => return Outcome::Charged,
+                    Some(refusal) => refusal,
+                },
+            },
         })
     }
 

@@ -33,6 +33,10 @@ pub enum Bug {
     MeterDisabled,
     /// An API key that was revoked goes on to be valid.
     KeepRevokedKey,
+    /// A snapshot does not hold what events cost.
+    ForgetPrices,
+    /// A snapshot does not hold thresholds.
+    ForgetThresholds,
     /// A new owner of a replicated log serves without a fence.
     ServeBeforeFence,
     /// An owner whose append was refused acknowledges what it held.
@@ -47,7 +51,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::AcknowledgeBeforeSync,
         Self::ForgetDedup,
         Self::CreditTwice,
@@ -61,6 +65,8 @@ impl Bug {
         Self::ExemptForever,
         Self::MeterDisabled,
         Self::KeepRevokedKey,
+        Self::ForgetPrices,
+        Self::ForgetThresholds,
         Self::ServeBeforeFence,
         Self::IgnoreRefusedAppend,
         Self::TreatUnknownAsFailed,
@@ -73,7 +79,7 @@ impl Bug {
     /// Whether only a replicated log can show it.
     #[must_use]
     pub fn is_of_cluster(self) -> bool {
-        Self::ALL[13..].contains(&self)
+        Self::ALL[15..].contains(&self)
     }
 }
 

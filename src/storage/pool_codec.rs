@@ -26,6 +26,7 @@ use crate::domain::reservation::{Reservation, Reservations};
 use crate::domain::time::Timestamp;
 use crate::domain::tokens::Tokens;
 use crate::domain::transfer::TransferSide;
+use crate::planted::{self, Bug};
 
 use super::camera_codec::StoredCameras;
 use super::decode_error::DecodeError;
@@ -107,8 +108,8 @@ impl PoolImage {
             event_ids: pool.event_ids.freeze(),
             horizon: pool.event_ids.horizon(),
             reservations: pool.reservations.clone(),
-            rates: pool.rates.clone(),
-            alerts: pool.alerts.clone(),
+            rates: if planted::is(Bug::ForgetPrices) { Rates::default() } else { pool.rates.clone() },
+            alerts: pool.alerts.clone().filter(|_| !planted::is(Bug::ForgetThresholds)),
             transfers: pool.transfers.clone(),
             outgoing: pool.outgoing.clone(),
             burn: pool.burn.clone(),

@@ -60,6 +60,10 @@ pub(crate) enum Action {
     Unlimited { pick: u64, lasts_ms: u64 },
     /// An API key is made, revoked or asked for.
     Key { pick: u64 },
+    /// An administrator sets what images cost.
+    Price { pick: u64 },
+    /// An administrator sets a threshold.
+    Threshold { pick: u64 },
     /// A gateway does what gateways with a lease do.
     Gateway { pick: u64, tokens: u64 },
 }
@@ -103,7 +107,9 @@ impl Action {
             22 => Self::Camera { pick },
             23 => Self::Unlimited { pick, lasts_ms: 1 + below(random, 90_000) },
             24 => Self::Key { pick },
-            _ => Self::Gateway { pick, tokens: 10 + below(random, 90) },
+            25 => Self::Gateway { pick, tokens: 10 + below(random, 90) },
+            26 => Self::Price { pick },
+            _ => Self::Threshold { pick },
         }
     }
 }

@@ -17,7 +17,7 @@ use tokenweir::domain::reservation::Reservation;
 use tokenweir::domain::summary::Summary;
 use tokenweir::protocol::coordinator::Answer;
 
-use crate::net::{Item, Order, Reply, Request, Setting};
+use crate::net::{Item, Order, PRICES, Reply, Request, Setting};
 use crate::node::RETENTION_MS;
 
 use self::settings::Settings;
@@ -56,6 +56,8 @@ struct Seen {
     carried_out_in: Option<u64>,
     /// Whether it was exempt then.
     exempt: bool,
+    /// What it cost then, at least and at most; none when that was not heard.
+    cost: Option<(u64, u64)>,
     /// The last answer in the end: it can no longer be told whether it was charged.
     too_old: bool,
 }
@@ -88,20 +90,29 @@ fn ensure(holds: bool, what: impl FnOnce() -> String) -> Check {
 }
 
 impl Seen {
-    /// The least and the most that so many tokens of it were charged.
-    fn charged(&self, tokens: u64, in_doubt: bool) -> (u64, u64) {
+    /// The least and the most that it was charged.
+    fn charged(&self, item: &Item, in_doubt: bool) -> (u64, u64) {
         match (self.durable, self.exempt) {
             (true, true) => (0, 0),
-            (true, false) => (tokens, tokens),
-            (false, _) => (0, if in_doubt { tokens } else { 0 }),
+            (true, false) => self.cost(item),
+            (false, _) => (0, if in_doubt { settings::cost(item, &PRICES).1 } else { 0 }),
         }
+    }
+
+    /// The least and the most that it was exempt of.
+    fn exempted(&self, item: &Item) -> (u64, u64) {
+        if self.durable && self.exempt { self.cost(item) } else { (0, 0) }
+    }
+
+    fn cost(&self, item: &Item) -> (u64, u64) {
+        self.cost.unwrap_or_else(|| settings::cost(item, &PRICES))
     }
 }
 
 impl Org {
     /// Tokens of durable debits that this reservation paid.
     fn durable_of(&self, paid_by: Option<usize>) -> u64 {
-        self.paid_by(paid_by).map(|(item, seen)| seen.charged(item.tokens, false).0).sum()
+        self.paid_by(paid_by).map(|(item, seen)| seen.charged(item, false).0).sum()
     }
 
     /// Tokens of debits that this reservation was asked to pay.
@@ -184,8 +195,13 @@ impl Auditor {
                 self.reservation(*reservation, answer.as_ref())
             }
             Reply::Set { setting, answer, lsn } => {
-                if let (Some(lsn), Setting::Camera { org, .. } | Setting::Unlimited { org, .. }) =
-                    (lsn, setting)
+                if let (
+                    Some(lsn),
+                    Setting::Camera { org, .. }
+                    | Setting::Unlimited { org, .. }
+                    | Setting::Price { org, .. }
+                    | Setting::Threshold { org, .. },
+                ) = (lsn, setting)
                 {
                     self.frame(*org, *lsn)?;
                 }
@@ -194,8 +210,9 @@ impl Auditor {
             Reply::Key { key, is } => self.settings.key_is(*key, *is),
             Reply::Claim { key, org, answer } => self.claim(*key, *org, answer),
             Reply::Transfer { id, answer } => self.transfer(*id, answer),
-            Reply::Read { org, summary, lsn } => {
+            Reply::Read { org, summary, price, threshold, lsn } => {
                 self.frame(*org, *lsn)?;
+                self.settings.read(*org, *price, *threshold)?;
                 self.summary(*org, summary)
             }
         }
@@ -230,18 +247,18 @@ impl Auditor {
 
     /// Judges the last summary of an organization, when there are no doubts left.
     pub(crate) fn last_summary(&self, org: usize, summary: &Summary) -> Check {
-        let (mut least, mut most, mut exempt) = (0, 0, 0);
+        let (mut least, mut most, mut exempt) = (0, 0, (0, 0));
         for (item, seen) in &self.orgs[&org].debits {
-            let charged = seen.charged(item.tokens, seen.too_old);
+            let (charged, exempted) = (seen.charged(item, seen.too_old), seen.exempted(item));
             (least, most) = (least + charged.0, most + charged.1);
-            exempt += if seen.durable && seen.exempt { item.tokens } else { 0 };
+            exempt = (exempt.0 + exempted.0, exempt.1 + exempted.1);
         }
         let (totals, used) = (summary.totals, summary.totals.used.0);
         ensure((least..=most).contains(&used), || {
             format!("I4: in the end org {org} has used {used}, its debits come to {least} to {most}")
         })?;
-        ensure((exempt..=exempt + most - least).contains(&totals.exempt.0), || {
-            format!("R9: in the end org {org} was exempt of {}, its debits come to {exempt}", totals.exempt)
+        ensure((exempt.0..=exempt.1 + most - least).contains(&totals.exempt.0), || {
+            format!("R9: in the end org {org} was exempt of {}, its debits come to {exempt:?}", totals.exempt)
         })?;
         let granted: u64 =
             self.keys.values().filter(|key| key.owner == Some(org)).map(|key| key.tokens).sum();
@@ -275,7 +292,7 @@ impl Auditor {
         let Some(told) = &held.told else { return Ok(()) };
         let (mut least, mut most) = (0, 0);
         for (item, seen) in self.orgs[&held.order.org].paid_by(Some(held.order.reservation)) {
-            let charged = seen.charged(item.tokens, seen.too_old);
+            let charged = seen.charged(item, seen.too_old);
             (least, most) = (least + charged.0, most + charged.1);
         }
         ensure(told.ended.is_some() && (least..=most).contains(&told.settled.0), || {
@@ -315,6 +332,7 @@ impl Auditor {
         let no_camera =
             matches!(outcome, Outcome::Refused(Refusal::CloudAiDisabled | Refusal::UnknownCamera));
         self.settings.debit(org, item, outcome)?;
+        let cost = self.settings.cost(org, item);
         let seen = known.debits.get_mut(item).ok_or("a reply to what was never sent")?;
         seen.too_old = outcome == Outcome::Refused(Refusal::TooOld) || no_camera && may_be_too_old;
         let told = |holds, what: &str| ensure(holds, || what.to_owned());
@@ -325,6 +343,7 @@ impl Auditor {
                 let exempt = outcome == Outcome::Exempt;
                 told(exempt || item.paid_by.is_none() || held.is_some(), "I7: paid by what nobody reserved")?;
                 (seen.carried_out_in, seen.exempt, seen.durable) = (Some(run), exempt, durable);
+                seen.cost = Some(cost);
                 let paid = known.durable_of(item.paid_by);
                 let within = held.is_none_or(|held| paid <= held.order.tokens);
                 ensure(within, || format!("I7: a reservation paid {paid}"))
@@ -335,6 +354,7 @@ impl Auditor {
                 told(!is_known || exempt == seen.exempt, "I4: another first outcome")?;
                 told(seen.sent > 1, "I3: a duplicate of what was sent once")?;
                 (seen.exempt, seen.durable) = (exempt, seen.durable || durable);
+                seen.cost = seen.cost.filter(|_| is_known);
                 Ok(())
             }
             Outcome::Refused(_) if seen.too_old => {
@@ -342,6 +362,8 @@ impl Auditor {
             }
             Outcome::Refused(_) if seen.durable => told(false, "I3: refused after it was durable"),
             Outcome::Refused(_) if no_camera => Ok(()),
+            // Whether there is a price is judged with the settings.
+            Outcome::Refused(Refusal::Unpriced) => Ok(()),
             Outcome::Refused(Refusal::InTransfer) => told(moves, "I6: frozen without a transfer"),
             Outcome::Refused(Refusal::InsufficientTokens) => told(held.is_none(), "I7: the pool was asked"),
             Outcome::Refused(Refusal::UnknownReservation) => {
@@ -443,7 +465,7 @@ impl Auditor {
             format!("I1: of org {org} the sums disagree: {there} are there of {totals:?}")
         })?;
         self.settings.summary(org, summary)?;
-        let debits = || self.orgs[&org].debits.iter().map(|(item, seen)| seen.charged(item.tokens, true));
+        let debits = || self.orgs[&org].debits.iter().map(|(item, seen)| seen.charged(item, true));
         let (least, most): (u64, u64) =
             (debits().map(|charged| charged.0).sum(), debits().map(|charged| charged.1).sum());
         ensure((least..=most).contains(&totals.used.0), || {

@@ -32,7 +32,7 @@ const KEPT: &[u64] = &[4, 7, 10, 229, 553, 1_006, 1_142];
 const SEEDS: u64 = 200;
 
 /// What must have happened in so many runs, so that a simulator that does little is noticed.
-const HAPPENS: [&str; 55] = [
+const HAPPENS: [&str; 59] = [
     "actor panicked",
     "api key set",
     "camera set",
@@ -47,6 +47,7 @@ const HAPPENS: [&str; 55] = [
     "ended inside an operation",
     "ended inside recovery",
     "group written",
+    "images charged",
     "in_transfer",
     "insufficient_tokens",
     "lease asked for",
@@ -61,6 +62,7 @@ const HAPPENS: [&str; 55] = [
     "names lost",
     "no storage space",
     "power cut",
+    "price set",
     "process ended",
     "readers saw a loss",
     "reservation expired",
@@ -76,6 +78,7 @@ const HAPPENS: [&str; 55] = [
     "snapshot written",
     "sync failed",
     "sync was slow",
+    "threshold set",
     "too_old",
     "transfer aborted",
     "transfer finished",
@@ -85,6 +88,7 @@ const HAPPENS: [&str; 55] = [
     "unknown_license",
     "unknown_reservation",
     "unlimited license set",
+    "unpriced",
     "write failed",
     "write torn",
     "written alone",

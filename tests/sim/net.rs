@@ -74,7 +74,20 @@ pub(crate) enum Setting {
         key: usize,
         to: KeyIs,
     },
+    /// What an image costs in thousandths of a token, whatever its time: one of [`PRICES`].
+    Price {
+        org: usize,
+        to: u64,
+    },
+    /// How few tokens are left when that is told.
+    Threshold {
+        org: usize,
+        to: u64,
+    },
 }
+
+/// What an image may cost, in thousandths of a token.
+pub(crate) const PRICES: [u64; 4] = [500, 1_000, 1_500, 4_000];
 
 /// Whether a camera is there, and its Cloud AI on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +131,8 @@ pub(crate) struct Item {
     pub(crate) by_event_id: bool,
     pub(crate) number: u64,
     pub(crate) tokens: u64,
+    /// Whether `tokens` counts images, which have a price.
+    pub(crate) is_priced: bool,
     pub(crate) kind: UsageKind,
     pub(crate) time_ms: u64,
 }
@@ -144,6 +159,8 @@ pub(crate) enum Reply {
     Read {
         org: usize,
         summary: Box<Summary>,
+        price: Option<u64>,
+        threshold: Option<u64>,
         lsn: Lsn,
     },
     Reservation {

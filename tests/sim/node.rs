@@ -9,16 +9,18 @@ use std::sync::Arc;
 use tokenweir::cluster::ReplicatedStore;
 use tokenweir::cluster::record::Owned;
 use tokenweir::cluster::sim_log::SimLog;
+use tokenweir::domain::alerts::{AlertsChange, Measure, Threshold};
 use tokenweir::domain::bindings::UnlimitedLicense;
 use tokenweir::domain::command::{CameraSpec, Command};
-use tokenweir::domain::debit::{CameraRef, Debit, DebitBatch, Identity, UsageKind};
+use tokenweir::domain::debit::{CameraRef, Debit, DebitBatch, Identity, Measured, UsageKind};
 use tokenweir::domain::event::{Change, Event, OrganizationCreated};
 use tokenweir::domain::hash;
 use tokenweir::domain::ids::{
-    ActorId, CameraId, KeyId, LicenseId, Lsn, Name, OrgId, OrgNumber, ReservationId, TransferId,
+    ActorId, AlertId, CameraId, KeyId, LicenseId, Lsn, Name, OrgId, OrgNumber, ReservationId, TransferId,
 };
 use tokenweir::domain::license::LicenseKey;
 use tokenweir::domain::pool::Pool;
+use tokenweir::domain::rates::{Price, Unit};
 use tokenweir::domain::refusal::Refusal;
 use tokenweir::domain::registry::{Registry, Role};
 use tokenweir::domain::time::Timestamp;
@@ -39,6 +41,8 @@ use crate::net::{CameraIs, Envelope, Item, KeyIs, Left, Order, Post, Reply, Requ
 const PATIENCE_MS: u64 = 10_000;
 /// How long event ids are remembered, in milliseconds.
 pub(crate) const RETENTION_MS: u64 = 600_000;
+/// From when on a price applies: before every event, so that the newest one does.
+const PRICED_FROM_MS: u64 = 1_700_000_000_000;
 
 pub(crate) struct Node {
     pub(crate) parts: Vec<Part>,
@@ -105,6 +109,19 @@ fn key_id(key: usize) -> ActorId {
 pub(crate) fn register(camera: usize, cloud_ai: bool) -> Command {
     let (id, network) = (CameraId::new(&camera_id(camera)).expect("valid"), Name::new("net").expect("valid"));
     Command::RegisterCamera(CameraSpec { id, network, cloud_ai, pro_license: false })
+}
+
+/// The command that sets what an image costs, of every kind.
+fn set_price(millitokens: u64) -> Command {
+    let price = |kind| Price { kind, unit: Unit::Image, millitokens };
+    let prices = UsageKind::ALL.into_iter().map(price).collect();
+    Command::SetRates { from: Timestamp::from_ms(PRICED_FROM_MS).ok(), prices, by: by() }
+}
+
+fn set_threshold(at: u64) -> Command {
+    let id = AlertId::new("low").expect("valid");
+    let low = Threshold { id, measure: Measure::TokensLeft, at, rearm: None, window_ms: None };
+    Command::ChangeAlerts { change: AlertsChange::Thresholds(vec![low]), by: by() }
 }
 
 fn by() -> ActorId {
@@ -371,6 +388,8 @@ impl Node {
                 let license = UnlimitedLicense { id, kind, from: at(from_ms), until: at(until_ms) };
                 (org, Command::BindUnlimited { camera, license })
             }
+            Setting::Price { org, to } => (org, set_price(to)),
+            Setting::Threshold { org, to } => (org, set_threshold(to)),
             Setting::Key { key, to } => return self.set_key(key, to, now),
         };
         let post = self.post.clone();
@@ -426,8 +445,11 @@ impl Node {
         let Some(Up { stepped, process, .. }) = self.up(&org_id(org), now) else {
             return post.push(Left::Reply(Reply::Unavailable));
         };
-        let summary = Box::new(process.pool().summary(process.now(now)));
-        let reply = Reply::Read { org, summary, lsn: stepped.last_lsn() };
+        let pool = process.pool();
+        let summary = Box::new(pool.summary(process.now(now)));
+        let price = pool.rates.newest().map(|card| card.prices[0].millitokens);
+        let threshold = pool.alerts.as_ref().map(|alerts| alerts.thresholds[0].at);
+        let reply = Reply::Read { org, summary, price, threshold, lsn: stepped.last_lsn() };
         stepped.release(answer(post, reply));
     }
 
@@ -556,6 +578,10 @@ fn push(batch: &mut DebitBatch, item: &Item) {
         Identity::Seq { epoch: 1, seq: item.number }
     };
     let time = Some(Timestamp::from_ms(item.time_ms).expect("in range"));
-    let camera = CameraRef::Id(&camera);
-    batch.push(Debit { camera, identity, tokens: item.tokens, kind: item.kind, time });
+    let (camera, Item { kind, tokens, .. }) = (CameraRef::Id(&camera), *item);
+    if item.is_priced {
+        batch.push_measured(Measured { camera, identity, unit: Unit::Image, count: tokens, kind, time });
+    } else {
+        batch.push(Debit { camera, identity, tokens, kind, time });
+    }
 }

@@ -26,15 +26,18 @@ pub(crate) struct Swarm {
 }
 
 /// How many kinds of action there are.
-const KINDS: usize = 26;
+const KINDS: usize = 28;
+/// The kind that sets prices.
+const PRICE: usize = 26;
 
 /// Kinds that came later, each set with a number of its own, for which the seeds that were kept draw none of them: whether a run has them is drawn apart, so that the seeds that were kept
-/// before there were any are the runs that they were. Reservations; cameras, Unlimited AI Licenses and API keys; leases.
-const LATER: [(u64, &[usize]); 3] = [(145, &[20, 21]), (148, &[22, 23, 24]), (276, &[25])];
+/// before there were any are the runs that they were. Reservations; cameras, Unlimited AI Licenses and API keys; leases; prices and thresholds.
+const LATER: [(u64, &[usize]); 4] =
+    [(145, &[20, 21]), (148, &[22, 23, 24]), (276, &[25]), (11_106, &[PRICE, 27])];
 
 /// By kind of action, how likely it is where it is wanted.
 const WEIGHTS: [u64; KINDS] =
-    [30, 3, 3, 8, 40, 3, 3, 4, 40, 40, 8, 12, 6, 2, 2, 1, 1, 1, 2, 1, 10, 3, 3, 4, 3, 20];
+    [30, 3, 3, 8, 40, 3, 3, 4, 40, 40, 8, 12, 6, 2, 2, 1, 1, 1, 2, 1, 10, 3, 3, 4, 3, 20, 4, 3];
 
 /// Kinds that every run has: debits, claims, deliveries, commits, reads.
 const ALWAYS: [usize; 6] = [0, 1, 3, 4, 8, 9];
@@ -62,6 +65,11 @@ impl Swarm {
             actions: 200 + below_usize(random, 400),
             weights,
         }
+    }
+
+    /// Whether events may bear images instead of tokens.
+    pub(crate) fn has_prices(&self) -> bool {
+        self.weights[PRICE] > 0
     }
 
     /// The same run, on replicated logs or not.

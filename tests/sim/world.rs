@@ -200,6 +200,8 @@ impl World {
             Action::Camera { pick } => self.set_camera(pick),
             Action::Unlimited { pick, lasts_ms } => self.set_unlimited(pick, lasts_ms),
             Action::Key { pick } => self.set_or_ask_key(pick),
+            Action::Price { pick } => self.set_price(pick),
+            Action::Threshold { pick } => self.set_threshold(pick),
             Action::Gateway { pick, tokens } => self.gateway(pick, tokens),
             Action::Read { pick } => {
                 let org = place(pick, self.swarm.organizations);
@@ -466,10 +468,11 @@ impl World {
     /// Counts what clients were told.
     fn tally(&mut self, reply: &Reply) {
         match reply {
-            Reply::Debits { outcomes, .. } => {
-                for outcome in outcomes {
+            Reply::Debits { items, outcomes, .. } => {
+                for (item, outcome) in items.iter().zip(outcomes) {
                     self.count(match outcome {
                         Outcome::Duplicate(_) => "debit duplicate",
+                        Outcome::Charged if item.is_priced => "images charged",
                         Outcome::Refused(refusal) => refusal.code(),
                         Outcome::Charged => "debit charged",
                         Outcome::Exempt => "debit exempt",
@@ -495,6 +498,8 @@ impl World {
                 Setting::Camera { .. } => "camera set",
                 Setting::Unlimited { .. } => "unlimited license set",
                 Setting::Key { .. } => "api key set",
+                Setting::Price { .. } => "price set",
+                Setting::Threshold { .. } => "threshold set",
             }),
             Reply::Claim { answer: Answer::Refused(refusal), .. } => self.count(refusal.code()),
             Reply::Unavailable => self.count("unavailable"),

@@ -1,4 +1,4 @@
-//! What clients set: cameras, Unlimited AI Licenses, API keys. What holds of each, and what may hold.
+//! What clients set: cameras, Unlimited AI Licenses, API keys, prices, thresholds. What holds of each, and what may hold.
 //!
 //! Of every setting stand here the last value that was acknowledged and all that were asked for since: whatever a reply rests on
 //! is one of these, because replies leave in the order in which they were judged. What was refused changed nothing.
@@ -19,6 +19,9 @@ pub(super) struct Settings {
     cameras: BTreeMap<(usize, usize), Values<CameraIs>>,
     unlimited: BTreeMap<(usize, usize), Values<Option<Terms>>>,
     keys: BTreeMap<usize, Values<KeyIs>>,
+    /// By organization: what an image costs, and its threshold; none before either was set.
+    prices: BTreeMap<usize, Values<Option<u64>>>,
+    thresholds: BTreeMap<usize, Values<Option<u64>>>,
 }
 
 /// The value that is sure, then those that were asked for since.
@@ -48,9 +51,20 @@ impl<T: Copy + PartialEq> Values<T> {
     }
 }
 
+/// The least and the most that a debit costs at these prices.
+pub(super) fn cost(item: &Item, prices: &[u64]) -> (u64, u64) {
+    if !item.is_priced {
+        return (item.tokens, item.tokens);
+    }
+    let costs = || prices.iter().map(|price| (item.tokens * price).div_ceil(1_000));
+    (costs().min().unwrap_or(0), costs().max().unwrap_or(0))
+}
+
 impl Settings {
     /// An organization was made with a camera that is on.
     pub(super) fn created(&mut self, org: usize, camera: usize) {
+        self.prices.insert(org, Values(vec![None]));
+        self.thresholds.insert(org, Values(vec![None]));
         self.cameras.insert((org, camera), Values(vec![CameraIs::On]));
     }
 
@@ -60,6 +74,8 @@ impl Settings {
             Setting::Camera { org, camera, to } => self.camera(org, camera).0.push(to),
             Setting::Unlimited { org, license, to } => self.unlimited(org, license).0.push(to),
             Setting::Key { key, to } => self.key(key).0.push(to),
+            Setting::Price { org, to } => of(&mut self.prices, org).0.push(Some(to)),
+            Setting::Threshold { org, to } => of(&mut self.thresholds, org).0.push(Some(to)),
         }
     }
 
@@ -92,6 +108,14 @@ impl Settings {
                     _ => false,
                 }
             }
+            Setting::Price { org, to } => {
+                of(&mut self.prices, org).told(Some(to), answer.is_ok());
+                answer.is_ok()
+            }
+            Setting::Threshold { org, to } => {
+                of(&mut self.thresholds, org).told(Some(to), answer.is_ok());
+                answer.is_ok()
+            }
             Setting::Key { key, to } => {
                 let before = self.key(key).told(to, answer.is_ok());
                 let was_made = before.iter().any(|is| *is != KeyIs::Unknown);
@@ -106,6 +130,23 @@ impl Settings {
         ensure(right, || format!("I3: {setting:?} was answered with {answer:?}"))
     }
 
+    /// What was read of an organization: what may hold.
+    pub(super) fn read(&self, org: usize, price: Option<u64>, threshold: Option<u64>) -> Check {
+        for (what, found, known) in
+            [("price", price, &self.prices[&org]), ("threshold", threshold, &self.thresholds[&org])]
+        {
+            let right = known.may(|may| *may == found);
+            ensure(right, || format!("I3: the {what} of org {org} is {found:?}, it may be {:?}", known.0))?;
+        }
+        Ok(())
+    }
+
+    /// The least and the most that a debit costs now.
+    pub(super) fn cost(&self, org: usize, item: &Item) -> (u64, u64) {
+        let prices: Vec<_> = self.prices[&org].0.iter().copied().flatten().collect();
+        cost(item, &prices)
+    }
+
     /// What an API key is, was asked.
     pub(super) fn key_is(&mut self, key: usize, is: KeyIs) -> Check {
         let known = self.key(key);
@@ -114,7 +155,7 @@ impl Settings {
         })
     }
 
-    /// A debit that was not carried out before needs its camera (R8), and is exempt exactly while a license says so (R9).
+    /// A debit that was not carried out before needs its camera (R8) and a price, and is exempt exactly while a license says so (R9).
     pub(super) fn debit(&self, org: usize, item: &Item, outcome: Outcome) -> Check {
         let camera = &self.cameras[&(org, item.camera)];
         let may_be = |wanted: CameraIs| camera.may(|is| *is == wanted);
@@ -125,6 +166,8 @@ impl Settings {
                 valid && terms.camera == item.camera && item.kind == UsageKind::ContextualVideoAnalytics
             })
         };
+        let price = &self.prices[&org];
+        let has_price = !item.is_priced || price.may(Option::is_some);
         let is_charged = || !of_org().any(|license| license.must(exempts));
         let (right, rule) = match outcome {
             Outcome::Duplicate(_) => (true, "I4"),
@@ -132,10 +175,12 @@ impl Settings {
             Outcome::Refused(Refusal::UnknownCamera) => (may_be(CameraIs::Removed), "R8"),
             _ if !may_be(CameraIs::On) => (false, "R8"),
             Outcome::Refused(Refusal::TooOld) => (true, "R13"),
+            Outcome::Refused(Refusal::Unpriced) => (item.is_priced && price.may(Option::is_none), "I3"),
+            _ if !has_price => (false, "I3"),
             Outcome::Exempt => (of_org().any(|license| license.may(exempts)), "R9"),
             Outcome::Charged | Outcome::Refused(_) => (is_charged(), "R9"),
         };
-        ensure(right, || format!("{rule}: camera and licenses do not allow this"))
+        ensure(right, || format!("{rule}: camera, prices and licenses do not allow this"))
     }
 
     /// A summary counts the cameras that are there, and those whose Cloud AI is on.
@@ -171,4 +216,9 @@ impl Settings {
     fn key(&mut self, key: usize) -> &mut Values<KeyIs> {
         self.keys.entry(key).or_insert_with(|| Values(vec![KeyIs::Unknown]))
     }
+}
+
+/// What is set of an organization that was made.
+fn of(settings: &mut BTreeMap<usize, Values<Option<u64>>>, org: usize) -> &mut Values<Option<u64>> {
+    settings.get_mut(&org).expect("it was created")
 }

@@ -2,7 +2,7 @@
 
 use tokenweir::domain::debit::UsageKind;
 
-use crate::net::{CameraIs, Envelope, Item, KeyIs, Order, Request, Setting, Terms};
+use crate::net::{CameraIs, Envelope, Item, KeyIs, Order, PRICES, Request, Setting, Terms};
 
 use super::{CAMERAS, GATEWAYS, World, place};
 
@@ -84,6 +84,15 @@ impl World {
         self.set(Setting::Unlimited { org, license, to: (!pick.is_multiple_of(3)).then_some(terms) });
     }
 
+    pub(super) fn set_price(&mut self, pick: u64) {
+        let (org, to) = (place(pick / 3, self.swarm.organizations), PRICES[place(pick, PRICES.len())]);
+        self.set(Setting::Price { org, to });
+    }
+
+    pub(super) fn set_threshold(&mut self, pick: u64) {
+        self.set(Setting::Threshold { org: place(pick / 3, self.swarm.organizations), to: 1 + pick % 200 });
+    }
+
     pub(super) fn set_or_ask_key(&mut self, pick: u64) {
         let key = place(pick / 4, API_KEYS);
         match pick % 4 {
@@ -128,7 +137,8 @@ impl World {
         if let Some(order) = self.gateways[gateway].may_spend(item.tokens, self.now) {
             let number = self.numbers.entry(order.org).or_default();
             *number += 1;
-            let item = Item { number: *number, paid_by: Some(order.reservation), ..item };
+            let paid_by = Some(order.reservation);
+            let item = Item { number: *number, paid_by, is_priced: false, ..item };
             self.gateways[gateway].spend(item);
         }
     }
@@ -141,6 +151,7 @@ impl World {
             by_event_id: [false, true, (pick + n) & 1 == 0][place(self.swarm.event_ids, 3)],
             number,
             tokens: 1 + (pick + n) % 9,
+            is_priced: self.swarm.has_prices() && paid_by.is_none() && (pick / 23 + n).is_multiple_of(3),
             kind: if (pick / 17 + n).is_multiple_of(4) {
                 UsageKind::VideoSearch
             } else {

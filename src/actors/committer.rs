@@ -4,7 +4,8 @@
 //! does, and there is nothing to gather meanwhile.
 //!
 //! The first failed write or sync stops the partition: nothing is tried again, all that waits and all that comes is
-//! told the cause, and what was acknowledged before stays. A panic while writing stops it likewise.
+//! told the cause, and what was acknowledged before stays. A panic while writing stops it likewise. To be deposed by another node is no
+//! failure: all are told that the partition is elsewhere.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -14,10 +15,10 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, Sender, bounded};
 
 use crate::planted::{self, Bug};
-use crate::storage::GroupLog;
 use crate::storage::event_codec;
 use crate::storage::frame::{self, FrameMeta};
 use crate::storage::journal::{Preparation, PreparedSegment};
+use crate::storage::{Fault, GroupLog};
 use crate::telemetry::clock;
 use crate::telemetry::metric::{self, CommitMeters};
 
@@ -121,7 +122,7 @@ impl Writer {
         let guard = StopOnPanic(Arc::clone(&self.partition));
         let durable = match self.commit(group) {
             Ok(()) => Ok(()),
-            Err(fault) => Err(self.fail(&fault.to_string())),
+            Err(fault) => Err(self.fail(&fault)),
         };
         drop(guard);
         group.releases.drain(..).for_each(|release| release.release(durable.clone()));
@@ -154,10 +155,14 @@ impl Writer {
         Ok(())
     }
 
-    fn fail(&self, cause: &str) -> Unavailable {
+    fn fail(&self, fault: &Fault) -> Unavailable {
         let partition = self.partition.number;
-        tracing::error!(partition, cause, "the partition stops: a write or sync failed");
-        self.partition.staging.fail(cause)
+        if matches!(fault, Fault::Deposed { .. }) {
+            tracing::warn!(partition, %fault, "the partition is owned by another node");
+            return self.partition.staging.end(Unavailable::Elsewhere { partition });
+        }
+        tracing::error!(partition, cause = %fault, "the partition stops: a write or sync failed");
+        self.partition.staging.fail(&fault.to_string())
     }
 }
 

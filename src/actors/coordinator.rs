@@ -9,17 +9,16 @@ use std::time::Duration;
 
 use actix::{Actor, AsyncContext as _, Context, Handler, Message};
 
-use crate::domain::ids::{ActorId, OrgId};
-use crate::domain::license::LicenseKey;
 use crate::domain::registry::{Registry, RegistryChange, RegistryEvent};
 use crate::domain::time::Timestamp;
-use crate::protocol::coordinator::{Answer, ApiKeyOrder, Coordinator, Effect, Ticket, TransferOrder, Until};
-use crate::protocol::message::{ToCoordinator, ToOrg, from_nobody};
+use crate::protocol::coordinator::{Coordinator, Effect, Order, Ticket};
+use crate::protocol::message::ToCoordinator;
 use crate::telemetry::clock::Clock;
 
 use super::directory::{Directory, EndsInOrder, Partition};
 use super::group::Staged;
-use super::messages::{Release, ReplyTo, Request};
+use super::messages::{Release, ReplyTo};
+use super::peers::{KeysPage, Question, Reply};
 
 /// How often unanswered messages are sent again.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
@@ -30,18 +29,9 @@ const WAIT_MS_MAX: u64 = 10_000;
 /// An order of a caller.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) struct Order {
-    pub(crate) what: What,
-    pub(crate) reply: ReplyTo<Answer>,
-}
-
-/// What is ordered.
-#[derive(Debug)]
-pub(crate) enum What {
-    Claim(LicenseKey, OrgId, ActorId),
-    Transfer(TransferOrder, Until),
-    CreateApiKey(ApiKeyOrder),
-    RevokeApiKey(ActorId),
+pub(crate) struct Ordered {
+    pub(crate) order: Order,
+    pub(crate) reply: ReplyTo<Reply>,
 }
 
 /// An organization's answer.
@@ -50,11 +40,19 @@ pub(crate) enum What {
 pub(crate) struct FromOrg(pub(crate) ToCoordinator);
 
 /// A question about the registry.
-#[derive(Message)]
+#[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) struct ReadRegistry(pub(crate) Box<dyn FnOnce(&Registry) -> Release + Send>);
+pub(crate) struct Ask {
+    pub(crate) question: Question,
+    pub(crate) reply: ReplyTo<Reply>,
+}
 
-/// All partitions are up: take up what a crash interrupted.
+/// The registry as it is, for a snapshot.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Image(pub(crate) ReplyTo<Registry>);
+
+/// The partition is up: take up what a crash, or the move of the partition, interrupted.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Recover;
@@ -66,7 +64,7 @@ pub(crate) struct CoordinatorActor {
     partition: Arc<Partition>,
     directory: Arc<Directory>,
     clock: Clock,
-    waiting: BTreeMap<Ticket, (ReplyTo<Answer>, Timestamp)>,
+    waiting: BTreeMap<Ticket, (ReplyTo<Reply>, Timestamp)>,
     next_ticket: Ticket,
     effects: Vec<Effect>,
     #[expect(dead_code, reason = "kept for its end")]
@@ -77,22 +75,14 @@ impl Actor for CoordinatorActor {
     type Context = Context<Self>;
 }
 
-impl Handler<Order> for CoordinatorActor {
+impl Handler<Ordered> for CoordinatorActor {
     type Result = ();
 
-    fn handle(&mut self, Order { what, reply }: Order, ctx: &mut Self::Context) {
+    fn handle(&mut self, Ordered { order, reply }: Ordered, ctx: &mut Self::Context) {
         let (ticket, now) = (self.next_ticket, self.clock.now());
         self.next_ticket += 1;
         self.waiting.insert(ticket, (reply, now));
-        let (coordinator, out) = (&mut self.coordinator, &mut self.effects);
-        match what {
-            What::Claim(key, organization, by) => {
-                coordinator.claim((key, organization, by), ticket, now, out);
-            }
-            What::Transfer(order, until) => coordinator.transfer(order, until, ticket, now, out),
-            What::CreateApiKey(order) => coordinator.create_api_key(order, ticket, now, out),
-            What::RevokeApiKey(id) => coordinator.revoke_api_key(id, ticket, now, out),
-        }
+        self.coordinator.order(order, ticket, now, &mut self.effects);
         self.execute(ctx);
     }
 }
@@ -106,11 +96,28 @@ impl Handler<FromOrg> for CoordinatorActor {
     }
 }
 
-impl Handler<ReadRegistry> for CoordinatorActor {
+impl Handler<Ask> for CoordinatorActor {
     type Result = ();
 
-    fn handle(&mut self, ReadRegistry(read): ReadRegistry, _: &mut Self::Context) {
-        let release = read(self.coordinator.registry());
+    fn handle(&mut self, Ask { question, reply }: Ask, _: &mut Self::Context) {
+        let registry = self.coordinator.registry();
+        let answer = match question {
+            Question::IsClaimed(key) => Reply::Is(registry.claims.contains_key(&key)),
+            Question::Transfer(id) => Reply::Transfer(registry.transfers.get(&id).cloned()),
+            Question::ApiKeys { after, known } => {
+                Reply::ApiKeys(KeysPage::of(&registry.api_keys, after.as_ref(), known))
+            }
+            Question::Order(_) | Question::IsAnyUnknown(_) => Reply::Unavailable,
+        };
+        self.partition.staging.lock().release(Release::answer(reply, answer));
+    }
+}
+
+impl Handler<Image> for CoordinatorActor {
+    type Result = ();
+
+    fn handle(&mut self, Image(reply): Image, _: &mut Self::Context) {
+        let release = Release::answer(reply, self.coordinator.registry().clone());
         self.partition.staging.lock().release(release);
     }
 }
@@ -165,16 +172,14 @@ impl CoordinatorActor {
                 Effect::Send(organization, message) => {
                     let (directory, me) = (Arc::clone(&self.directory), ctx.address());
                     staged.release(Release::Call(Box::new(move |durable| {
-                        if durable.is_ok()
-                            && let Some(answer) = send(&directory, organization, message)
-                        {
-                            me.do_send(FromOrg(answer));
+                        if durable.is_ok() {
+                            directory.send(organization, message, &me);
                         }
                     })));
                 }
                 Effect::Answer(ticket, answer) => {
                     if let Some((reply, _)) = self.waiting.remove(&ticket) {
-                        staged.release(Release::answer(reply, answer));
+                        staged.release(Release::answer(reply, Reply::Order(answer)));
                     }
                 }
             }
@@ -191,19 +196,8 @@ impl CoordinatorActor {
         let directory = Arc::clone(&self.directory);
         staged.release(Release::Call(Box::new(move |durable| {
             if durable.is_ok() {
-                directory.api_keys.write().expect("api keys never panic").insert(id, key);
+                directory.tell_api_key(id, key);
             }
         })));
     }
-}
-
-/// Queues a message for an organization; the answer that stands for it when there is none.
-fn send(directory: &Directory, organization: OrgId, message: ToOrg) -> Option<ToCoordinator> {
-    match directory.look_up(&organization) {
-        Ok(Some(org)) => org.queue(Request::Message(message)),
-        Ok(None) => return from_nobody(message, organization),
-        // Its partition stopped: whether it is there, and what it prepared, cannot be told.
-        Err(_) => {}
-    }
-    None
 }

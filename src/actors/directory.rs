@@ -9,9 +9,10 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock, RwLock};
 
-use actix::Addr;
+use actix::{Addr, Handler, Message};
 use crossbeam::queue::SegQueue;
 use dashmap::DashMap;
+use tokio::sync::oneshot;
 
 use crate::domain::hash;
 use crate::domain::ids::{ActorId, Name, OrgId, OrgNumber};
@@ -21,16 +22,21 @@ use crate::domain::registry::ApiKey;
 use crate::domain::time::Timestamp;
 use crate::telemetry::metric;
 
+use super::coordinator::CoordinatorActor;
 use super::group::Staging;
-use super::messages::{Request, Unavailable};
+use super::messages::{Release, Request, Unavailable};
 use super::org::{Drain, OrgActor};
+use super::partition::PartitionActor;
+use super::peers::Peers;
 
-/// What all threads know of a partition.
+/// What all threads know of a partition while it is here. When it comes back it is another one.
 #[derive(Debug)]
 pub(crate) struct Partition {
     pub(crate) number: u16,
     pub(crate) staging: Staging,
-    pub(crate) closing: AtomicBool,
+    /// Why nothing more is admitted, once it is closing or leaving.
+    closing: OnceLock<Unavailable>,
+    actor: OnceLock<Addr<PartitionActor>>,
     /// Organizations whose actor is to look, or looks.
     told: AtomicU64,
     /// Journal bytes since the newest snapshot began.
@@ -45,12 +51,15 @@ pub(crate) struct Partition {
     pub(crate) bytes: AtomicU64,
 }
 
-/// All organizations, and the API keys.
+/// All organizations that are here, and the API keys; the way to those that are elsewhere is in [`super::link`].
 #[derive(Debug)]
 pub(crate) struct Directory {
-    pub(crate) partitions: Vec<Arc<Partition>>,
+    places: Vec<RwLock<Arc<Partition>>>,
     pub(crate) organizations: DashMap<OrgId, Arc<Org>>,
+    /// Where partition 0 is, the truth; elsewhere a copy of it.
     pub(crate) api_keys: RwLock<BTreeMap<ActorId, ApiKey>>,
+    pub(super) coordinator: RwLock<Option<Addr<CoordinatorActor>>>,
+    pub(super) peers: Option<Arc<dyn Peers>>,
 }
 
 /// What all threads know of an organization.
@@ -99,7 +108,8 @@ impl Partition {
         Self {
             number,
             staging,
-            closing: AtomicBool::new(false),
+            closing: OnceLock::new(),
+            actor: OnceLock::new(),
             told: AtomicU64::new(0),
             bytes_since_snapshot: AtomicU64::new(0),
             snapshot_lsn: AtomicU64::new(snapshot_lsn),
@@ -109,45 +119,151 @@ impl Partition {
         }
     }
 
+    /// What stands for a partition that is not here.
+    fn elsewhere(number: u16) -> Self {
+        Self::new(number, Staging::elsewhere(number, metric::poisoned(number)), 0)
+    }
+
     /// Whether no organization has work but the one that looked and `rests`, or will look again.
     pub(crate) fn others_rest(&self, rests: bool) -> bool {
         self.told.load(Ordering::Acquire) <= u64::from(!rests)
     }
 
+    /// Admits nothing more.
+    pub(crate) fn close(&self, why: &Unavailable) {
+        drop(self.closing.set(why.clone()));
+    }
+
+    pub(crate) fn set_actor(&self, actor: Addr<PartitionActor>) {
+        drop(self.actor.set(actor));
+    }
+
+    /// Tells its actor something. There is none while it is elsewhere: who waits for an answer is told by the end of its reply.
+    pub(crate) fn tell<M>(&self, message: M)
+    where
+        M: Message<Result = ()> + Send + 'static,
+        PartitionActor: Handler<M>,
+    {
+        if let Some(actor) = self.actor.get() {
+            actor.do_send(message);
+        }
+    }
+
     /// Refuses what could not be served.
     ///
     /// # Errors
-    /// When the partition stopped or the meter is closing.
+    /// When the partition stopped or is not here, or the meter is closing.
     pub(crate) fn check_open(&self) -> Result<(), Unavailable> {
-        if self.closing.load(Ordering::Acquire) {
-            return Err(Unavailable::Closing);
+        if let Some(why) = self.closing.get() {
+            return Err(why.clone());
         }
         self.staging.failure().map_or(Ok(()), Err)
+    }
+
+    /// Why a reply never came: its sender went away without a word.
+    pub(crate) fn lost(&self) -> Unavailable {
+        self.check_open().err().unwrap_or(Unavailable::Rebuilding)
+    }
+
+    /// Makes sure that nobody else had become the owner when this was called; an answer that rests on no frame at all waits for it.
+    ///
+    /// # Errors
+    /// When somebody had, or the partition stopped.
+    pub(crate) async fn confirm(&self) -> Result<(), Unavailable> {
+        if !self.staging.confirms() {
+            return self.check_open();
+        }
+        let (reply, confirmed) = oneshot::channel();
+        self.staging.lock().release(Release::answer(reply, ()));
+        confirmed.await.unwrap_or_else(|_| Err(self.lost()))
     }
 }
 
 impl Directory {
-    /// A directory over these partitions, without organizations yet.
-    pub(crate) fn new(partitions: Vec<Arc<Partition>>) -> Self {
-        Self { partitions, organizations: DashMap::new(), api_keys: RwLock::default() }
+    /// A directory of so many partitions, none of which is here yet.
+    pub(crate) fn new(partitions: u16, peers: Option<Arc<dyn Peers>>) -> Self {
+        let place = |number| RwLock::new(Arc::new(Partition::elsewhere(number)));
+        Self {
+            places: (0..partitions).map(place).collect(),
+            organizations: DashMap::new(),
+            api_keys: RwLock::default(),
+            coordinator: RwLock::default(),
+            peers,
+        }
+    }
+
+    /// How many partitions there are, here and elsewhere.
+    pub(crate) fn count(&self) -> u16 {
+        u16::try_from(self.places.len()).unwrap_or(u16::MAX)
+    }
+
+    /// A partition, or what stands for it; none when there is none of that number.
+    pub(crate) fn partition(&self, number: u16) -> Option<Arc<Partition>> {
+        let place = self.places.get(usize::from(number))?;
+        Some(Arc::clone(&place.read().expect("places never panic")))
+    }
+
+    /// The partitions that are here.
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = Arc<Partition>> {
+        (0..self.count())
+            .filter_map(|number| self.partition(number))
+            .filter(|here| here.actor.get().is_some())
+    }
+
+    /// The number of the partition that an organization belongs to.
+    pub(crate) fn number_of(&self, id: &OrgId) -> u16 {
+        hash::partition(id, self.count())
     }
 
     /// The partition that an organization belongs to.
-    pub(crate) fn partition_of(&self, id: &OrgId) -> &Arc<Partition> {
-        let count = u16::try_from(self.partitions.len()).unwrap_or(u16::MAX);
-        &self.partitions[usize::from(hash::partition(id, count))]
+    pub(crate) fn partition_of(&self, id: &OrgId) -> Arc<Partition> {
+        self.partition(self.number_of(id)).expect("every organization belongs to a partition")
     }
 
-    /// The organization of this id; none when it is certain that there is none.
+    /// The organization of this id; none when there is none in its partition, as far as is known here: who answers so
+    /// [confirms](Partition::confirm) it first.
     ///
     /// # Errors
-    /// When its partition stopped, so that it cannot be told.
+    /// When its partition stopped or is not here, so that it cannot be told.
     pub(crate) fn look_up(&self, id: &OrgId) -> Result<Option<Arc<Org>>, Unavailable> {
-        let found = self.organizations.get(id).map(|org| Arc::clone(&org));
-        match self.partition_of(id).staging.failure() {
-            Some(failure) if found.is_none() => Err(failure),
+        let find = || self.organizations.get(id).map(|org| Arc::clone(&org));
+        if let Some(org) = find() {
+            return Ok(Some(org));
+        }
+        // A partition that was here all the while that nobody was found has nobody of that name.
+        let partition = self.partition_of(id);
+        let found = find();
+        match partition.check_open() {
+            Err(unavailable) if found.is_none() => Err(unavailable),
             _ => Ok(found),
         }
+    }
+
+    /// A partition whose organizations are all here comes into its place.
+    pub(super) fn enter(&self, partition: Arc<Partition>) {
+        let place = &self.places[usize::from(partition.number)];
+        *place.write().expect("places never panic") = partition;
+    }
+
+    /// The coordinator is here from now on, and with it the truth about the API keys.
+    pub(super) fn lead(&self, coordinator: Addr<CoordinatorActor>, api_keys: BTreeMap<ActorId, ApiKey>) {
+        *self.api_keys.write().expect("api keys never panic") = api_keys;
+        *self.coordinator.write().expect("places never panic") = Some(coordinator);
+    }
+
+    /// A partition ended: nobody looks at the queues of its organizations any more. One that left goes with all its organizations.
+    pub(super) fn depart(&self, number: u16, why: &Unavailable) {
+        let is_of = |org: &Arc<Org>| org.partition.number == number;
+        let all = self.organizations.iter().map(|entry| Arc::clone(&entry));
+        let ended: Vec<_> = all.filter(is_of).collect();
+        if matches!(why, Unavailable::Elsewhere { .. }) {
+            self.enter(Arc::new(Partition::elsewhere(number)));
+            if number == 0 {
+                *self.coordinator.write().expect("places never panic") = None;
+            }
+            self.organizations.retain(|_, org| !is_of(org));
+        }
+        ended.iter().for_each(|org| org.abandon());
     }
 }
 
@@ -286,7 +402,7 @@ impl Org {
 
 impl Drop for EndsInOrder {
     fn drop(&mut self) {
-        if !self.partition.closing.load(Ordering::Acquire) {
+        if self.partition.closing.get().is_none() {
             self.partition.staging.fail(self.who);
         }
     }

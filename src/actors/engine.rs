@@ -1,131 +1,78 @@
-//! Starts everything in order, and stops it in order.
+//! Starts everything in order, takes and leaves partitions, and stops everything in order.
 //!
-//! Start: lock the directory, read or make the manifest, recover the partitions side by side, then start committers,
-//! arbiters and actors, then let the coordinator take up what a crash interrupted. Stop: admit nothing more, carry
-//! out what is queued, make it durable, note the clean close, stop the arbiters, release the lock.
+//! A partition is recovered from where it is kept, then its committer, its arbiter and its actors start; partition 0 brings the coordinator, which
+//! takes up what a crash or a move interrupted. An engine with a directory of its own takes all its partitions when it opens, and one in a
+//! cluster those that it is to own, while it runs. Stop: admit nothing more, carry out what is queued, make it durable, note the clean close, stop the
+//! arbiters, release the lock.
 
-use std::cell::Cell;
 use std::path::PathBuf;
-use std::rc::Rc;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
-use actix::{Actor, Addr};
-use crossbeam::channel::{Sender, bounded};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
-use crate::domain::ids::{Lsn, OrgNumber};
-use crate::domain::pool::Pool;
-use crate::domain::registry::Registry;
 use crate::storage::audit::{self, AuditLog};
 use crate::storage::layout::{DirectoryId, Home, Layout};
 use crate::storage::manifest::Stage;
-use crate::storage::replay::{self, Base, PartitionState};
-use crate::storage::{
-    DirectoryLock, Disk, Fault, GroupLog, Hold, JournalConfig, Manifest, RecoveryReport, Store,
-};
+use crate::storage::{DirectoryLock, Disk, Fault, Hold, JournalConfig, Manifest, Store};
 use crate::telemetry::clock::Clock;
-use crate::telemetry::metric::{self, DebitCounters};
 
 use super::auditor::Auditor;
-use super::committer::{self, Writer};
-use super::coordinator::{CoordinatorActor, Recover};
-use super::directory::{Directory, EndsInOrder, Partition};
-use super::group::Staging;
-use super::org::Local;
-use super::partition::{PartitionActor, Policy, Settle, TakeSnapshot};
-use super::snapshotter::{self, Job};
+use super::directory::Directory;
+use super::key_copy::KeyCopy;
+use super::messages::Unavailable;
+use super::partition::{Policy, TakeSnapshot};
+use super::peers::Peers;
+use super::recover::{self, PartitionRecovery, Recovered};
+use super::snapshotter;
+use super::tenure::{Commons, Tenure};
 
 /// How the engine is set up.
 #[derive(Debug)]
 pub(crate) struct Setup {
     pub(crate) directory: PathBuf,
-    /// How many partitions a new directory gets.
+    /// How many partitions a new directory, or the cluster, has.
     pub(crate) partitions: u16,
     pub(crate) journal: JournalConfig,
     pub(crate) policy: Policy,
     /// What a reader of the journals needs still.
     pub(crate) hold: Option<Arc<Hold>>,
     pub(crate) clock: Clock,
-    /// The identity of a new directory.
+    /// The identity of a new directory, or of the cluster's data.
     pub(crate) directory_id: DirectoryId,
     /// Whether administrative acts are recorded.
     pub(crate) is_audited: bool,
 }
 
-/// What recovery found in one partition.
-#[derive(Debug)]
-pub struct PartitionRecovery {
-    /// The partition.
-    pub partition: u16,
-    /// The lsn of the snapshot that was loaded; zero for none.
-    pub snapshot: Lsn,
-    /// Snapshots that could not be read, and why.
-    pub skipped_snapshots: Vec<String>,
-    /// What the journal held after it, and what was repaired; none when the partition is damaged.
-    pub journal: Option<RecoveryReport>,
-    /// Why the partition does not serve, if it does not: what is damaged, and where.
-    pub damage: Option<String>,
-    /// Whether the last run was closed cleanly.
-    pub clean: bool,
-    /// Organizations.
-    pub organizations: usize,
-}
-
 /// The running engine.
 pub(crate) struct Engine {
     pub(crate) directory: Arc<Directory>,
-    pub(crate) actors: Vec<Addr<PartitionActor>>,
-    pub(crate) coordinator: Addr<CoordinatorActor>,
     pub(crate) recovery: Vec<PartitionRecovery>,
     pub(crate) clock: Clock,
     /// Records administrative acts; none where they are not recorded.
     pub(crate) auditor: Option<Auditor>,
-    threads: Mutex<Option<Threads>>,
+    journal: JournalConfig,
+    running: Mutex<Option<Running>>,
 }
 
-struct Threads {
-    stops: Vec<oneshot::Sender<()>>,
-    arbiters: Vec<JoinHandle<()>>,
-    committers: Vec<JoinHandle<()>>,
+/// What is there until the engine stops.
+struct Running {
+    commons: Commons,
+    places: Vec<Place>,
     snapshots: JoinHandle<()>,
-    lock: Option<Arc<DirectoryLock>>,
+    key_copy: Option<KeyCopy>,
 }
 
-/// A partition as it was recovered, or what is damaged of it.
-struct Recovered {
-    store: Arc<dyn Store>,
-    opened: Result<Opened, Fault>,
+/// A partition as this engine sees it.
+enum Place {
+    Elsewhere,
+    /// It is being recovered.
+    Coming,
+    Here(Tenure),
 }
-
-pub(crate) struct Opened {
-    pub(crate) state: PartitionState,
-    pub(crate) log: Box<dyn GroupLog>,
-    pub(crate) report: RecoveryReport,
-    pub(crate) base: Base,
-}
-
-/// What an arbiter thread starts with.
-struct Launch {
-    partition: Arc<Partition>,
-    directory: Arc<Directory>,
-    store: Arc<dyn Store>,
-    pools: Vec<(OrgNumber, Pool)>,
-    registry: Registry,
-    writer: Option<Arc<Mutex<Writer>>>,
-    coordinator: Option<Addr<CoordinatorActor>>,
-    clock: Clock,
-    policy: Policy,
-    hold: Option<Arc<Hold>>,
-    snapshots: Sender<Job>,
-    lock: Option<Arc<DirectoryLock>>,
-}
-
-type Launched = (Addr<PartitionActor>, Addr<CoordinatorActor>);
 
 impl Engine {
-    /// Opens the data directory and starts.
+    /// Opens the data directory and starts all its partitions.
     pub(crate) fn open(
         setup: &Setup,
         disk: &Arc<dyn Disk>,
@@ -141,48 +88,103 @@ impl Engine {
             |lock: Option<DirectoryLock>| lock.map(|lock| lock.anchor(&layout.manifest())).transpose();
         // Recovery changes what it finds, so nobody else may have it; writing the manifest anew makes another file of it.
         let mut lock = anchor(lock)?;
-        let recovered = recover_all((0..manifest.partitions).map(store), setup.journal, manifest.stage)?;
+        let stores = (0..manifest.partitions).map(store);
+        let recovered = recover::recover_all(stores, setup.journal, manifest.stage)?;
         if manifest.stage == Stage::BeingMade {
             manifest.stage = Stage::Made;
             manifest.write(&**disk, &layout)?;
             lock = anchor(lock)?;
         }
-        let lock = lock.map(Arc::new);
-        let spawn = || Fault::io("start a thread for", layout.root());
-        let audit = || AuditLog::open(audit::home(disk, &layout, manifest.directory));
-        let auditor = setup.is_audited.then(|| Auditor::start(audit())).transpose().map_err(spawn())?;
-        Self::start(setup, recovered, auditor, lock.as_ref()).map_err(spawn())
+        let directory = Arc::new(Directory::new(manifest.partitions, None));
+        let mut engine = Self::start(setup, disk, (manifest.directory, lock), directory)?;
+        engine.recovery = recovered.iter().map(Recovered::describe).collect();
+        // The coordinator comes last: it finds all organizations in their places.
+        for recovered in recovered.into_iter().rev() {
+            engine.begin(recovered)?;
+        }
+        Ok(engine)
+    }
+
+    /// Starts without any partition, as a node of a cluster.
+    pub(crate) fn join(
+        setup: &Setup,
+        disk: &Arc<dyn Disk>,
+        lock: Option<DirectoryLock>,
+        peers: Arc<dyn Peers>,
+    ) -> crate::storage::Result<Self> {
+        let directory = Arc::new(Directory::new(setup.partitions, Some(peers)));
+        let engine = Self::start(setup, disk, (setup.directory_id, lock), Arc::clone(&directory))?;
+        let copy = KeyCopy::start(directory).map_err(Fault::io("start a thread for", &setup.directory))?;
+        engine.running().as_mut().expect("it just started").key_copy = Some(copy);
+        Ok(engine)
+    }
+
+    /// Recovers a partition from where it is kept, and serves it. Blocks until then.
+    pub(crate) fn take(
+        &self,
+        store: Arc<dyn Store>,
+        stage: Stage,
+    ) -> crate::storage::Result<PartitionRecovery> {
+        let number = store.partition();
+        self.place(&*store, |place| match place {
+            Place::Elsewhere => Some(Place::Coming),
+            Place::Coming | Place::Here(_) => None,
+        })?;
+        let taken = recover::open(&*store, self.journal, stage).and_then(|opened| {
+            let recovered = Recovered { store, opened: Ok(opened) };
+            let found = recovered.describe();
+            self.begin(recovered).map(|()| found)
+        });
+        if taken.is_err()
+            && let Some(running) = &mut *self.running()
+        {
+            running.places[usize::from(number)] = Place::Elsewhere;
+        }
+        taken
+    }
+
+    /// Gives partitions up in order: admits nothing more, carries out what is queued, makes it durable. Those that are not here are left
+    /// alone. Blocks until then.
+    pub(crate) fn leave(&self, partitions: &[u16]) {
+        let mut going = Vec::new();
+        for &partition in partitions {
+            let Some(running) = &mut *self.running() else { return };
+            let Some(place) = running.places.get_mut(usize::from(partition)) else { continue };
+            if let Place::Here(_) = place
+                && let Place::Here(tenure) = std::mem::replace(place, Place::Coming)
+            {
+                going.push((tenure, Unavailable::Elsewhere { partition }));
+            }
+        }
+        let left: Vec<_> = going.iter().map(|(tenure, _)| tenure.number()).collect();
+        Tenure::end(going, &self.directory);
+        if let Some(running) = &mut *self.running() {
+            left.into_iter().for_each(|number| running.places[usize::from(number)] = Place::Elsewhere);
+        }
     }
 
     /// Stops in order; what was acknowledged, and what was queued, is kept. Stopping twice does nothing.
     pub(crate) fn shut_down(&self) {
-        let Some(threads) = self.threads.lock().expect("shutting down never panics").take() else { return };
-        for partition in &self.directory.partitions {
-            partition.closing.store(true, Ordering::Release);
-        }
-        for actor in &self.actors {
-            let (reply, settled) = oneshot::channel();
-            actor.do_send(Settle(reply));
-            drop(settled.blocking_recv());
-        }
-        self.directory.partitions.iter().for_each(|partition| partition.staging.close());
-        threads.committers.into_iter().for_each(|thread| drop(thread.join()));
-        threads.stops.into_iter().for_each(|stop| _ = stop.send(()));
-        threads.arbiters.into_iter().for_each(|thread| drop(thread.join()));
-        for org in &self.directory.organizations {
-            org.abandon();
-        }
-        drop(threads.snapshots.join());
+        let Some(Running { commons, places, snapshots, key_copy }) = self.running().take() else { return };
+        drop(key_copy);
+        let here = places.into_iter().filter_map(|place| match place {
+            Place::Here(tenure) => Some((tenure, Unavailable::Closing)),
+            Place::Elsewhere | Place::Coming => None,
+        });
+        Tenure::end(here.collect(), &self.directory);
+        let Commons { snapshots: sender, lock, .. } = commons;
+        drop(sender);
+        drop(snapshots.join());
         self.auditor.iter().for_each(Auditor::close);
-        drop(threads.lock);
+        drop(lock);
     }
 
-    /// Takes a snapshot of every partition; whether all were written.
+    /// Takes a snapshot of every partition that is here; whether all were written.
     pub(crate) async fn snapshot(&self) -> bool {
         let mut all = true;
-        for actor in &self.actors {
+        for partition in self.directory.partitions() {
             let (reply, written) = oneshot::channel();
-            actor.do_send(TakeSnapshot(Some(reply)));
+            partition.tell(TakeSnapshot(Some(reply)));
             all &= written.await.unwrap_or(false);
         }
         all
@@ -190,74 +192,62 @@ impl Engine {
 
     fn start(
         setup: &Setup,
-        recovered: Vec<Recovered>,
-        auditor: Option<Auditor>,
-        lock: Option<&Arc<DirectoryLock>>,
-    ) -> std::io::Result<Self> {
-        let partitions: Vec<_> = recovered.iter().map(|part| Arc::new(part.partition())).collect();
-        let directory = Arc::new(Directory::new(partitions.clone()));
-        let (snapshots, snapshot_thread) = snapshotter::start()?;
-        let mut threads = Threads {
-            stops: Vec::new(),
-            arbiters: Vec::new(),
-            committers: Vec::new(),
-            snapshots: snapshot_thread,
-            lock: lock.cloned(),
+        disk: &Arc<dyn Disk>,
+        (id, lock): (DirectoryId, Option<DirectoryLock>),
+        directory: Arc<Directory>,
+    ) -> crate::storage::Result<Self> {
+        let layout = Layout::new(setup.directory.clone());
+        let spawn = || Fault::io("start a thread for", layout.root());
+        let audit = || AuditLog::open(audit::home(disk, &layout, id));
+        let auditor = setup.is_audited.then(|| Auditor::start(audit())).transpose().map_err(spawn())?;
+        let (sender, snapshots) = snapshotter::start().map_err(spawn())?;
+        let places = (0..directory.count()).map(|_| Place::Elsewhere).collect();
+        let commons = Commons {
+            directory: Arc::clone(&directory),
+            policy: setup.policy,
+            hold: setup.hold.clone(),
+            clock: setup.clock.clone(),
+            snapshots: sender,
+            lock: lock.map(Arc::new),
         };
-        let (mut actors, mut recovery, mut coordinator) = (Vec::new(), Vec::new(), None);
-        for (Recovered { store, opened }, partition) in recovered.into_iter().zip(partitions) {
-            recovery.push(describe(store.partition(), &opened));
-            let (pools, registry, writer) = match opened {
-                Ok(Opened { state, log, .. }) => {
-                    let writer = Arc::new(Mutex::new(Writer::new(Arc::clone(&partition), log)?));
-                    threads.committers.push(start_committer(&partition, &writer)?);
-                    (state.pools, state.registry, Some(writer))
-                }
-                Err(_) => (Vec::new(), Registry::default(), None),
-            };
-            if store.partition() == 0 {
-                *directory.api_keys.write().expect("nobody else yet") = registry.api_keys.clone();
-            }
-            let (stop, arbiter, (actor, first)) = start_arbiter(Launch {
-                partition,
-                directory: Arc::clone(&directory),
-                store,
-                pools: (0..).map(OrgNumber).zip(pools.into_iter().flatten()).collect(),
-                registry,
-                writer,
-                coordinator: coordinator.clone(),
-                clock: setup.clock.clone(),
-                policy: setup.policy,
-                hold: setup.hold.clone(),
-                snapshots: snapshots.clone(),
-                lock: lock.cloned(),
-            })?;
-            threads.stops.push(stop);
-            threads.arbiters.push(arbiter);
-            coordinator.get_or_insert(first);
-            actors.push(actor);
-        }
-        let coordinator = coordinator.expect("a directory has at least one partition");
-        coordinator.do_send(Recover);
-        let (clock, threads) = (setup.clock.clone(), Mutex::new(Some(threads)));
-        Ok(Self { directory, actors, coordinator, recovery, clock, auditor, threads })
+        let running = Running { commons, places, snapshots, key_copy: None };
+        let (journal, running) = (setup.journal, Mutex::new(Some(running)));
+        Ok(Self { directory, recovery: Vec::new(), clock: setup.clock.clone(), auditor, journal, running })
     }
-}
 
-impl Recovered {
-    /// What all threads know of the partition; a damaged one serves nothing and says why.
-    fn partition(&self) -> Partition {
-        let number = self.store.partition();
-        metric::snapshots_begin(number);
-        match &self.opened {
-            Ok(opened) => {
-                let staging = Staging::new(&*opened.log, metric::poisoned(number));
-                Partition::new(number, staging, opened.base.snapshot.0)
-            }
-            Err(damage) => {
-                Partition::new(number, Staging::failed(&damage.to_string(), metric::poisoned(number)), 0)
-            }
-        }
+    /// Starts a partition that was recovered.
+    fn begin(&self, recovered: Recovered) -> crate::storage::Result<()> {
+        let store = Arc::clone(&recovered.store);
+        let Some(commons) = self.running().as_ref().map(|running| running.commons.clone()) else {
+            return Err(closing(&*store));
+        };
+        let begun = Tenure::begin(&commons, recovered);
+        let mut tenure = Some(begun.map_err(Fault::io("start a thread for", &store.place()))?);
+        let settled = self.place(&*store, |_| tenure.take().map(Place::Here));
+        // The engine was stopped meanwhile.
+        Tenure::end(
+            tenure.map(|tenure| (tenure, Unavailable::Closing)).into_iter().collect(),
+            &self.directory,
+        );
+        settled
+    }
+
+    /// Puts another place in the place of a partition; a fault when there is none to put.
+    fn place(
+        &self,
+        store: &dyn Store,
+        another: impl FnOnce(&Place) -> Option<Place>,
+    ) -> crate::storage::Result<()> {
+        let mut running = self.running();
+        let running = running.as_mut().ok_or_else(|| closing(store))?;
+        let place =
+            running.places.get_mut(usize::from(store.partition())).ok_or_else(|| held(store, "nobody"))?;
+        *place = another(place).ok_or_else(|| held(store, "this very process"))?;
+        Ok(())
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<Running>> {
+        self.running.lock().expect("starting and stopping never panic")
     }
 }
 
@@ -270,8 +260,16 @@ impl Drop for Engine {
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine").field("partitions", &self.directory.partitions.len()).finish_non_exhaustive()
+        f.debug_struct("Engine").field("partitions", &self.directory.count()).finish_non_exhaustive()
     }
+}
+
+fn held(store: &dyn Store, holder: &str) -> Fault {
+    Fault::Locked { path: store.place(), holder: holder.to_owned() }
+}
+
+fn closing(store: &dyn Store) -> Fault {
+    held(store, "a meter that is closing")
 }
 
 /// The manifest of the directory; of a new one, its first. Partitions without a manifest are not taken for a new directory.
@@ -289,127 +287,4 @@ fn manifest(setup: &Setup, disk: &dyn Disk, layout: &Layout) -> crate::storage::
     let manifest = Manifest { partitions, directory, created_at_ms, stage };
     manifest.write(disk, layout)?;
     Ok(manifest)
-}
-
-fn recover_all(
-    stores: impl Iterator<Item = Arc<dyn Store>>,
-    config: JournalConfig,
-    stage: Stage,
-) -> crate::storage::Result<Vec<Recovered>> {
-    std::thread::scope(|scope| {
-        let threads: Vec<_> =
-            stores.map(|store| scope.spawn(move || recover(store, config, stage))).collect();
-        threads.into_iter().map(|thread| thread.join().expect("recovery never panics")).collect()
-    })
-}
-
-/// Recovers a partition. Damage stops that partition alone; without partition 0, which knows the keys and the transfers,
-/// nothing can be served.
-fn recover(store: Arc<dyn Store>, config: JournalConfig, stage: Stage) -> crate::storage::Result<Recovered> {
-    let opened = match open(&*store, config, stage) {
-        Err(fault) if store.partition() == 0 || !fault.is_damage() => return Err(fault),
-        opened => opened,
-    };
-    if let Err(fault) = &opened {
-        tracing::error!(partition = store.partition(), %fault, "the partition is damaged and does not serve");
-    }
-    Ok(Recovered { store, opened })
-}
-
-/// Recovers a partition, and marks a new one as made.
-pub(crate) fn open(store: &dyn Store, config: JournalConfig, stage: Stage) -> Result<Opened, Fault> {
-    let mut state = PartitionState::default();
-    if stage == Stage::Made && !store.is_begun()? {
-        replay::check_made(store, Lsn(1))?;
-    }
-    let (mut log, report, base) = state.open(store, config)?;
-    if stage == Stage::BeingMade && log.durable() == Lsn(0) {
-        committer::mark(&mut *log)?;
-    }
-    replay::check_made(store, log.next_lsn())?;
-    if let Some(gap) = state.pools.iter().position(Option::is_none) {
-        let what = format!("organization number {gap}");
-        return Err(Fault::Missing { path: store.place(), what });
-    }
-    Ok(Opened { state, log, report, base })
-}
-
-fn describe(partition: u16, opened: &Result<Opened, Fault>) -> PartitionRecovery {
-    let found = opened.as_ref().ok();
-    let skipped = found.map_or(&[][..], |opened| &opened.base.skipped);
-    PartitionRecovery {
-        partition,
-        snapshot: found.map_or(Lsn(0), |opened| opened.base.snapshot),
-        skipped_snapshots: skipped.iter().map(|skipped| skipped.why.to_string()).collect(),
-        journal: found.map(|opened| opened.report.clone()),
-        damage: opened.as_ref().err().map(ToString::to_string),
-        clean: found.is_some_and(|opened| opened.state.was_closed()),
-        organizations: found.map_or(0, |opened| opened.state.pools.len()),
-    }
-}
-
-fn start_committer(
-    partition: &Arc<Partition>,
-    writer: &Arc<Mutex<Writer>>,
-) -> std::io::Result<JoinHandle<()>> {
-    let (partition, writer) = (Arc::clone(partition), Arc::clone(writer));
-    let name = format!("weir-commit-{}", partition.number);
-    std::thread::Builder::new().name(name).spawn(move || committer::run(&partition, &writer))
-}
-
-/// Starts the arbiter thread of a partition: an actix system of its own, on a runtime that waits for work without
-/// the operating system's event queue, because no actor here does any input or output.
-fn start_arbiter(launch: Launch) -> std::io::Result<(oneshot::Sender<()>, JoinHandle<()>, Launched)> {
-    let (stop, stopped) = oneshot::channel();
-    let (ready, launched) = bounded(1);
-    let name = format!("weir-arbiter-{}", launch.partition.number);
-    let run = move || {
-        let runtime =
-            || tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
-        actix_rt::System::with_tokio_rt(runtime).block_on(async move {
-            _ = ready.send(launch.run());
-            drop(stopped.await);
-        });
-    };
-    let thread = std::thread::Builder::new().name(name).spawn(run)?;
-    let launched = launched.recv().map_err(|_| std::io::Error::other("the arbiter ended at its start"))?;
-    Ok((stop, thread, launched))
-}
-
-impl Launch {
-    fn run(self) -> Launched {
-        let coordinator = self.coordinator.unwrap_or_else(|| {
-            let (partition, directory) = (Arc::clone(&self.partition), Arc::clone(&self.directory));
-            CoordinatorActor::new(self.registry, partition, directory, self.clock.clone()).start()
-        });
-        let counters = DebitCounters::new(self.partition.number);
-        let (last_snapshot_at, partition) = (self.clock.now(), Arc::clone(&self.partition));
-        let local = Local {
-            clock: self.clock,
-            counters,
-            coordinator: coordinator.clone(),
-            store: self.store,
-            writer: self.writer,
-            spare: Cell::default(),
-            answered: Notify::new(),
-        };
-        let local = Rc::new(local);
-        actix_rt::spawn(Rc::clone(&local).stay_awake());
-        let mut actor = PartitionActor {
-            partition: self.partition,
-            directory: self.directory,
-            local,
-            orgs: Vec::new(),
-            policy: self.policy,
-            hold: self.hold,
-            snapshots: self.snapshots,
-            lock: self.lock,
-            underway: false,
-            last_snapshot_at,
-            waiting: Vec::new(),
-            guard: EndsInOrder { partition, who: "the partition's actor panicked" },
-        };
-        self.pools.into_iter().for_each(|(number, pool)| actor.adopt(number, pool));
-        (actor.start(), coordinator)
-    }
 }

@@ -62,7 +62,7 @@ enum By {
 #[derive(Clone, Debug)]
 enum End {
     Open,
-    Closing,
+    Closing(Unavailable),
     Ended(Unavailable),
 }
 
@@ -98,6 +98,13 @@ impl Staging {
     pub(crate) fn failed(cause: &str, poisoned: Gauge) -> Self {
         let staging = Self::from(Lsn(1), false, poisoned);
         staging.fail(cause);
+        staging
+    }
+
+    /// The group of a partition that is not here: everybody is told so.
+    pub(crate) fn elsewhere(partition: u16, poisoned: Gauge) -> Self {
+        let staging = Self::from(Lsn(1), false, poisoned);
+        staging.end(Unavailable::Elsewhere { partition });
         staging
     }
 
@@ -150,6 +157,11 @@ impl Staging {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether somebody else may be the owner without a word, so that an answer which rests on no new frame waits for the log's word.
+    pub(crate) fn confirms(&self) -> bool {
+        self.confirms
+    }
+
     /// Whether the partition stopped.
     pub(crate) fn is_failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
@@ -167,7 +179,7 @@ impl Staging {
         }
         match &self.inner().end {
             End::Ended(failure) => Some(failure.clone()),
-            End::Open | End::Closing => None,
+            End::Open | End::Closing(_) => None,
         }
     }
 
@@ -182,9 +194,9 @@ impl Staging {
             match &inner.end {
                 End::Ended(_) => return None,
                 _ if inner.writing.is_some() => {}
-                End::Open | End::Closing if !inner.group.is_empty() => break,
-                End::Closing => {
-                    inner.end = End::Ended(Unavailable::Closing);
+                End::Open | End::Closing(_) if !inner.group.is_empty() => break,
+                End::Closing(why) => {
+                    inner.end = End::Ended(why.clone());
                     return None;
                 }
                 End::Open => {}
@@ -215,27 +227,34 @@ impl Staging {
         self.durable.store(lsn.0, Ordering::Release);
     }
 
-    /// Lets the committer end when everything staged is written.
-    pub(crate) fn close(&self) {
+    /// Lets the committer end when everything staged is written; what comes after that is told `why`.
+    pub(crate) fn close(&self, why: Unavailable) {
         let mut inner = self.inner();
         if matches!(inner.end, End::Open) {
-            inner.end = End::Closing;
+            inner.end = End::Closing(why);
         }
         self.work.notify_all();
     }
 
-    /// Stops the partition: all that waits, and all that comes, is told the first cause.
+    /// Stops the partition after a failure.
     pub(crate) fn fail(&self, cause: &str) -> Unavailable {
+        self.end(Unavailable::Poisoned { cause: Arc::from(cause) })
+    }
+
+    /// Stops the partition: all that waits, and all that comes, is told the first cause.
+    pub(crate) fn end(&self, why: Unavailable) -> Unavailable {
         let (releases, failure) = {
             let mut inner = self.inner();
             let failure = match &inner.end {
                 End::Ended(first) => first.clone(),
-                End::Open | End::Closing => Unavailable::Poisoned { cause: Arc::from(cause) },
+                End::Open | End::Closing(_) => why,
             };
             inner.end = End::Ended(failure.clone());
             inner.group.bytes = Vec::new();
             self.failed.store(true, Ordering::Release);
-            self.poisoned.set(1);
+            if matches!(failure, Unavailable::Poisoned { .. }) {
+                self.poisoned.set(1);
+            }
             (std::mem::take(&mut inner.group.releases), failure)
         };
         releases.into_iter().for_each(|release| release.release(Err(failure.clone())));
@@ -281,13 +300,13 @@ impl Staged<'_> {
         let inner = &mut *self.inner;
         match &inner.end {
             End::Ended(failure) => release.release(Err(failure.clone())),
-            End::Open | End::Closing if planted::is(Bug::AcknowledgeBeforeSync) => release.release(Ok(())),
-            End::Open | End::Closing
+            End::Open | End::Closing(_) if planted::is(Bug::AcknowledgeBeforeSync) => release.release(Ok(())),
+            End::Open | End::Closing(_)
                 if inner.writing.is_some() || inner.group.frames > 0 || self.staging.confirms =>
             {
                 inner.group.releases.push(release);
             }
-            End::Open | End::Closing => release.release(Ok(())),
+            End::Open | End::Closing(_) => release.release(Ok(())),
         }
     }
 
@@ -295,7 +314,7 @@ impl Staged<'_> {
     pub(crate) fn release_at_once(&mut self, release: Release) {
         match &self.inner.end {
             End::Ended(failure) => release.release(Err(failure.clone())),
-            End::Open | End::Closing => release.release(Ok(())),
+            End::Open | End::Closing(_) => release.release(Ok(())),
         }
     }
 }

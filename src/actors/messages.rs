@@ -53,6 +53,15 @@ pub enum Unavailable {
         /// Why not.
         cause: Arc<str>,
     },
+    /// The partition is at another node of the cluster, or on its way there.
+    #[error(
+        "partition {partition} is served by another node, or on its way to one; whether this was recorded is not known, send it again \
+         under the same id"
+    )]
+    Elsewhere {
+        /// The partition.
+        partition: u16,
+    },
     /// The meter is closing or closed.
     #[error("the meter is closing; nothing of this request was recorded, send it again after the restart")]
     Closing,

@@ -17,10 +17,15 @@ pub(crate) mod directory;
 pub(crate) mod engine;
 pub(crate) mod group;
 mod journaled;
+mod key_copy;
+mod link;
 pub(crate) mod messages;
 pub(crate) mod org;
 pub(crate) mod partition;
+pub(crate) mod peers;
+pub(crate) mod recover;
 pub(crate) mod snapshotter;
 #[cfg(feature = "testing")]
 pub mod stepped;
 pub(crate) mod supervisor;
+mod tenure;

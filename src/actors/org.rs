@@ -29,8 +29,7 @@ use crate::telemetry::clock::{self, Clock};
 use crate::telemetry::metric::DebitCounters;
 
 use super::committer::{self, Writer};
-use super::coordinator::{CoordinatorActor, FromOrg};
-use super::directory::{self, Org, Partition, Permit};
+use super::directory::{self, Directory, Org, Partition, Permit};
 use super::group::{Group, Staged};
 use super::messages::{
     BatchReply, DebitReply, Durability, Release, ReplyTo, Request, SingleReplies, Unavailable,
@@ -53,7 +52,7 @@ const AWAKE: Duration = Duration::from_micros(100);
 pub(crate) struct Local {
     pub(crate) clock: Clock,
     pub(crate) counters: DebitCounters,
-    pub(crate) coordinator: Addr<CoordinatorActor>,
+    pub(crate) directory: Arc<Directory>,
     pub(crate) store: Arc<dyn Store>,
     /// None when the partition is damaged.
     pub(crate) writer: Option<Arc<Mutex<Writer>>>,
@@ -335,10 +334,10 @@ impl OrgActor {
         if let Some(event) = event {
             staged.org_event(process, self.org.number, &event);
         }
-        let coordinator = self.local.coordinator.clone();
+        let directory = Arc::clone(&self.local.directory);
         staged.release(Release::Call(Box::new(move |durable| {
             if durable.is_ok() {
-                coordinator.do_send(FromOrg(answer));
+                directory.answer_coordinator(answer);
             }
         })));
     }

@@ -21,8 +21,8 @@ use crate::domain::time::Timestamp;
 use crate::storage::snapshot_codec::PartitionImage;
 use crate::storage::{DirectoryLock, Hold, event_codec};
 
-use super::coordinator::{CoordinatorActor, ReadRegistry};
-use super::directory::{Directory, EndsInOrder, Made, Org, Partition};
+use super::coordinator::{self, CoordinatorActor};
+use super::directory::{EndsInOrder, Made, Org, Partition};
 use super::messages::{Release, ReplyTo, Request};
 use super::org::{Local, OrgActor};
 use super::snapshotter::Job;
@@ -58,6 +58,11 @@ pub(crate) struct Create {
 #[rtype(result = "()")]
 pub(crate) struct Settle(pub(crate) oneshot::Sender<()>);
 
+/// Let an answer go that rests on no frame, when the log has confirmed that this is the partition's owner.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Confirm(pub(crate) Release);
+
 /// Take a snapshot now; the reply tells whether it was written.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -72,7 +77,6 @@ struct SnapshotDone {
 /// The actor.
 pub(crate) struct PartitionActor {
     pub(crate) partition: Arc<Partition>,
-    pub(crate) directory: Arc<Directory>,
     pub(crate) local: Rc<Local>,
     pub(crate) orgs: Vec<Arc<Org>>,
     pub(crate) policy: Policy,
@@ -84,6 +88,8 @@ pub(crate) struct PartitionActor {
     pub(crate) waiting: Vec<oneshot::Sender<bool>>,
     #[expect(dead_code, reason = "kept for its end")]
     pub(crate) guard: EndsInOrder,
+    /// In partition 0.
+    pub(crate) coordinator: Option<Addr<CoordinatorActor>>,
 }
 
 impl Actor for PartitionActor {
@@ -107,12 +113,21 @@ impl Handler<Create> for PartitionActor {
     type Result = ();
 
     fn handle(&mut self, Create { created, is_retention_asked, reply }: Create, _: &mut Self::Context) {
-        let before = self.directory.organizations.get(&created.organization).map(|org| org.made.clone());
+        let before =
+            self.local.directory.organizations.get(&created.organization).map(|org| org.made.clone());
         let answer = match before {
             Some(made) => created_before(&made, &created, is_retention_asked),
             None => self.create(created),
         };
         self.partition.staging.lock().release(Release::answer(reply, answer));
+    }
+}
+
+impl Handler<Confirm> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, Confirm(release): Confirm, _: &mut Self::Context) {
+        self.partition.staging.lock().release(release);
     }
 }
 
@@ -140,11 +155,14 @@ impl Handler<Settle> for PartitionActor {
     type Result = ();
 
     fn handle(&mut self, Settle(reply): Settle, ctx: &mut Self::Context) {
-        let orgs = self.orgs.clone();
+        let barrier = |org: &Arc<Org>| {
+            let (done, wait) = oneshot::channel();
+            org.queue(Request::Barrier(done));
+            wait
+        };
+        let barriers: Vec<_> = self.orgs.iter().map(barrier).collect();
         let settled = async move {
-            for org in orgs {
-                let (done, wait) = oneshot::channel();
-                org.queue(Request::Barrier(done));
+            for wait in barriers {
                 drop(wait.await);
             }
             _ = reply.send(());
@@ -159,7 +177,7 @@ impl PartitionActor {
         let (id, most) = (pool.id.clone(), self.policy.in_flight_max);
         let org = Arc::new(Org::new(&pool, number, Arc::clone(&self.partition), most));
         OrgActor::launch(&org, &self.local, pool);
-        self.directory.organizations.insert(id, Arc::clone(&org));
+        self.local.directory.organizations.insert(id, Arc::clone(&org));
         self.orgs.push(org);
     }
 
@@ -195,8 +213,7 @@ impl PartitionActor {
         self.last_snapshot_at = self.local.clock.now();
         self.partition.bytes_since_snapshot.store(0, Ordering::Relaxed);
         let (lsn, orgs) = (self.partition.staging.lock().last_lsn(), self.orgs.clone());
-        let coordinator = (self.partition.number == 0).then(|| self.local.coordinator.clone());
-        let gathered = gather(orgs, coordinator).into_actor(self);
+        let gathered = gather(orgs, self.coordinator.clone()).into_actor(self);
         ctx.spawn(gathered.map(move |image, actor, ctx| actor.hand_over(lsn, image, ctx.address())));
     }
 
@@ -243,6 +260,6 @@ async fn gather(orgs: Vec<Arc<Org>>, coordinator: Option<Addr<CoordinatorActor>>
 
 async fn registry(coordinator: &Addr<CoordinatorActor>) -> Option<Registry> {
     let (reply, image) = oneshot::channel();
-    coordinator.do_send(ReadRegistry(Box::new(|registry| Release::answer(reply, registry.clone()))));
+    coordinator.do_send(coordinator::Image(reply));
     image.await.ok()?.ok()
 }

@@ -21,10 +21,9 @@ use crate::telemetry::metric;
 
 use super::committer::{self, PreparerEnds, Writer};
 use super::directory::Partition;
-use super::engine;
 use super::group::{Group, Staging};
 use super::messages::Release;
-use super::{snapshotter, supervisor};
+use super::{recover, snapshotter, supervisor};
 
 /// A partition that does nothing by itself.
 pub struct Stepped {
@@ -51,7 +50,7 @@ impl Stepped {
     /// # Errors
     /// As a start of the engine.
     pub fn open(store: Arc<dyn Store>, config: JournalConfig, stage: Stage) -> Result<(Self, Found)> {
-        let engine::Opened { state, log, report, base } = engine::open(&*store, config, stage)?;
+        let recover::Opened { state, log, report, base } = recover::open(&*store, config, stage)?;
         let number = store.partition();
         let staging = Staging::new(&*log, metric::poisoned(number));
         let partition = Arc::new(Partition::new(number, staging, base.snapshot.0));

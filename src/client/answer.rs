@@ -50,7 +50,12 @@ impl Answer {
     pub fn is_retryable(&self) -> bool {
         matches!(
             self.outcome,
-            Outcome::Busy | Outcome::InTransfer | Outcome::Poisoned | Outcome::Rebuilding | Outcome::Closing
+            Outcome::Busy
+                | Outcome::InTransfer
+                | Outcome::Poisoned
+                | Outcome::Rebuilding
+                | Outcome::Closing
+                | Outcome::Elsewhere
         )
     }
 }
@@ -81,6 +86,7 @@ pub fn code(outcome: Outcome) -> &'static str {
         Outcome::Poisoned => "poisoned",
         Outcome::Rebuilding => "rebuilding",
         Outcome::Closing => "closing",
+        Outcome::Elsewhere => "elsewhere",
     }
 }
 

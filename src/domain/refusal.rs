@@ -5,10 +5,13 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::limits;
 
 /// Why a request was refused. Nothing was changed by it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Refusal {
     /// A value is out of its bounds.
     Invalid(Invalid),
@@ -67,7 +70,8 @@ pub enum Refusal {
 }
 
 /// Which value is out of its bounds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Invalid {
     /// An organization id.
     OrganizationId,
@@ -136,7 +140,8 @@ pub enum Invalid {
 }
 
 /// Which total would pass its bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Limit {
     /// Tokens a pool may ever receive.
     PoolTokens,

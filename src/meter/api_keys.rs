@@ -7,12 +7,11 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use crate::actors::coordinator::What;
 use crate::domain::ids::{ActorId, Name, OrgId};
 use crate::domain::refusal::Invalid;
 use crate::domain::registry::{ApiKey, Role};
 use crate::domain::time::Timestamp;
-use crate::protocol::coordinator::ApiKeyOrder;
+use crate::protocol::coordinator::{ApiKeyOrder, Order};
 
 use super::access::{Action, Principal};
 use super::audit::Deed;
@@ -81,9 +80,7 @@ impl Meter {
         new: NewApiKey,
     ) -> Result<(ActorId, String), Error> {
         who.authorize(Action::ManageApiKeys)?;
-        for organization in &new.organizations {
-            self.find(organization)?;
-        }
+        self.check_known(&new.organizations.iter().collect::<Vec<_>>()).await?;
         if id.as_str().contains('_') {
             return Err(Invalid::ActorId.into());
         }
@@ -98,7 +95,7 @@ impl Meter {
             target: Some(id.to_string()),
         };
         let order = ApiKeyOrder { id: key_id, hash, label, role, organizations, by };
-        self.witnessed(who, deed, self.order(What::CreateApiKey(order))).await?;
+        self.witnessed(who, deed, self.order(Order::CreateApiKey(order))).await?;
         let key = format!("{PREFIX}{id}_{secret}");
         Ok((id, key))
     }
@@ -114,7 +111,7 @@ impl Meter {
             keys.get(&id).map(|key| key.organizations.clone()).unwrap_or_default()
         };
         let deed = Deed { act: "revoke_api_key", organizations, target: Some(id.to_string()) };
-        self.witnessed(who, deed, self.order(What::RevokeApiKey(id))).await?;
+        self.witnessed(who, deed, self.order(Order::RevokeApiKey(id))).await?;
         Ok(())
     }
 

@@ -23,6 +23,7 @@ impl Error {
             Self::Unavailable(Unavailable::Poisoned { .. }) => "poisoned",
             Self::Unavailable(Unavailable::Rebuilding) => "rebuilding",
             Self::Unavailable(Unavailable::Unaudited { .. }) => "unaudited",
+            Self::Unavailable(Unavailable::Elsewhere { .. }) => "elsewhere",
             Self::Unavailable(Unavailable::Closing) => "closing",
         }
     }

@@ -5,24 +5,20 @@
 //! add what it likes.
 
 use serde::Serialize;
-use tokio::sync::oneshot;
 
-use crate::actors::coordinator::{ReadRegistry, What};
-use crate::actors::messages::{Release, Unavailable};
 use crate::domain::decide;
 use crate::domain::ids::{ActorId, KeyId, LicenseId, OrgId};
 use crate::domain::license::{License, LicenseKey, LicenseStatus, LicenseStep};
 use crate::domain::pool::Pool;
 use crate::domain::refusal::Refusal;
-use crate::domain::registry::{Claim, Registry};
+use crate::domain::registry::Claim;
 use crate::domain::time::Timestamp;
 use crate::domain::tokens::Tokens;
-use crate::protocol::coordinator::Answer;
+use crate::protocol::coordinator::{Answer, Order};
 
 use super::error::Error;
 use super::open::{order, random_u64};
 use super::organization::{Organization, allow};
-use super::pending::Pending;
 
 /// A license as people see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -124,7 +120,10 @@ impl Organization {
             if !self.is_claimed(&key.id).await? {
                 self.check_fits(key.clone()).await?;
             }
-            order(&self.engine, What::Claim(key, self.org.id.clone(), self.by())).await
+            {
+                let (organization, by) = (self.org.id.clone(), self.by());
+                order(&self.engine, Order::Claim { key, organization, by }).await
+            }
         };
         match self.witnessed("add_licenses", id.to_string(), claim).await? {
             Answer::Claimed(claim) => Ok(LicenseClaim::new(id, claim)),
@@ -206,14 +205,7 @@ impl Organization {
     }
 
     async fn is_claimed(&self, key: &KeyId) -> Result<bool, Error> {
-        let partition = &self.engine.directory.partitions[0];
-        partition.check_open()?;
-        let (reply, pending) = oneshot::channel::<Result<bool, Unavailable>>();
-        let id = key.clone();
-        let question =
-            Box::new(move |registry: &Registry| Release::answer(reply, registry.claims.contains_key(&id)));
-        self.engine.coordinator.do_send(ReadRegistry(question));
-        Pending::new(pending, partition).await
+        Ok(self.engine.directory.is_claimed(key.clone()).await?)
     }
 }
 

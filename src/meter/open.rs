@@ -5,17 +5,17 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::oneshot;
 
-use crate::actors::coordinator::{Order, What};
 use crate::actors::directory::{Org, Partition};
-use crate::actors::engine::{Engine, PartitionRecovery, Setup};
+use crate::actors::engine::{Engine, Setup};
 use crate::actors::messages::Unavailable;
 use crate::actors::partition::{Create, Policy};
+use crate::actors::recover::PartitionRecovery;
 use crate::domain::event::OrganizationCreated;
 use crate::domain::ids::{Lsn, Name, OrgId};
 use crate::domain::limits::PARTITIONS_MAX;
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
-use crate::protocol::coordinator::Answer;
+use crate::protocol::coordinator::{Answer, Order};
 use crate::storage::layout::{DirectoryId, Layout};
 use crate::storage::{DirectoryLock, Disk, Fault, JournalConfig, RealDisk};
 
@@ -138,10 +138,10 @@ impl Meter {
         &self.engine.recovery
     }
 
-    /// How each partition is doing.
+    /// How each partition is doing that is here.
     #[must_use]
     pub fn status(&self) -> Vec<PartitionStatus> {
-        let status = |partition: &Arc<Partition>| PartitionStatus {
+        let status = |partition: Arc<Partition>| PartitionStatus {
             partition: partition.number,
             durable: partition.staging.durable(),
             snapshot: Lsn(partition.snapshot_lsn.load(Ordering::Acquire)),
@@ -149,17 +149,17 @@ impl Meter {
             bytes: partition.bytes.load(Ordering::Relaxed),
             failure: partition.staging.failure(),
         };
-        self.engine.directory.partitions.iter().map(status).collect()
+        self.engine.directory.partitions().map(status).collect()
     }
 
-    /// The last journal frame of a partition that is durable; zero when there is no such partition.
+    /// The last journal frame of a partition that is durable; zero when there is no such partition here.
     #[must_use]
     pub fn durable(&self, partition: u16) -> Lsn {
-        let partition = self.engine.directory.partitions.get(usize::from(partition));
+        let partition = self.engine.directory.partition(partition);
         partition.map_or(Lsn(0), |partition| partition.staging.durable())
     }
 
-    /// Takes a snapshot of every partition now; whether all were written. Debits go on meanwhile.
+    /// Takes a snapshot of every partition that is here; whether all were written. Debits go on meanwhile.
     pub async fn snapshot(&self) -> bool {
         self.engine.snapshot().await
     }
@@ -190,12 +190,8 @@ impl Meter {
         let created = OrganizationCreated { organization: new.id, name: new.name, secret, retention_ms };
         self.witnessed(who, deed, async {
             let (reply, created_at) = oneshot::channel();
-            self.engine.actors[usize::from(partition.number)].do_send(Create {
-                created,
-                is_retention_asked,
-                reply,
-            });
-            Ok(Pending::new(created_at, partition).await??)
+            partition.tell(Create { created, is_retention_asked, reply });
+            Ok(Pending::new(created_at, &partition).await??)
         })
         .await
     }
@@ -219,7 +215,7 @@ impl Meter {
     #[must_use]
     pub fn unlisted(&self, who: &Principal) -> Vec<u16> {
         let is_of = |partition: u16| {
-            let belongs = |id: &OrgId| self.engine.directory.partition_of(id).number == partition;
+            let belongs = |id: &OrgId| self.engine.directory.number_of(id) == partition;
             who.may(Action::ListOrganizations) || who.names_one(belongs)
         };
         let damaged = self.recovery().iter().filter(|found| found.damage.is_some());
@@ -239,9 +235,16 @@ impl Meter {
     }
 
     /// # Errors
-    /// When there is no such organization, or its partition stopped so that it cannot be told.
+    /// When there is no such organization here, or its partition is not, so that it cannot be told.
     pub(super) fn find(&self, id: &OrgId) -> Result<Arc<Org>, Error> {
         Ok(self.engine.directory.look_up(id)?.ok_or(Refusal::UnknownOrganization)?)
+    }
+
+    /// # Errors
+    /// When one of these organizations does not exist, wherever it would be.
+    pub(super) async fn check_known(&self, all: &[&OrgId]) -> Result<(), Error> {
+        let is_any_unknown = self.engine.directory.is_any_unknown(all).await?;
+        if is_any_unknown { Err(Refusal::UnknownOrganization.into()) } else { Ok(()) }
     }
 
     /// Carries out an act that is recorded.
@@ -254,7 +257,7 @@ impl Meter {
         witnessed(&self.engine, &Actor::new(who, self.origin), deed, work).await
     }
 
-    pub(super) async fn order(&self, what: What) -> Result<Answer, Error> {
+    pub(super) async fn order(&self, what: Order) -> Result<Answer, Error> {
         order(&self.engine, what).await
     }
 
@@ -266,37 +269,41 @@ impl Meter {
     ) -> Result<Self, Fault> {
         let mut directory_id = [0; 16];
         fill_random(&mut directory_id);
-        let setup = Setup {
-            directory: config.directory,
-            partitions: config.partitions.clamp(1, PARTITIONS_MAX),
-            journal: JournalConfig {
-                segment_bytes_min: config.segment_bytes_min,
-                segment_bytes_max: config.segment_bytes_max,
-            },
-            policy: Policy {
-                snapshot_bytes: config.snapshot_bytes,
-                snapshot_period_ms: config.snapshot_period_ms,
-                journal_keep_bytes: config.journal_keep_bytes,
-                in_flight_max: config.in_flight_max,
-            },
-            hold: config.hold,
-            clock: config.clock,
-            directory_id: DirectoryId(directory_id),
-            is_audited,
-        };
-        let engine = Arc::new(Engine::open(&setup, disk, lock)?);
-        let (origin, refusals) = (Origin::HOST, Arc::default());
-        Ok(Self { engine, origin, refusals, retention_ms: config.retention_ms })
+        let (retention_ms, setup) = setup(config, DirectoryId(directory_id), is_audited);
+        Ok(Self::of(Engine::open(&setup, disk, lock)?, retention_ms))
+    }
+
+    pub(super) fn of(engine: Engine, retention_ms: u64) -> Self {
+        Self { engine: Arc::new(engine), origin: Origin::HOST, refusals: Arc::default(), retention_ms }
     }
 }
 
+/// How the engine is set up, and how long event ids of new organizations are remembered.
+pub(super) fn setup(config: Config, directory_id: DirectoryId, is_audited: bool) -> (u64, Setup) {
+    let setup = Setup {
+        directory: config.directory,
+        partitions: config.partitions.clamp(1, PARTITIONS_MAX),
+        journal: JournalConfig {
+            segment_bytes_min: config.segment_bytes_min,
+            segment_bytes_max: config.segment_bytes_max,
+        },
+        policy: Policy {
+            snapshot_bytes: config.snapshot_bytes,
+            snapshot_period_ms: config.snapshot_period_ms,
+            journal_keep_bytes: config.journal_keep_bytes,
+            in_flight_max: config.in_flight_max,
+        },
+        hold: config.hold,
+        clock: config.clock,
+        directory_id,
+        is_audited,
+    };
+    (config.retention_ms, setup)
+}
+
 /// Asks the coordinator and waits for its answer.
-pub(super) async fn order(engine: &Engine, what: What) -> Result<Answer, Error> {
-    let partition = &engine.directory.partitions[0];
-    partition.check_open()?;
-    let (reply, answer) = oneshot::channel();
-    engine.coordinator.do_send(Order { what, reply });
-    match Pending::new(answer, partition).await? {
+pub(super) async fn order(engine: &Engine, what: Order) -> Result<Answer, Error> {
+    match engine.directory.order(what).await? {
         Answer::Refused(refusal) => Err(refusal.into()),
         answer => Ok(answer),
     }

@@ -48,7 +48,7 @@ impl<T> Pending<T> {
             self.watch();
         }
         let partition = self.partition;
-        Ok(self.reply.blocking_recv().unwrap_or_else(|_| Err(Self::lost(&partition)))?)
+        Ok(self.reply.blocking_recv().unwrap_or_else(|_| Err(partition.lost()))?)
     }
 
     /// Watches for the reply for about as long as a sync takes, others going first: to be woken would take a good part
@@ -59,12 +59,6 @@ impl<T> Pending<T> {
             std::thread::yield_now();
         }
     }
-
-    /// The reply's sender went away without a word: the partition stopped, the meter is closing, or the organization
-    /// panicked.
-    fn lost(partition: &Partition) -> Unavailable {
-        partition.check_open().err().unwrap_or(Unavailable::Rebuilding)
-    }
 }
 
 impl<T> Future for Pending<T> {
@@ -72,7 +66,7 @@ impl<T> Future for Pending<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let reply = std::task::ready!(Pin::new(&mut self.reply).poll(cx));
-        let reply = reply.unwrap_or_else(|_| Err(Self::lost(&self.partition)));
+        let reply = reply.unwrap_or_else(|_| Err(self.partition.lost()));
         Poll::Ready(reply.map_err(Error::from))
     }
 }

@@ -2,22 +2,17 @@
 
 use serde::Serialize;
 
-use tokio::sync::oneshot;
-
-use crate::actors::coordinator::{ReadRegistry, What};
-use crate::actors::messages::Release;
 use crate::domain::ids::{ActorId, OrgId, TransferId};
 use crate::domain::refusal::Refusal;
-use crate::domain::registry::{Registry, Transfer, TransferState};
+use crate::domain::registry::{Transfer, TransferState};
 use crate::domain::time::Timestamp;
 use crate::domain::tokens::Tokens;
-use crate::protocol::coordinator::{Answer, TransferOrder, Until};
+use crate::protocol::coordinator::{Answer, Order, TransferOrder, Until};
 
 use super::access::{Action, Principal};
 use super::audit::Deed;
 use super::error::Error;
 use super::open::Meter;
-use super::pending::Pending;
 
 /// A transfer as people see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -76,15 +71,15 @@ impl Meter {
             self.note_refused(who, deed, refusal.code());
             return Err(refusal.into());
         }
-        self.find(&source)?;
-        self.find(&target)?;
+        self.check_known(&[&source, &target]).await?;
         let order = TransferOrder { id: id.clone(), source, target, by: who.actor() };
         // It is recorded that it began, and asked again for its end, which may be long in coming.
-        let begun =
-            self.witnessed(who, deed, self.order(What::Transfer(order.clone(), Until::Begun))).await?;
+        let begun = self
+            .witnessed(who, deed, self.order(Order::Transfer { order: order.clone(), until: Until::Begun }))
+            .await?;
         let answer = match until {
             Until::Begun => begun,
-            Until::Ended => self.order(What::Transfer(order, until)).await?,
+            Until::Ended => self.order(Order::Transfer { order, until }).await?,
         };
         match answer {
             Answer::Transfer(transfer) => Ok(TransferView::new(id, transfer)),
@@ -97,12 +92,7 @@ impl Meter {
     /// # Errors
     /// [`Refusal::UnknownTransfer`] when there is none, or none between organizations that `who` may read.
     pub async fn transfer_status(&self, who: &Principal, id: TransferId) -> Result<TransferView, Error> {
-        let (reply, pending) = oneshot::channel();
-        let name = id.clone();
-        let question =
-            move |registry: &Registry| Release::answer(reply, registry.transfers.get(&name).cloned());
-        self.engine.coordinator.do_send(ReadRegistry(Box::new(question)));
-        let found = Pending::new(pending, &self.engine.directory.partitions[0]).await?;
+        let found = self.engine.directory.transfer(id.clone()).await?;
         let visible = |transfer: &Transfer| {
             who.may(Action::Read(&transfer.source)) || who.may(Action::Read(&transfer.target))
         };

@@ -7,6 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use crate::domain::event::Cargo;
 use crate::domain::ids::{ActorId, KeyId, Name, OrgId, TransferId};
 use crate::domain::license::LicenseKey;
@@ -34,8 +36,35 @@ pub enum Effect {
     Answer(Ticket, Answer),
 }
 
+/// What a caller orders. The same order again, under the same id, changes nothing more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// Claim a license key for an organization.
+    Claim {
+        /// The key.
+        key: LicenseKey,
+        /// The organization.
+        organization: OrgId,
+        /// Who claims it.
+        by: ActorId,
+    },
+    /// Move a pool.
+    Transfer {
+        /// What is moved where.
+        order: TransferOrder,
+        /// When to answer.
+        until: Until,
+    },
+    /// Make an API key.
+    CreateApiKey(ApiKeyOrder),
+    /// Revoke an API key.
+    RevokeApiKey(ActorId),
+}
+
 /// What a caller is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Answer {
     /// The license key is claimed and its licenses are in the pool.
     Claimed(Claim),
@@ -48,7 +77,8 @@ pub enum Answer {
 }
 
 /// When a caller of a transfer is to be answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Until {
     /// As soon as it is durable that the transfer began.
     Begun,
@@ -57,7 +87,7 @@ pub enum Until {
 }
 
 /// A transfer that somebody asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TransferOrder {
     /// Names the transfer, also when it is asked for again.
     pub id: TransferId,
@@ -70,11 +100,12 @@ pub struct TransferOrder {
 }
 
 /// An API key that is to be made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiKeyOrder {
     /// Its id.
     pub id: ActorId,
     /// SHA-256 of its secret.
+    #[serde(with = "serde_bytes")]
     pub hash: [u8; 32],
     /// What it is for.
     pub label: Name,
@@ -114,6 +145,16 @@ impl Coordinator {
     /// The registry, for noting the journal frame of its newest event.
     pub fn registry_mut(&mut self) -> &mut Registry {
         &mut self.registry
+    }
+
+    /// Carries out an order.
+    pub fn order(&mut self, order: Order, ticket: Ticket, now: Timestamp, out: &mut Vec<Effect>) {
+        match order {
+            Order::Claim { key, organization, by } => self.claim((key, organization, by), ticket, now, out),
+            Order::Transfer { order, until } => self.transfer(order, until, ticket, now, out),
+            Order::CreateApiKey(order) => self.create_api_key(order, ticket, now, out),
+            Order::RevokeApiKey(id) => self.revoke_api_key(id, ticket, now, out),
+        }
     }
 
     /// Takes up again what a crash interrupted.

@@ -1,12 +1,15 @@
 //! What the coordinator and the organizations say to each other. Every message may come twice, late, or not at all.
 
+use serde::{Deserialize, Serialize};
+
 use crate::domain::event::Cargo;
 use crate::domain::ids::{ActorId, KeyId, OrgId, TransferId};
 use crate::domain::license::LicenseKey;
 use crate::domain::refusal::Refusal;
 
 /// From the coordinator to an organization.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ToOrg {
     /// Add the licenses of a key that the organization claimed.
     ApplyKey {
@@ -44,7 +47,8 @@ pub enum ToOrg {
 }
 
 /// From an organization to the coordinator.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ToCoordinator {
     /// The key's licenses are in the pool, or why not.
     KeyAnswered {

@@ -134,6 +134,7 @@ fn number_of_error(error: &Error) -> v1::Outcome {
         }
         Error::Unavailable(Unavailable::Rebuilding) => v1::Outcome::Rebuilding,
         Error::Unavailable(Unavailable::Closing) => v1::Outcome::Closing,
+        Error::Unavailable(Unavailable::Elsewhere { .. }) => v1::Outcome::Elsewhere,
     }
 }
 

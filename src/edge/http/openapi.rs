@@ -219,7 +219,8 @@ fn common(route: &Route) -> Vec<Problem> {
     if route.right != Right::None {
         problems.extend([Problem::unauthenticated(), Problem::too_many_guesses(1), Problem::recovering()]);
         let stopped = Unavailable::Poisoned { cause: "".into() };
-        let unavailable = [Unavailable::Rebuilding, Unavailable::Closing, stopped];
+        let elsewhere = Unavailable::Elsewhere { partition: 0 };
+        let unavailable = [Unavailable::Rebuilding, Unavailable::Closing, elsewhere, stopped];
         problems.extend(unavailable.map(|unavailable| Problem::from(Error::from(unavailable))));
         problems.extend(TokenError::ALL.map(|error| Problem::from(Stranger::Token(error))));
     }

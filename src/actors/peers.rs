@@ -1,0 +1,232 @@
+//! The seam between nodes: what one asks of the owner of a partition, and what it tells it.
+//!
+//! Whoever carries the messages may lose, double, delay and reorder them. A question whose answer is lost has an unknown outcome: an order is
+//! repeated under its id. What is told is repeated until it is answered, or is told anew with every change and asked for every second.
+//!
+//! A message is a version byte and a named map of MessagePack; fields and variants are only ever added, so that nodes of two releases understand
+//! each other during an upgrade. What cannot be decoded is answered as unavailable, or not heard.
+//!
+//! Deliberately absent: who owns what, and addresses. Nodes trust each other as far as their servers let them in.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::future::Future;
+use std::ops::Bound;
+use std::pin::Pin;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::ids::{ActorId, KeyId, OrgId, TransferId};
+use crate::domain::registry::{ApiKey, Transfer};
+use crate::protocol::coordinator::{Answer, Order};
+use crate::protocol::message::{ToCoordinator, ToOrg};
+
+const VERSION: u8 = 1;
+
+/// So many names of keys and organizations make a page of API keys: some hundred kilobytes.
+const PAGE_NAMES: usize = 2_048;
+
+/// A future that may be polled by any thread.
+pub type Answering<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// The other nodes, as far as the owner of a partition needs them.
+pub trait Peers: Send + Sync + Debug {
+    /// Asks the owner of a partition, whose [`Meter::answer`](crate::meter::Meter::answer) gives the answer. An order may take ten
+    /// seconds to be answered. It is polled on a runtime that has timers and nothing else.
+    ///
+    /// # Errors
+    /// Why there is no answer: nobody owns the partition, or the outcome is unknown.
+    fn ask(&self, partition: u16, request: Vec<u8>) -> Answering<Result<Vec<u8>, String>>;
+
+    /// Tells the owner of a partition, who [hears](crate::meter::Meter::hear) it. It may be lost, and it may come twice. It does not wait. A pool on its
+    /// way is a message of up to 16 MiB.
+    fn tell(&self, partition: u16, message: Vec<u8>);
+
+    /// Where the owner of a partition serves, as far as is known.
+    fn owner(&self, partition: u16) -> Option<Owner>;
+}
+
+/// Where a node serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// Its name in the cluster.
+    pub node: String,
+    /// Where it serves HTTP, as a URL; none when it does not.
+    pub http: Option<String>,
+    /// Where it serves gRPC, as a URL; none when it does not.
+    pub grpc: Option<String>,
+}
+
+/// What the owner of a partition is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Question {
+    /// Carry out an order; to the coordinator.
+    Order(Order),
+    /// Whether a license key was claimed; to the coordinator.
+    IsClaimed(KeyId),
+    /// Where a transfer stands; to the coordinator.
+    Transfer(TransferId),
+    /// The API keys behind this one, unless they are as known; to the coordinator.
+    ApiKeys { after: Option<ActorId>, known: Option<KeysVersion> },
+    /// Whether one of these organizations does not exist; to the owner of their partition.
+    IsAnyUnknown(Vec<OrgId>),
+}
+
+/// What it answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Reply {
+    /// To an order.
+    Order(Answer),
+    /// Yes or no.
+    Is(bool),
+    /// The transfer.
+    Transfer(Option<Transfer>),
+    /// A page of API keys.
+    ApiKeys(KeysPage),
+    /// It could not be served here and now.
+    Unavailable,
+}
+
+/// What the owner of a partition is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Message {
+    /// From the coordinator to an organization.
+    ToOrg { organization: OrgId, message: ToOrg },
+    /// From an organization to the coordinator.
+    ToCoordinator(ToCoordinator),
+    /// An API key was made or revoked.
+    ApiKey { id: ActorId, key: ApiKey },
+}
+
+/// Tells two states of the API keys apart: a key is made once, revoked once, and never removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KeysVersion {
+    made: usize,
+    revoked: usize,
+}
+
+/// API keys in the order of their ids; none when they are as known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KeysPage {
+    pub(crate) version: KeysVersion,
+    pub(crate) keys: Vec<(ActorId, ApiKey)>,
+    /// More follow.
+    pub(crate) more: bool,
+}
+
+impl KeysPage {
+    /// The keys behind `after`; none when they are of the version that is known.
+    pub(crate) fn of(
+        all: &BTreeMap<ActorId, ApiKey>,
+        after: Option<&ActorId>,
+        known: Option<KeysVersion>,
+    ) -> Self {
+        let revoked = all.values().filter(|key| key.revoked_at.is_some()).count();
+        let version = KeysVersion { made: all.len(), revoked };
+        if known == Some(version) {
+            return Self { version, keys: Vec::new(), more: false };
+        }
+        let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut behind = all.range((begin, Bound::Unbounded));
+        let (mut keys, mut names) = (Vec::new(), 0);
+        while names < PAGE_NAMES
+            && let Some((id, key)) = behind.next()
+        {
+            names += 1 + key.organizations.len();
+            keys.push((id.clone(), key.clone()));
+        }
+        Self { version, keys, more: behind.next().is_some() }
+    }
+}
+
+/// A question, an answer or a message as bytes.
+pub(crate) fn encode(value: &impl Serialize) -> Vec<u8> {
+    let mut bytes = vec![VERSION];
+    rmp_serde::encode::write_named(&mut bytes, value).expect("a vector takes all that is written");
+    bytes
+}
+
+/// What bytes hold; none when they are of another version, or of nothing that is known.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    let rest = bytes.strip_prefix(&[VERSION])?;
+    rmp_serde::from_slice(rest).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::event::Cargo;
+    use crate::domain::ids::Name;
+    use crate::domain::registry::Role;
+    use crate::domain::time::Timestamp;
+    use crate::domain::tokens::Tokens;
+    use crate::protocol::coordinator::{TransferOrder, Until};
+
+    fn org(id: &str) -> OrgId {
+        OrgId::new(id).expect("valid")
+    }
+
+    fn actor(id: &str) -> ActorId {
+        ActorId::new(id).expect("valid")
+    }
+
+    fn check<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T, frozen: &str) {
+        let bytes = encode(value);
+        let printable: String = bytes.iter().flat_map(|byte| byte.escape_ascii()).map(char::from).collect();
+        assert_eq!(printable, frozen);
+        assert_eq!(decode::<T>(&bytes).as_ref(), Some(value));
+        for cut in 0..bytes.len() {
+            assert_eq!(decode::<T>(&bytes[..cut]), None, "{cut} bytes of {value:?}");
+        }
+    }
+
+    #[test]
+    fn messages_between_nodes_are_what_another_release_wrote() {
+        let id = TransferId::new("t").expect("valid");
+        let order = TransferOrder { id: id.clone(), source: org("a"), target: org("b"), by: actor("k") };
+        check(
+            &Question::Order(Order::Transfer { order, until: Until::Begun }),
+            r"\x01\x81\xa5order\x81\xa8transfer\x82\xa5order\x84\xa2id\xa1t\xa6source\xa1a\xa6target\xa1b\xa2by\xa1k\xa5until\xa5begun",
+        );
+        check(&Reply::Unavailable, r"\x01\xabunavailable");
+        let (by, source) = (actor("k"), org("a"));
+        let vote = Ok(Cargo { tokens: Tokens(5), licenses: Vec::new(), by, source });
+        let answer = ToCoordinator::OutPrepared { transfer: id, vote };
+        check(
+            &Message::ToCoordinator(answer),
+            r"\x01\x81\xaeto_coordinator\x81\xacout_prepared\x82\xa8transfer\xa1t\xa4vote\x81\xa2Ok\x84\xa6source\xa1a\xa2by\xa1k\xa6tokens\x05\xa8licenses\x90",
+        );
+    }
+
+    #[test]
+    fn pages_of_api_keys_hold_each_key_once_and_none_when_nothing_changed() {
+        let key = |revoked| ApiKey {
+            hash: [1; 32],
+            label: Name::new("a key").expect("valid"),
+            role: Role::Viewer,
+            organizations: vec![org("a"), org("b")],
+            by: actor("host"),
+            created_at: Timestamp::FIRST,
+            revoked_at: revoked,
+        };
+        let mut all: BTreeMap<_, _> = (0..2_000).map(|n| (actor(&format!("key-{n}")), key(None))).collect();
+        let (mut after, mut got, mut pages) = (None, BTreeMap::new(), 0);
+        let version = loop {
+            let page = KeysPage::of(&all, after.as_ref(), None);
+            after = page.keys.last().map(|(id, _)| id.clone());
+            got.extend(page.keys);
+            pages += 1;
+            if !page.more {
+                break page.version;
+            }
+        };
+        assert_eq!((got == all, pages), (true, 3));
+        assert!(KeysPage::of(&all, None, Some(version)).keys.is_empty());
+        all.insert(actor("key-7"), key(Some(Timestamp::FIRST)));
+        assert!(!KeysPage::of(&all, None, Some(version)).keys.is_empty(), "one was revoked");
+    }
+}

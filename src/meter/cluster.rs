@@ -1,0 +1,98 @@
+//! A meter that is a node of a cluster: its partitions come and go while it serves.
+//!
+//! What belongs to a partition of another node is answered [`Unavailable::Elsewhere`](super::Unavailable::Elsewhere); an edge that may forward it
+//! asks [`Meter::owner`]. Orders to the coordinator, and its messages, find their way by [`Peers`]. Deliberately absent: who owns what, and how messages travel.
+
+use std::sync::Arc;
+
+use crate::actors::engine::Engine;
+use crate::actors::recover::PartitionRecovery;
+use crate::domain::ids::OrgId;
+use crate::storage::layout::{DirectoryId, Layout};
+use crate::storage::manifest::Stage;
+use crate::storage::{DirectoryLock, Disk, Fault, Manifest, RealDisk, Store};
+
+use super::config::Config;
+use super::open::{Meter, setup};
+
+pub use crate::actors::peers::{Answering, Owner, Peers};
+
+impl Meter {
+    /// Starts a meter without any partition, which it [takes](Self::take) later. The data directory keeps its lock and its audit log; `config.partitions` is
+    /// how many partitions the cluster has, and `directory` the identity of its data.
+    ///
+    /// # Errors
+    /// As [`Meter::open`], and when the directory holds partitions of its own.
+    pub fn join(config: Config, directory: DirectoryId, peers: Arc<dyn Peers>) -> Result<Self, Fault> {
+        let layout = Layout::new(config.directory.clone());
+        std::fs::create_dir_all(layout.root()).map_err(Fault::io("create the directory", layout.root()))?;
+        let lock = DirectoryLock::exclusive(&layout.lock())?;
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        if Manifest::read(&*disk, &layout)?.is_some() {
+            let holder = "partitions of its own, which no cluster knows".to_owned();
+            return Err(Fault::Locked { path: layout.manifest(), holder });
+        }
+        let (retention_ms, setup) = setup(config, directory, true);
+        Ok(Self::of(Engine::join(&setup, &disk, Some(lock), peers)?, retention_ms))
+    }
+
+    /// As [`Meter::join`], on a disk of the caller's, without a lock and without an audit log: for tests.
+    ///
+    /// # Errors
+    /// As [`Meter::join`].
+    #[cfg(feature = "testing")]
+    #[expect(clippy::needless_pass_by_value, reason = "a test hands its disk over")]
+    pub fn join_on(
+        disk: Arc<dyn Disk>,
+        config: Config,
+        directory: DirectoryId,
+        peers: Arc<dyn Peers>,
+    ) -> Result<Self, Fault> {
+        let (retention_ms, setup) = setup(config, directory, false);
+        Ok(Self::of(Engine::join(&setup, &disk, None, peers)?, retention_ms))
+    }
+
+    /// Takes a partition from where it is kept: recovers it, then serves it. Blocks until then; not for asynchronous contexts. A partition of a log that was
+    /// never begun is made where `stage` says so, and is damaged otherwise.
+    ///
+    /// # Errors
+    /// When it is here already, and what recovery finds; then it is not here.
+    pub fn take(&self, store: Arc<dyn Store>, stage: Stage) -> Result<PartitionRecovery, Fault> {
+        self.engine.take(store, stage)
+    }
+
+    /// Leaves partitions in order, side by side: admits nothing more, carries out what is queued, makes it durable. Those that are not here are left alone. Blocks
+    /// until then; not for asynchronous contexts. A partition that stopped, or whose owner was deposed, is left likewise, and may be taken again.
+    pub fn leave(&self, partitions: &[u16]) {
+        self.engine.leave(partitions);
+    }
+
+    /// Answers what a peer [asks](Peers::ask) for a partition.
+    #[must_use]
+    pub fn answer(&self, partition: u16, request: &[u8]) -> Answering<Vec<u8>> {
+        self.engine.directory.answer(partition, request)
+    }
+
+    /// Hears what a peer [tells](Peers::tell).
+    pub fn hear(&self, message: &[u8]) {
+        self.engine.directory.hear(message);
+    }
+
+    /// The partition that an organization belongs to.
+    #[must_use]
+    pub fn partition_of(&self, organization: &OrgId) -> u16 {
+        self.engine.directory.number_of(organization)
+    }
+
+    /// Whether a partition is served here: it was taken, and nobody else is known to have taken it since.
+    #[must_use]
+    pub fn serves(&self, partition: u16) -> bool {
+        self.engine.directory.is_here(partition)
+    }
+
+    /// Where the owner of a partition serves, as far as is known; none where there are no other nodes.
+    #[must_use]
+    pub fn owner(&self, partition: u16) -> Option<Owner> {
+        self.engine.directory.owner(partition)
+    }
+}

@@ -1,0 +1,277 @@
+//! Nodes in one process, the log that they share, and what carries their messages.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokenweir::cluster::ReplicatedStore;
+use tokenweir::cluster::record::Owned;
+use tokenweir::cluster::sim_log::SimLog;
+use tokenweir::domain::hash;
+use tokenweir::meter::{
+    Answering, CameraId, CameraRef, CameraSpec, Config, Debit, Error, Identity, Meter, Name, NewOrganization,
+    OrgId, Organization, Outcome, Owner, Peers, Principal, Tokens, UsageKind,
+};
+use tokenweir::storage::manifest::Stage;
+use tokenweir::storage::sim_disk::SplitMix;
+use tokenweir::storage::{DirectoryId, Fault, SimDisk};
+
+pub(crate) const HOST: &Principal = &Principal::Host;
+pub(crate) const PARTITIONS: u16 = 3;
+const DIRECTORY: DirectoryId = DirectoryId([7; 16]);
+/// Whatever takes longer than this never ends.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The nodes.
+pub(crate) struct Cluster {
+    pub(crate) net: Net,
+    pub(crate) nodes: Vec<Meter>,
+    logs: Vec<SimLog>,
+    epochs: AtomicU64,
+}
+
+/// What carries messages; clones are the same one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Net(Arc<Mutex<Carried>>);
+
+#[derive(Debug)]
+struct Carried {
+    owners: BTreeMap<u16, Meter>,
+    random: SplitMix,
+    /// Of a hundred messages, so many are lost, so many come twice, and so many late.
+    troubled: u64,
+    late: Vec<(u16, Vec<u8>)>,
+    told: u64,
+}
+
+impl Default for Carried {
+    fn default() -> Self {
+        Self { owners: BTreeMap::new(), random: SplitMix(1), troubled: 0, late: Vec::new(), told: 0 }
+    }
+}
+
+impl Net {
+    /// From now on so many of a hundred messages are lost, so many doubled, and so many late.
+    pub(crate) fn trouble(&self, troubled: u64) {
+        self.carried().troubled = troubled;
+    }
+
+    /// What was told so far.
+    pub(crate) fn told(&self) -> u64 {
+        self.carried().told
+    }
+
+    /// Nobody is the owner of a partition any more, as far as the others know.
+    pub(crate) fn forget(&self, partition: u16) {
+        self.carried().owners.remove(&partition);
+    }
+
+    /// Everything that is late arrives now.
+    pub(crate) fn deliver_late(&self) {
+        let late = std::mem::take(&mut self.carried().late);
+        late.iter().for_each(|(partition, message)| self.hear(*partition, message));
+    }
+
+    fn hear(&self, partition: u16, message: &[u8]) {
+        let owner = self.carried().owners.get(&partition).cloned();
+        owner.into_iter().for_each(|owner| owner.hear(message));
+    }
+
+    fn strikes(&self) -> bool {
+        let mut carried = self.carried();
+        carried.random.draw() % 100 < carried.troubled
+    }
+
+    fn carried(&self) -> MutexGuard<'_, Carried> {
+        self.0.lock().expect("no panic")
+    }
+}
+
+impl Peers for Net {
+    fn ask(&self, partition: u16, request: Vec<u8>) -> Answering<Result<Vec<u8>, String>> {
+        let me = self.clone();
+        Box::pin(async move {
+            let owner = me.carried().owners.get(&partition).cloned().ok_or("nobody owns it")?;
+            if me.strikes() {
+                return Err("the question was lost".to_owned());
+            }
+            if me.strikes() {
+                _ = owner.answer(partition, &request).await;
+            }
+            let answer = owner.answer(partition, &request).await;
+            if me.strikes() { Err("the answer was lost".to_owned()) } else { Ok(answer) }
+        })
+    }
+
+    fn tell(&self, partition: u16, message: Vec<u8>) {
+        self.carried().told += 1;
+        if self.strikes() {
+            return;
+        }
+        if self.strikes() {
+            self.hear(partition, &message);
+        }
+        if self.strikes() {
+            self.carried().late.push((partition, message));
+            return;
+        }
+        self.hear(partition, &message);
+        let at = {
+            let mut carried = self.carried();
+            if carried.late.is_empty() { None } else { Some(carried.late.remove(0)) }
+        };
+        at.into_iter().for_each(|(partition, message)| self.hear(partition, &message));
+    }
+
+    fn owner(&self, partition: u16) -> Option<Owner> {
+        self.carried().owners.contains_key(&partition).then(|| Owner {
+            node: format!("node of {partition}"),
+            http: None,
+            grpc: None,
+        })
+    }
+}
+
+impl Cluster {
+    /// So many nodes, of which none owns anything.
+    pub(crate) fn idle(count: usize) -> Self {
+        let net = Net::default();
+        let node = |_| {
+            let config = Config { partitions: PARTITIONS, ..Config::new(Path::new("d")) };
+            Meter::join_on(Arc::new(SimDisk::new()), config, DIRECTORY, Arc::new(net.clone())).expect("new")
+        };
+        let (nodes, logs) =
+            ((0..count).map(node).collect(), (0..PARTITIONS).map(|_| SimLog::default()).collect());
+        Self { net, nodes, logs, epochs: AtomicU64::new(0) }
+    }
+
+    /// So many nodes that share the partitions evenly.
+    pub(crate) fn of(count: usize) -> Self {
+        let cluster = Self::idle(count);
+        for partition in 0..PARTITIONS {
+            cluster.take(usize::from(partition) % count, partition).expect("new");
+        }
+        cluster
+    }
+
+    /// A node takes a partition, whoever had it; the others know at once.
+    pub(crate) fn take(&self, node: usize, partition: u16) -> Result<(), Fault> {
+        let epoch = self.epochs.fetch_add(1, Ordering::SeqCst) + 1;
+        let owned = Owned { directory: DIRECTORY, partition };
+        let log = self.logs[usize::from(partition)].clone();
+        let store = Arc::new(ReplicatedStore::new(Arc::new(log), owned, epoch));
+        tokio::task::block_in_place(|| self.nodes[node].take(store, Stage::BeingMade))?;
+        self.net.carried().owners.insert(partition, self.nodes[node].clone());
+        Ok(())
+    }
+
+    /// A node leaves a partition in order.
+    pub(crate) fn leave(&self, node: usize, partition: u16) {
+        tokio::task::block_in_place(|| self.nodes[node].leave(&[partition]));
+    }
+
+    /// A partition goes from one node to another in order.
+    pub(crate) fn move_to(&self, from: usize, to: usize, partition: u16) {
+        self.leave(from, partition);
+        self.take(to, partition).expect("whole");
+    }
+
+    /// The node that the others take for the owner of an organization's partition.
+    pub(crate) fn owner(&self, id: &OrgId) -> Option<Meter> {
+        self.net.carried().owners.get(&hash::partition(id, PARTITIONS)).cloned()
+    }
+
+    /// The handle of an organization at the node that owns it.
+    pub(crate) fn handle(&self, id: &OrgId) -> Result<Organization, Error> {
+        self.owner(id).expect("somebody owns it").organization(HOST, id)
+    }
+
+    /// A new organization without anything.
+    pub(crate) async fn bare(&self, id: &OrgId) -> Organization {
+        let meter = self.owner(id).expect("somebody owns it");
+        let new = NewOrganization::new(id.clone(), Name::new("An organization").expect("valid"));
+        meter.create_organization(HOST, new).await.expect("it is new");
+        meter.organization(HOST, id).expect("just made")
+    }
+
+    /// A new organization with the camera `cam` and so many tokens.
+    pub(crate) async fn organization(&self, id: &OrgId, tokens: u64) -> Organization {
+        let organization = self.bare(id).await;
+        organization.register_camera(camera()).await.expect("within bounds");
+        organization.grant(vec![Tokens(tokens)]).await.expect("within bounds");
+        organization
+    }
+
+    /// Sends a debit until it is answered for good, wherever its organization is.
+    pub(crate) async fn debit(&self, id: &OrgId, seq: u64) -> Outcome {
+        self.until(|| async {
+            let answer = async { self.handle(id)?.debit(debit(seq)).await };
+            match answer.await {
+                Ok(reply) => Some(reply.outcome),
+                Err(error) => {
+                    assert_eq!(error.code(), "elsewhere", "{error}");
+                    None
+                }
+            }
+        })
+        .await
+    }
+
+    /// What is available to an organization, when that can be told.
+    pub(crate) async fn available(&self, id: &OrgId) -> u64 {
+        self.until(|| async {
+            let summary = async { self.handle(id)?.summary().await };
+            summary.await.ok().map(|summary| summary.available.0)
+        })
+        .await
+    }
+
+    /// Asks again and again until there is an answer.
+    pub(crate) async fn until<T, F: Future<Output = Option<T>>>(&self, mut ask: impl FnMut() -> F) -> T {
+        let asked = async {
+            loop {
+                if let Some(answer) = ask().await {
+                    return answer;
+                }
+                self.net.deliver_late();
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, asked).await.expect("it ends")
+    }
+
+    /// Ends all nodes.
+    pub(crate) async fn close(self) {
+        self.net.carried().owners.clear();
+        for node in self.nodes {
+            node.close().await;
+        }
+    }
+}
+
+/// The organization with this number among those of a partition.
+pub(crate) fn name_in(partition: u16, number: usize) -> OrgId {
+    let all = (0..).map(|n| OrgId::new(&format!("org-{n}")).expect("valid"));
+    all.filter(|org| hash::partition(org, PARTITIONS) == partition)
+        .nth(number)
+        .expect("there is no end of them")
+}
+
+/// A debit of one token by the camera `cam`.
+pub(crate) fn debit(seq: u64) -> Debit<'static> {
+    let identity = Identity::Seq { epoch: 1, seq };
+    let kind = UsageKind::ContextualVideoAnalytics;
+    Debit { camera: CameraRef::Id("cam"), identity, tokens: 1, kind, time: None }
+}
+
+/// The code of an error that must be one.
+pub(crate) fn code<T: std::fmt::Debug>(result: Result<T, Error>) -> &'static str {
+    result.expect_err("refused").code()
+}
+
+fn camera() -> CameraSpec {
+    let (id, network) = (CameraId::new("cam").expect("valid"), Name::new("net").expect("valid"));
+    CameraSpec { id, network, cloud_ai: true, pro_license: false }
+}

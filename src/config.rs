@@ -4,6 +4,7 @@
 //! TOML file, else it has its default. An unknown name and a value that does not fit are errors that name the setting and
 //! where it stands: a misspelt bound must not silently be the default.
 
+mod cluster;
 mod networks;
 mod settings;
 
@@ -15,13 +16,14 @@ use crate::meter;
 
 use settings::Settings;
 
+pub use cluster::{ClusterConfig, NatsIdentity};
 pub use networks::Networks;
 
 /// Where the server listens unless configured.
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 
 /// The names of all settings, in files and in the environment.
-pub const NAMES: [&str; 40] = [
+pub const NAMES: [&str; 59] = [
     "data_dir",
     "listen",
     "grpc_listen",
@@ -62,6 +64,25 @@ pub const NAMES: [&str; 40] = [
     "tls_certificate",
     "tls_key",
     "tls_client_ca",
+    "cluster",
+    "cluster_name",
+    "cluster_node",
+    "cluster_http",
+    "cluster_grpc",
+    "cluster_user",
+    "cluster_password_file",
+    "cluster_nkey",
+    "cluster_credentials",
+    "cluster_ca",
+    "cluster_certificate",
+    "cluster_key",
+    "cluster_system_user",
+    "cluster_system_password_file",
+    "cluster_system_credentials",
+    "cluster_sync",
+    "cluster_replicas",
+    "cluster_development",
+    "cluster_term_ms",
 ];
 
 /// How the server is set up.
@@ -141,6 +162,8 @@ pub struct Config {
     pub token_issuers: Option<PathBuf>,
     /// `tls_certificate`, `tls_key`, `tls_client_ca`: TLS on both edges. Default: none.
     pub tls: Option<TlsFiles>,
+    /// `cluster` and what begins so: this is a node of a cluster, whose journals are kept by servers of NATS. Default: it is not.
+    pub cluster: Option<ClusterConfig>,
 }
 
 /// How thresholds are watched and webhooks called.
@@ -223,12 +246,28 @@ pub enum ConfigError {
         found: String,
     },
     /// A setting means nothing without another one.
-    #[error("`{name}` is set and `{missing}` is not: tls needs both; set it as well, or neither")]
+    #[error("`{name}` is set and `{missing}` is not; set it as well, or neither")]
     Incomplete {
         /// The setting.
         name: &'static str,
         /// The other one.
         missing: &'static str,
+    },
+    /// Two settings exclude each other.
+    #[error(
+        "`{name}` and `{other}`, or what goes with it, are both set; there is one way to say who this is, leave the other out"
+    )]
+    Excluded {
+        /// The setting.
+        name: &'static str,
+        /// The other one.
+        other: &'static str,
+    },
+    /// A setting cannot be had in a cluster.
+    #[error("`{name}` cannot be had in a cluster yet; leave it out, or set it to `off`")]
+    NotInCluster {
+        /// The setting.
+        name: &'static str,
     },
 }
 
@@ -273,6 +312,7 @@ impl Config {
             license_issuers: None,
             token_issuers: None,
             tls: None,
+            cluster: None,
         }
     }
 
@@ -362,7 +402,7 @@ impl Config {
             snapshot_bytes: settings.number("snapshot_bytes", d.snapshot_bytes, 64 << 10, 1 << 40)?,
             snapshot_period_ms: settings.number("snapshot_period_ms", d.snapshot_period_ms, 1_000, DAY_MS)?,
             journal_keep_bytes: settings.number("journal_keep_bytes", d.journal_keep_bytes, 0, 1 << 50)?,
-            reports: switch(settings, "reports")?,
+            reports: unless_in_cluster(settings, "reports")?,
             reports_journal_bytes_max: settings.number(
                 "reports_journal_bytes_max",
                 d.reports_journal_bytes_max,
@@ -399,6 +439,7 @@ impl Config {
             license_issuers: settings.text("license_issuers")?.map(PathBuf::from),
             token_issuers: settings.text("token_issuers")?.map(PathBuf::from),
             tls: TlsFiles::from_settings(settings)?,
+            cluster: ClusterConfig::from_settings(settings)?,
         })
     }
 }
@@ -412,12 +453,21 @@ fn switch(settings: &Settings, name: &'static str) -> Result<bool, ConfigError> 
     Ok(settings.parsed::<Switch>(name, "on or off")?.is_none_or(|switch| switch.0))
 }
 
+/// What is on unless it is switched off, and cannot be had in a cluster.
+fn unless_in_cluster(settings: &Settings, name: &'static str) -> Result<bool, ConfigError> {
+    let is_on = switch(settings, name)?;
+    match (settings.is_set("cluster"), settings.is_set(name)) {
+        (true, true) if is_on => Err(ConfigError::NotInCluster { name }),
+        (is_node, _) => Ok(is_on && !is_node),
+    }
+}
+
 impl AlertsConfig {
     fn from_settings(settings: &Settings) -> Result<Self, ConfigError> {
         let d = Self::default();
         let networks = "networks like 10.0.0.0/8,fd00::/8 with commas between";
         Ok(Self {
-            is_on: switch(settings, "alerts")?,
+            is_on: unless_in_cluster(settings, "alerts")?,
             key: settings.text("webhook_key")?.map(PathBuf::from),
             private: settings.parsed("webhook_private", networks)?.unwrap_or_default(),
             timeout_ms: settings.number("webhook_timeout_ms", d.timeout_ms, 100, 60_000)?,

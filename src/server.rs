@@ -5,11 +5,9 @@
 //! finish, then the meter closes in order. Nothing that was acknowledged depends on either.
 
 use std::fmt::Display;
-use std::fs::File;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,18 +23,27 @@ use crate::edge::license_key::{IssuerFileError, Trusted};
 use crate::edge::tls::{Tls, TlsError};
 use crate::edge::token::{TokenIssuersError, Tokens};
 use crate::edge::webhooks::{Sender, WebhookKey};
-use crate::meter::{self, Deed, Meter, Name, NewApiKey, Principal, Role};
+use crate::meter::{self, Deed, Meter, Principal};
 use crate::reports::{self, Reports};
 use crate::storage::{Fault, Hold, HoldReader};
 use crate::telemetry::clock::Clock;
 
+mod cluster;
 mod descriptors;
+mod first_key;
 mod memory;
 mod signals;
 mod telemetry;
 
+use cluster::{Clustered, Whose};
+use first_key::first_key;
 use signals::{Reloads, Signals};
 use telemetry::Metrics;
+
+pub use first_key::FirstKey;
+
+/// How often the state of a node is looked at.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Why the server ended before it was told to, or could not start.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +61,15 @@ pub enum ServeError {
     /// The meter cannot be opened.
     #[error("cannot open the data directory: {0}")]
     Open(#[from] Fault),
+    /// The servers of the cluster cannot be used.
+    #[error("cannot join the cluster: {0}")]
+    Cluster(#[source] Fault),
+    /// A setting of a node does not do.
+    #[error("{0}; nothing was started")]
+    Node(String),
+    /// The node ended by itself.
+    #[error("left the cluster: {0}; what was acknowledged is kept")]
+    Ended(String),
     /// The meter could not do what the start needs.
     #[error("cannot make the first operator key: {0}")]
     Meter(#[from] meter::Error),
@@ -101,15 +117,6 @@ pub enum ServeError {
     Interrupted,
 }
 
-/// The operator key of a new data directory, and where it was put.
-#[derive(Debug, PartialEq, Eq)]
-pub enum FirstKey {
-    /// It is to be shown, this once.
-    ToShow(String),
-    /// It was written to this file.
-    Written(PathBuf),
-}
-
 /// A running server.
 #[derive(Debug)]
 pub struct Server {
@@ -124,6 +131,7 @@ pub struct Server {
     hold: Option<Arc<Hold>>,
     reports: Mutex<Option<Arc<Reports>>>,
     alerts: Mutex<Option<Told>>,
+    cluster: Mutex<Option<Arc<Clustered>>>,
 }
 
 /// What decides alerts, and what calls webhooks of them where that can be done.
@@ -181,8 +189,22 @@ impl Server {
             readers.into_iter().filter_map(|(is_on, reader)| is_on.then_some(reader)).collect();
         let hold =
             (!readers.is_empty()).then(|| Arc::new(Hold::new(config.reports_journal_bytes_max, &readers)));
-        let (meter, reports, alerts) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Ok(Self { config, state, listener, grpc, tls, issuers, bearers, meter, hold, reports, alerts })
+        let (meter, reports) = (Mutex::default(), Mutex::default());
+        let (alerts, cluster) = (Mutex::default(), Mutex::default());
+        Ok(Self {
+            config,
+            state,
+            listener,
+            grpc,
+            tls,
+            issuers,
+            bearers,
+            meter,
+            hold,
+            reports,
+            alerts,
+            cluster,
+        })
     }
 
     /// The address that it listens on.
@@ -240,16 +262,9 @@ impl Server {
     /// # Errors
     /// As [`Self::open`].
     pub async fn open_by(&self, clock: Clock) -> Result<Option<FirstKey>, ServeError> {
-        let (opened, opening) = oneshot::channel();
-        let config = meter::Config { clock, hold: self.hold.clone(), ..self.config.meter() };
-        let open = move || drop(opened.send(Meter::open(config)));
-        let thread = std::thread::Builder::new().name("weir-open".to_owned()).spawn(open);
-        drop(thread.map_err(system("start a thread"))?);
-        let meter = opening
-            .await
-            .map_err(|_| system("open the meter")(io::Error::other("its thread panicked")))??;
+        let meter = self.open_meter(clock).await?;
         report(&meter);
-        let key = match first_key(&meter, self.config.operator_key_file.as_deref()).await {
+        let key = match self.first_key(&meter).await {
             Ok(key) => key,
             Err(error) => {
                 meter.close().await;
@@ -264,6 +279,66 @@ impl Server {
             grpc.serve(meter).await;
         }
         Ok(key)
+    }
+
+    /// Opens the meter, alone or as a node of a cluster, on a thread of its own.
+    async fn open_meter(&self, clock: Clock) -> Result<Meter, ServeError> {
+        let (opened, opening) = oneshot::channel();
+        let (config, addresses) = (self.config.clone(), (self.address(), self.grpc_address()));
+        let meter = meter::Config { clock, hold: self.hold.clone(), ..config.meter() };
+        let open = move || {
+            drop(opened.send(match config.cluster {
+                Some(_) => {
+                    Clustered::join(&config, addresses, meter).map(|(node, meter)| (Some(node), meter))
+                }
+                None => Meter::open(meter).map(|meter| (None, meter)).map_err(ServeError::from),
+            }));
+        };
+        let thread = std::thread::Builder::new().name("weir-open".to_owned()).spawn(open);
+        drop(thread.map_err(system("start a thread"))?);
+        let opened = opening.await;
+        let (node, meter) =
+            opened.map_err(|_| system("open the meter")(io::Error::other("its thread panicked")))??;
+        if let Some(node) = node {
+            self.state.watch(Box::new(node.trouble()));
+            *self.cluster.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(node));
+        }
+        Ok(meter)
+    }
+
+    /// Makes the first operator key where this is to be done. In a cluster it is the owner of partition 0 who knows whether there is a key.
+    async fn first_key(&self, meter: &Meter) -> Result<Option<FirstKey>, ServeError> {
+        let file = self.config.operator_key_file.as_deref();
+        let Some(node) = self.node() else { return first_key(meter, file).await };
+        loop {
+            match node.first_owner() {
+                // It serves once it has a copy of the keys, so that it refuses nobody who has one.
+                Some(Whose::Theirs) if !meter.api_keys(&Principal::Host)?.is_empty() => return Ok(None),
+                Some(Whose::Ours) if meter.serves(0) => match first_key(meter, file).await {
+                    // It went elsewhere meanwhile; a file that was made is empty.
+                    Err(ServeError::Meter(meter::Error::Unavailable(_))) => {
+                        file.into_iter().for_each(|file| _ = std::fs::remove_file(file));
+                    }
+                    made => return made,
+                },
+                _ => {}
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    fn node(&self) -> Option<Arc<Clustered>> {
+        self.cluster.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until the node ended by itself, where this is one.
+    async fn ended(&self) -> String {
+        loop {
+            if let Some(why) = self.node().and_then(|node| node.ended()) {
+                return why;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Starts the reports, where they are kept. Without them the meter serves all the same.
@@ -336,6 +411,11 @@ impl Server {
     /// # Errors
     /// When the HTTP or the gRPC server, or a partition, had failed before.
     pub async fn stop(self) -> Result<(), ServeError> {
+        // Others take what this node had while its last requests are told where it is.
+        if let Some(node) = self.node() {
+            let left = tokio::task::spawn_blocking(move || node.stop());
+            drop(left.await);
+        }
         let stop_grpc = async {
             match self.grpc {
                 Some(grpc) => grpc.stop().await,
@@ -392,6 +472,10 @@ async fn run(config: &Config, out: &mut impl Write) -> Result<(), ServeError> {
         tokio::select! {
             () = signals.next() => return stop(server, signals).await,
             () = reloads.next() => reload(&server, out).await,
+            why = server.ended() => {
+                drop(stop(server, signals).await);
+                return Err(ServeError::Ended(why));
+            }
         }
     }
 }
@@ -447,28 +531,6 @@ async fn stop(server: Server, mut signals: Signals) -> Result<(), ServeError> {
     }
 }
 
-/// Makes an operator key when there is no API key at all. The file is there before the key is, so that no key is made that
-/// cannot be kept.
-async fn first_key(meter: &Meter, file: Option<&Path>) -> Result<Option<FirstKey>, ServeError> {
-    if !meter.api_keys(&Principal::Host)?.is_empty() {
-        return Ok(None);
-    }
-    let Some(path) = file else { return Ok(Some(FirstKey::ToShow(operator_key(meter).await?))) };
-    let fault = |source| ServeError::KeyFile { path: path.to_owned(), source };
-    let mut options = File::options();
-    let mut file = options.write(true).create_new(true).mode(0o600).open(path).map_err(fault)?;
-    let key = operator_key(meter).await?;
-    writeln!(file, "{key}").and_then(|()| file.sync_all()).map_err(fault)?;
-    Ok(Some(FirstKey::Written(path.to_owned())))
-}
-
-async fn operator_key(meter: &Meter) -> Result<String, ServeError> {
-    let label = Name::new("first operator").expect("a valid name");
-    let new = NewApiKey { label, role: Role::Operator, organizations: Vec::new() };
-    let (_, key) = meter.create_api_key(&Principal::Host, new).await?;
-    Ok(key)
-}
-
 fn show(out: &mut impl Write, key: &FirstKey) {
     match key {
         FirstKey::ToShow(key) => {
@@ -490,33 +552,35 @@ fn say(out: &mut impl Write, line: &str) {
 }
 
 fn report(meter: &Meter) {
-    for recovery in meter.recovery() {
-        let meter::PartitionRecovery { partition, snapshot, clean, organizations, .. } = recovery;
-        let journal = recovery.journal.as_ref();
-        tracing::info!(
+    meter.recovery().iter().for_each(report_one);
+}
+
+fn report_one(recovery: &meter::PartitionRecovery) {
+    let meter::PartitionRecovery { partition, snapshot, clean, organizations, .. } = recovery;
+    let journal = recovery.journal.as_ref();
+    tracing::info!(
+        partition,
+        %snapshot,
+        clean,
+        organizations,
+        frames = journal.map(|journal| journal.frames),
+        segments = journal.map(|journal| journal.segments),
+        next_lsn = journal.map(|journal| journal.next.0),
+        "recovered"
+    );
+    if let Some(torn) = journal.and_then(|journal| journal.torn.as_ref()) {
+        let (path, crate::storage::TornTail { offset, bytes, lsn, .. }) = (torn.path.display(), torn);
+        tracing::warn!(
             partition,
-            %snapshot,
-            clean,
-            organizations,
-            frames = journal.map(|journal| journal.frames),
-            segments = journal.map(|journal| journal.segments),
-            next_lsn = journal.map(|journal| journal.next.0),
-            "recovered"
+            "cut {bytes} bytes that a crash left unfinished after byte {offset} of {path}, where frame {lsn} was due; \
+             nothing in them was acknowledged as durable"
         );
-        if let Some(torn) = journal.and_then(|journal| journal.torn.as_ref()) {
-            let (path, crate::storage::TornTail { offset, bytes, lsn, .. }) = (torn.path.display(), torn);
-            tracing::warn!(
-                partition,
-                "cut {bytes} bytes that a crash left unfinished after byte {offset} of {path}, where frame {lsn} was due; \
-                 nothing in them was acknowledged as durable"
-            );
-        }
-        for removed in journal.map_or(&[][..], |journal| &journal.removed) {
-            tracing::info!(partition, "removed {}, which a crash left unfinished", removed.display());
-        }
-        for skipped in &recovery.skipped_snapshots {
-            tracing::warn!(partition, "a snapshot could not be read and was passed over: {skipped}");
-        }
+    }
+    for removed in journal.map_or(&[][..], |journal| &journal.removed) {
+        tracing::info!(partition, "removed {}, which a crash left unfinished", removed.display());
+    }
+    for skipped in &recovery.skipped_snapshots {
+        tracing::warn!(partition, "a snapshot could not be read and was passed over: {skipped}");
     }
 }
 

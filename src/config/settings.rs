@@ -74,6 +74,11 @@ impl Settings {
         self.found.iter().map(row).collect()
     }
 
+    /// Whether it was found.
+    pub(super) fn is_set(&self, name: &str) -> bool {
+        self.found.contains_key(name)
+    }
+
     /// A whole number from `least` to `most`.
     pub(super) fn number<N: Display + Copy + PartialOrd + TryFrom<u64>>(
         &self,

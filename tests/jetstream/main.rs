@@ -2,12 +2,25 @@
 //!
 //! The cases of `tests/stores` run on them, then what only they can show: servers that are killed or stopped while an owner appends, and a start that refuses
 //! what does not do. `cargo xtask cluster` fetches the server and runs this; where there is none it is passed over and says so.
-#![cfg(all(feature = "cluster", feature = "testing"))]
+#![cfg(all(feature = "server", feature = "testing"))]
 
+mod access;
+#[expect(dead_code, reason = "the storm uses the rest of it")]
+#[path = "../storm/client.rs"]
+mod client;
 mod nodes;
+#[expect(dead_code, reason = "the tests of the command line use the rest of it")]
+#[path = "../cli/pki.rs"]
+mod pki;
+#[expect(dead_code, reason = "the tests of the command line use the rest of it")]
+#[path = "../cli/process.rs"]
+mod process;
+#[path = "../storm/server.rs"]
+mod server;
 mod servers;
 #[path = "../stores/suite.rs"]
 mod suite;
+mod weir;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

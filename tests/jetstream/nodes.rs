@@ -1,4 +1,4 @@
-//! Three nodes on three servers: partitions go where they are served, whoever is killed, stopped or leaves. The host appends to the logs and notes outside
+//! Three nodes on three servers: partitions go where they are served, whoever is killed or leaves. The host appends to the logs and notes outside
 //! what was acknowledged.
 
 use std::collections::BTreeMap;
@@ -172,14 +172,6 @@ fn i3_i9_i10_three_nodes_share_partitions_and_follow_each_other() {
     cluster.members.remove("c");
     assert!(cluster.append_to_all("a node left in order") < FAILOVER_MAX / 2);
     cluster.join("c");
-    cluster.settle();
-
-    for server in 0..3 {
-        cluster.servers.kill(server);
-        cluster.append_to_all("a server was killed");
-        cluster.servers.restart(server);
-        cluster.servers.wait();
-    }
     cluster.settle();
     cluster.append_to_all("at the end");
 }

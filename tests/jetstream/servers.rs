@@ -9,6 +9,7 @@ use tokenweir::cluster::jetstream::{Access, Identity, Keeper};
 use tokenweir::storage::Fault;
 use tokenweir::telemetry::clock;
 
+use crate::access::NKEY;
 use crate::fit;
 
 /// Much longer than a start takes.
@@ -22,17 +23,31 @@ pub(crate) enum Sync {
     TwoMinutes,
 }
 
+/// How servers are reached, with what more they ask for.
+type Reach = Box<dyn Fn(Access) -> Access>;
+
 /// Servers, killed when they are dropped.
 pub(crate) struct Servers {
     program: PathBuf,
     folder: tempfile::TempDir,
     ports: Vec<u16>,
     running: Vec<Option<Child>>,
+    reach: Reach,
 }
 
 impl Servers {
     /// Starts so many servers, as one cluster; none where there is no program.
     pub(crate) fn start(count: usize, sync: Sync) -> Option<Self> {
+        Self::start_with("", count, sync, |access| access)
+    }
+
+    /// The same, with more in their configuration, and what that asks of who reaches them.
+    pub(crate) fn start_with(
+        more: &str,
+        count: usize,
+        sync: Sync,
+        reach: impl Fn(Access) -> Access + 'static,
+    ) -> Option<Self> {
         let Some(program) =
             std::env::var_os("WEIR_NATS_SERVER").map(PathBuf::from).filter(|path| path.exists())
         else {
@@ -47,12 +62,12 @@ impl Servers {
         drop(listeners);
         let (clients, routes) = ports.split_at(count);
         for (server, port) in clients.iter().enumerate() {
-            let text = configuration(folder.path(), server, *port, routes, sync);
+            let text = configuration(folder.path(), server, *port, routes, sync) + more;
             std::fs::write(configured(folder.path(), server), text).expect("written");
         }
         let ports = clients.to_vec();
         let running = (0..count).map(|_| None).collect();
-        let mut servers = Self { program, folder, ports, running };
+        let mut servers = Self { program, folder, ports, running, reach: Box::new(reach) };
         (0..count).for_each(|server| servers.restart(server));
         servers.wait();
         Some(servers)
@@ -67,7 +82,7 @@ impl Servers {
     pub(crate) fn access(&self, user: &str) -> Access {
         let servers = self.ports.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
         let identity = Identity::User(user.to_owned(), user.to_owned());
-        Access { servers, identity, ..Access::default() }
+        (self.reach)(Access { servers, identity, ..Access::default() })
     }
 
     /// Kills a server where it stands.
@@ -129,7 +144,7 @@ fn configuration(folder: &Path, server: usize, port: u16, routes: &[u16], sync: 
     format!(
         "server_name: n{server}\nlisten: \"127.0.0.1:{port}\"\n{cluster}\n\
          jetstream {{ store_dir: {store:?}, max_file_store: 2GB, {sync} }}\n\
-         accounts {{ APP {{ jetstream: enabled, users: [{{ user: app, password: app }}] }}\n\
+         accounts {{ APP {{ jetstream: enabled, users: [{{ user: app, password: app }}, {{ nkey: {NKEY} }}] }}\n\
          SYS {{ users: [{{ user: sys, password: sys }}] }} }}\nsystem_account: SYS\n"
     )
 }

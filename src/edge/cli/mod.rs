@@ -44,6 +44,7 @@ mod reports;
 mod reservations;
 mod restore;
 pub mod serve;
+pub mod serve_cluster;
 mod signals;
 mod summary;
 mod top;

@@ -9,6 +9,7 @@ use rustix::process::{Signal, getpid, kill_process};
 use crate::config::{Config, ConfigError};
 
 use super::failure::Failure;
+use super::serve_cluster::ClusterArgs;
 
 /// How the server is set up: flags come before `WEIR_<SETTING>` in the environment, and these before the file.
 #[derive(Args, Debug, Default)]
@@ -136,6 +137,9 @@ pub struct ServeArgs {
     /// Time that requests in flight get when the server stops.
     #[arg(long, value_name = "MS")]
     pub stop_timeout_ms: Option<String>,
+    /// A node of a cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
     /// Stop in order when standard input closes: for a program that starts the server and must not outlive it.
     #[arg(long)]
     pub stop_with_stdin: bool,
@@ -214,7 +218,8 @@ impl ServeArgs {
             ("transfer_wait_ms", &self.transfer_wait_ms),
             ("stop_timeout_ms", &self.stop_timeout_ms),
         ];
-        flags.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect()
+        let flags = flags.into_iter().chain(self.cluster.flags());
+        flags.filter_map(|(name, value)| Some((name, value.clone()?))).collect()
     }
 }
 
@@ -270,6 +275,7 @@ mod tests {
             keep_alive_ms: set(),
             transfer_wait_ms: set(),
             stop_timeout_ms: set(),
+            cluster: ClusterArgs::all("1"),
             stop_with_stdin: false,
         };
         let flags: BTreeSet<_> = args.flags().into_iter().map(|(name, _)| name).collect();

@@ -6,7 +6,7 @@ use actix_web::{HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::meter::{Lsn, PartitionStatus};
+use crate::meter::{Lsn, PartitionStatus, Unavailable};
 
 use super::body::ok;
 use super::describe::{Answer, no_parameters, no_problems};
@@ -60,6 +60,8 @@ const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 struct Health {
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     partitions: Option<Vec<Partition>>,
 }
 
@@ -75,21 +77,23 @@ struct Partition {
 
 /// The process answers.
 pub(super) async fn alive() -> HttpResponse {
-    ok(Health { status: "alive", partitions: None })
+    ok(Health { status: "alive", reason: None, partitions: None })
 }
 
 /// Whether requests are served: not while the meter is being opened, and not all of them when a partition stopped.
 pub(super) async fn ready(state: web::Data<State>) -> HttpResponse {
     let Some(meter) = state.meter() else {
-        return unready(Health { status: "recovering", partitions: None });
+        return unready(Health { status: "recovering", reason: None, partitions: None });
     };
-    let partitions: Vec<_> = meter.status().into_iter().map(Partition::from).collect();
-    let is_poisoned = partitions.iter().any(|partition| partition.failure.is_some());
-    let partitions = Some(partitions);
-    if is_poisoned {
-        unready(Health { status: "poisoned", partitions })
-    } else {
-        ok(Health { status: "ready", partitions })
+    let status = meter.status();
+    // One that another node has taken is on its way out.
+    let has_stopped = |failure: &Unavailable| !matches!(failure, Unavailable::Elsewhere { .. });
+    let is_poisoned = status.iter().any(|partition| partition.failure.as_ref().is_some_and(has_stopped));
+    let partitions = Some(status.into_iter().map(Partition::from).collect());
+    match state.trouble() {
+        Some((status, reason)) => unready(Health { status, reason: Some(reason), partitions }),
+        None if is_poisoned => unready(Health { status: "poisoned", reason: None, partitions }),
+        None => ok(Health { status: "ready", reason: None, partitions }),
     }
 }
 

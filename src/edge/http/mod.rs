@@ -52,7 +52,7 @@ pub use listener::Listener;
 pub(in crate::edge) use problem::Problem;
 pub(in crate::edge) use reports::read_reports;
 pub use seat::descriptors;
-pub use state::{Limits, RenderMetrics, State};
+pub use state::{Limits, RenderMetrics, State, Trouble};
 pub(in crate::edge) use time_text::TimeText;
 
 /// Registers all routes. They expect `web::Data<State>` in the application's data.

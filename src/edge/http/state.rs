@@ -45,6 +45,9 @@ impl From<&Config> for Limits {
 /// Renders the metrics as Prometheus text.
 pub type RenderMetrics = Box<dyn Fn() -> String + Send + Sync>;
 
+/// What keeps a server from serving that is open: a word for programs and a sentence for people; none when nothing does.
+pub type Trouble = Box<dyn Fn() -> Option<(&'static str, String)> + Send + Sync>;
+
 /// What all requests share.
 pub struct State {
     pub(in crate::edge) limits: Limits,
@@ -57,6 +60,7 @@ pub struct State {
     reports: OnceLock<Arc<Reports>>,
     alerting: OnceLock<Arc<Alerting>>,
     webhook_key: OnceLock<Arc<WebhookKey>>,
+    trouble: OnceLock<Trouble>,
     budget: Arc<Budget>,
 }
 
@@ -83,6 +87,7 @@ impl State {
             reports,
             alerting,
             webhook_key,
+            trouble: OnceLock::new(),
             budget,
         }
     }
@@ -106,6 +111,16 @@ impl State {
         if let Some(key) = key {
             _ = self.webhook_key.set(key);
         }
+    }
+
+    /// Tells from now on that it is not ready while there is trouble.
+    pub fn watch(&self, trouble: Trouble) {
+        _ = self.trouble.set(trouble);
+    }
+
+    /// What keeps it from serving, beside its partitions.
+    pub(super) fn trouble(&self) -> Option<(&'static str, String)> {
+        self.trouble.get().and_then(|trouble| trouble())
     }
 
     /// The alerts; none where none are decided.

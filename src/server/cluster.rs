@@ -1,0 +1,265 @@
+//! A server that is a node of a cluster: the servers of NATS, the node, and the meter that serves what it owns, put together.
+//!
+//! The meter asks other nodes by [`Letters`], and the letters of others are handed to the meter; so each holds the other, until the server stops and
+//! [`Clustered::stop`] parts them.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::cluster::demands::Demands;
+use crate::cluster::jetstream::{Access, Identity, JetStreamBoard, Keeper, Post, Serve, Setup};
+use crate::cluster::lease::{Addresses, Life, is_name};
+use crate::cluster::node::{self, Board, Host, Lookout, Node};
+use crate::config::{ClusterConfig, Config, NatsIdentity};
+use crate::meter::{self, Answering, Meter, Owner, Peers};
+use crate::storage::manifest::Stage;
+use crate::storage::{DirectoryId, Fault, Store};
+use crate::telemetry::clock::Clock;
+
+use super::ServeError;
+
+/// A question to the owner of a partition; [`Meter::answer`] answers it.
+const ASKED: u8 = 0;
+/// What is told to the owner of a partition; [`Meter::hear`] hears it.
+const TOLD: u8 = 1;
+/// An order may wait ten seconds for its answer.
+const ASK_PATIENCE: Duration = Duration::from_secs(12);
+/// How long an append may take before its outcome is looked into.
+const APPEND_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What makes a server a node.
+#[derive(Debug)]
+pub(super) struct Clustered {
+    node: Node,
+    keeper: Arc<Keeper>,
+    me: Life,
+    served: Served,
+}
+
+/// What serves other nodes: nothing before the meter is there, and after the server stopped.
+type Served = Arc<Mutex<Option<Meter>>>;
+
+/// Messages to and from the other nodes.
+#[derive(Debug)]
+struct Letters {
+    post: Post,
+    lookout: Lookout,
+}
+
+#[derive(Debug)]
+struct Partitions(Meter);
+
+impl Clustered {
+    /// Connects to the servers, joins the cluster, and starts a meter that serves what comes to this node. Blocks.
+    ///
+    /// # Errors
+    /// When servers or settings do not do, or the meter cannot be started.
+    pub(super) fn join(
+        config: &Config,
+        addresses: (SocketAddr, Option<SocketAddr>),
+        meter: meter::Config,
+    ) -> Result<(Self, Meter), ServeError> {
+        let cluster = config.cluster.as_ref().expect("it is a node");
+        let me = life(cluster, addresses.0)?;
+        let addresses = self_addresses(config, cluster, addresses)?;
+        let keeper = Arc::new(Keeper::connect(&setup(cluster)?).map_err(ServeError::Cluster)?);
+        let board: Arc<dyn Board> = Arc::new(JetStreamBoard::new(Arc::clone(&keeper)));
+        let mut new = [0; 16];
+        getrandom::fill(&mut new).expect("the operating system gives random bytes");
+        let leases =
+            node::found(&*board, DirectoryId(new), config.partitions).map_err(ServeError::Cluster)?;
+        let (served, lookout) = (Served::default(), Lookout::default());
+        let post = Post::start(Arc::clone(&keeper), me.clone(), serve(Arc::clone(&served)));
+        let cause = |cause| Fault::Remote { action: "listen at", place: "the servers".to_owned(), cause };
+        let letters =
+            Letters { post: post.map_err(cause).map_err(ServeError::Cluster)?, lookout: lookout.clone() };
+        let partitions = u16::try_from(leases.holders.len()).expect("a table is bounded");
+        let meter = meter::Config { partitions, ..meter };
+        let meter = Meter::join(meter, leases.directory, Arc::new(letters))?;
+        *served.lock().unwrap_or_else(PoisonError::into_inner) = Some(meter.clone());
+        let host = Arc::new(Partitions(meter.clone()));
+        let node = node::Setup { life: me.clone(), addresses, term: cluster.term, lookout };
+        let node = Node::start(node, &leases, board, host).map_err(super::system("start the node"))?;
+        Ok((Self { node, keeper, me, served }, meter))
+    }
+
+    /// Gives everything to others and ends; nothing is served here any more. Blocks.
+    pub(super) fn stop(&self) {
+        self.node.leave();
+        *self.served.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Whether somebody owns partition 0: this node, or another.
+    pub(super) fn first_owner(&self) -> Option<Whose> {
+        let sight = self.node.lookout().sight();
+        let (life, _) = sight.owners.first()?.as_ref()?;
+        Some(if *life == self.me { Whose::Ours } else { Whose::Theirs })
+    }
+
+    /// Why this node ended by itself, if it did.
+    pub(super) fn ended(&self) -> Option<String> {
+        self.node.lookout().sight().ended.clone()
+    }
+
+    /// What keeps this node from serving, for its readiness.
+    pub(super) fn trouble(&self) -> impl Fn() -> Option<(&'static str, String)> + Send + Sync + use<> {
+        let (keeper, lookout) = (Arc::clone(&self.keeper), self.node.lookout().clone());
+        move || {
+            let sight = lookout.sight();
+            if let Some(why) = &sight.ended {
+                return Some(("ended", why.clone()));
+            }
+            if !sight.is_heard {
+                let why = "the servers do not carry what this node says; see that it reaches them".to_owned();
+                return Some(("cut_off", why));
+            }
+            let stalled = keeper.stalled()?;
+            let why = format!(
+                "the stream of the journals has kept nothing for {} s, though it was asked to; see that two of its three servers are there and that it has a leader",
+                stalled.as_secs()
+            );
+            Some(("stalled", why))
+        }
+    }
+}
+
+/// Who owns a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    Ours,
+    Theirs,
+}
+
+impl Letters {
+    fn to(&self, partition: u16) -> Option<Life> {
+        let sight = self.lookout.sight();
+        let (life, _) = sight.owners.get(usize::from(partition))?.as_ref()?;
+        Some(life.clone())
+    }
+}
+
+impl Peers for Letters {
+    fn ask(&self, partition: u16, request: Vec<u8>) -> Answering<Result<Vec<u8>, String>> {
+        let (post, to) = (self.post.clone(), self.to(partition));
+        Box::pin(async move {
+            let to = to.ok_or_else(|| format!("nobody owns partition {partition} now"))?;
+            post.ask(to, ASKED, partition, request, ASK_PATIENCE).await
+        })
+    }
+
+    fn tell(&self, partition: u16, message: Vec<u8>) {
+        if let Some(to) = self.to(partition) {
+            self.post.tell(&to, TOLD, partition, message);
+        }
+    }
+
+    fn owner(&self, partition: u16) -> Option<Owner> {
+        let sight = self.lookout.sight();
+        let (life, Addresses { http, grpc }) = sight.owners.get(usize::from(partition))?.as_ref()?;
+        Some(Owner { node: life.node.clone(), http: Some(http.clone()), grpc: grpc.clone() })
+    }
+}
+
+impl Host for Partitions {
+    fn take(&self, store: Arc<dyn Store>, stage: Stage) -> Result<(), Fault> {
+        self.0.take(store, stage).map(|recovery| super::report_one(&recovery))
+    }
+
+    fn leave(&self, partition: u16) {
+        self.0.leave(&[partition]);
+    }
+
+    fn serves(&self, partition: u16) -> bool {
+        self.0.status().iter().any(|status| status.partition == partition && status.failure.is_none())
+    }
+}
+
+/// Hands what other nodes send to the meter.
+fn serve(served: Served) -> Serve {
+    Arc::new(move |head, message| {
+        let meter = served.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Box::pin(async move {
+            let meter = meter?;
+            match head.topic {
+                ASKED => Some(meter.answer(head.partition, &message).await),
+                TOLD => {
+                    meter.hear(&message);
+                    None
+                }
+                topic => {
+                    tracing::warn!(topic, "a message of another node is of a newer release");
+                    None
+                }
+            }
+        })
+    })
+}
+
+fn setup(cluster: &ClusterConfig) -> Result<Setup, ServeError> {
+    let access = Access {
+        servers: cluster.servers.clone(),
+        identity: identity(&cluster.identity)?,
+        authorities: cluster.ca.clone(),
+        certificate: cluster.certificate.clone(),
+    };
+    let system = match identity(&cluster.system)? {
+        Identity::Nobody => None,
+        identity => Some(Access { identity, ..access.clone() }),
+    };
+    let ClusterConfig { replicas, is_sync_stated, is_development, .. } = *cluster;
+    let demands = Demands { replicas, is_sync_stated, is_development };
+    Ok(Setup { name: cluster.name.clone(), access, system, demands, append_patience: APPEND_PATIENCE })
+}
+
+fn identity(identity: &NatsIdentity) -> Result<Identity, ServeError> {
+    Ok(match identity {
+        NatsIdentity::Nobody => Identity::Nobody,
+        NatsIdentity::User(user, password) => Identity::User(user.clone(), secret(password)?),
+        NatsIdentity::Nkey(path) => Identity::Nkey(path.clone()),
+        NatsIdentity::Credentials(path) => Identity::Credentials(path.clone()),
+    })
+}
+
+fn secret(path: &Path) -> Result<String, ServeError> {
+    let read = std::fs::read_to_string(path).map_err(Fault::io("read", path));
+    Ok(read.map_err(ServeError::Cluster)?.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// This run of this node. Boots rise with the machine's clock; that two runs of a node have the same one is kept out by what is random of it.
+fn life(cluster: &ClusterConfig, listen: SocketAddr) -> Result<Life, ServeError> {
+    let node = cluster.node.clone().unwrap_or_else(|| {
+        let machine = rustix::system::uname();
+        format!("{}-{}", machine.nodename().to_string_lossy(), listen.port())
+    });
+    if !is_name(&node) {
+        let why =
+            format!("`{node}` cannot be the name of a node; set `cluster_node` to letters, digits, - and _");
+        return Err(ServeError::Node(why));
+    }
+    let mut random = [0; 4];
+    getrandom::fill(&mut random).expect("the operating system gives random bytes");
+    let random = u64::from(u32::from_le_bytes(random) >> 12);
+    Ok(Life { node, boot: (Clock::System.now().ms() << 20) | random })
+}
+
+/// Where others reach this node.
+fn self_addresses(
+    config: &Config,
+    cluster: &ClusterConfig,
+    (http, grpc): (SocketAddr, Option<SocketAddr>),
+) -> Result<Addresses, ServeError> {
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let base = |told: &Option<String>, name: &str, address: SocketAddr| match told {
+        Some(told) => Ok(told.trim_end_matches('/').to_owned()),
+        None if address.ip().is_unspecified() => Err(ServeError::Node(format!(
+            "this node listens on {address}, which tells nobody where it is; set `{name}` to the address at which others reach it"
+        ))),
+        None => Ok(format!("{scheme}://{address}")),
+    };
+    Ok(Addresses {
+        http: base(&cluster.http, "cluster_http", http)?,
+        grpc: grpc.map(|grpc| base(&cluster.grpc, "cluster_grpc", grpc)).transpose()?,
+    })
+}

@@ -1,0 +1,341 @@
+//! The program that ships as three nodes of a cluster, under load, while nodes and servers are killed, stopped and started again.
+//!
+//! Each organization is debited by a client of its own, one debit after the other, each sent under its id until it is acknowledged, to whichever node takes it. What was
+//! acknowledged is known here alone. Afterwards each organization was charged exactly that: nothing is lost and nothing is charged twice.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::client::Client;
+use crate::process::{license_key, operator_key, text, trusted_issuers};
+use crate::server::Server;
+use crate::servers::{Servers, Sync};
+use tokenweir::telemetry::clock;
+
+const NODES: usize = 3;
+const PARTITIONS: &str = "6";
+/// They belong to all partitions but few.
+const ORGANIZATIONS: usize = 12;
+/// How long a client waits for one answer.
+const ANSWER: Duration = Duration::from_secs(2);
+/// Before a client tries the next node.
+const PAUSE: Duration = Duration::from_millis(10);
+/// In so long every organization must be served after anything that is done here.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What an organization may go without an acknowledgement when a node is killed.
+const FAILOVER_MAX: Duration = Duration::from_secs(5);
+const TOKENS: u64 = 1_000_000_000;
+
+/// Three nodes on three servers.
+struct Weirs {
+    servers: Servers,
+    root: TempDir,
+    ports: Vec<u16>,
+    nodes: BTreeMap<usize, Server>,
+}
+
+impl Weirs {
+    fn start(servers: Servers) -> Self {
+        let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
+        let listeners: Vec<_> =
+            (0..2 * NODES).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+        let ports = listeners.iter().map(|listener| listener.local_addr().expect("bound").port()).collect();
+        drop(listeners);
+        for user in ["app", "sys"] {
+            std::fs::write(root.path().join(user), format!("{user}\n")).expect("written");
+        }
+        let mut weirs = Self { servers, root, ports, nodes: BTreeMap::new() };
+        (0..NODES).for_each(|node| weirs.spawn(node));
+        (0..NODES).for_each(|node| weirs.expect_ready(node));
+        weirs
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    fn spawn(&mut self, node: usize) {
+        let [data, log] = ["data", "log"].map(|name| self.path(&format!("{name}-{node}")));
+        let [key, app, sys] = ["operator.key", "app", "sys"].map(|name| self.path(name));
+        let address = |port: u16| format!("127.0.0.1:{port}");
+        let (http, grpc) = (address(self.ports[2 * node]), address(self.ports[2 * node + 1]));
+        let (servers, name) = (self.servers.access("app").servers.join(","), format!("n{node}"));
+        let issuers = trusted_issuers(self.root.path());
+        let args = [
+            "serve",
+            "--data",
+            text(&data),
+            "--operator-key-file",
+            text(&key),
+            "--license-issuers",
+            text(&issuers),
+            "--partitions",
+            PARTITIONS,
+            "--listen",
+            &http,
+            "--grpc-listen",
+            &grpc,
+            "--cluster",
+            &servers,
+            "--cluster-node",
+            &name,
+            "--cluster-user",
+            "app",
+            "--cluster-password-file",
+            text(&app),
+            "--cluster-system-user",
+            "sys",
+            "--cluster-system-password-file",
+            text(&sys),
+        ];
+        self.nodes.insert(node, Server::spawn(&[], &args, &log));
+    }
+
+    fn expect_ready(&mut self, node: usize) {
+        let is_ready = self.nodes.get_mut(&node).expect("it was started").is_ready();
+        assert!(is_ready, "it ended before it was ready; {}", self.log(node));
+    }
+
+    fn log(&self, node: usize) -> String {
+        std::fs::read_to_string(self.path(&format!("log-{node}"))).unwrap_or_default()
+    }
+
+    fn caller(&self, key: &str) -> Caller {
+        let url = |node: usize| format!("http://127.0.0.1:{}", self.ports[2 * node]);
+        Caller { nodes: (0..NODES).map(|node| Client::new(&url(node), key, ANSWER)).collect(), last: 0 }
+    }
+
+    /// SIGKILL.
+    fn kill(&mut self, node: usize) {
+        self.nodes.remove(&node).into_iter().for_each(|mut killed| killed.kill());
+    }
+
+    /// As an operator stops it.
+    fn stop(&mut self, node: usize) {
+        let mut stopped = self.nodes.remove(&node).expect("it runs");
+        stopped.signal(Signal::INT);
+        assert_eq!(stopped.ended().code(), Some(0), "{}", self.log(node));
+    }
+}
+
+impl Drop for Weirs {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            (0..NODES).for_each(|node| println!("what node {node} logged:\n{}", self.log(node)));
+        }
+    }
+}
+
+/// A client that goes from node to node until one takes its call.
+struct Caller {
+    nodes: Vec<Client>,
+    last: usize,
+}
+
+impl Caller {
+    fn call(&mut self, method: &str, path: &str, body: &Value) -> Option<Value> {
+        for _ in 0..self.nodes.len() {
+            if let Some(answer) = self.nodes[self.last].call(method, path, body) {
+                return Some(answer);
+            }
+            self.last = (self.last + 1) % self.nodes.len();
+        }
+        None
+    }
+
+    fn must(&mut self, method: &str, path: &str, body: &Value) -> Value {
+        let begun = clock::start();
+        loop {
+            if let Some(answer) = self.call(method, path, body) {
+                return answer;
+            }
+            assert!(begun.elapsed() < PATIENCE, "no node answers {method} {path}");
+            std::thread::park_timeout(PAUSE);
+        }
+    }
+}
+
+/// What was acknowledged, of all organizations.
+struct Load {
+    acknowledged: Vec<AtomicU64>,
+    last: Vec<Mutex<Instant>>,
+    /// The longest time that each went without an acknowledgement since it was asked last.
+    gaps: Vec<Mutex<Duration>>,
+    is_over: AtomicBool,
+}
+
+fn organization(number: usize) -> String {
+    format!("org-{number}")
+}
+
+fn debit(seq: u64) -> Value {
+    json!([{ "camera": "cam", "epoch": 1, "seq": seq, "tokens": 1 + seq % 100 }])
+}
+
+fn tokens(debits: u64) -> u64 {
+    (1..=debits).map(|seq| 1 + seq % 100).sum()
+}
+
+impl Load {
+    fn new() -> Self {
+        Self {
+            acknowledged: (0..ORGANIZATIONS).map(|_| AtomicU64::new(0)).collect(),
+            last: (0..ORGANIZATIONS).map(|_| Mutex::new(clock::start())).collect(),
+            gaps: (0..ORGANIZATIONS).map(|_| Mutex::default()).collect(),
+            is_over: AtomicBool::new(false),
+        }
+    }
+
+    /// Debits one organization until the load is over, and then until the last debit is acknowledged.
+    fn debit(&self, number: usize, mut caller: Caller) {
+        let path = format!("/v1/organizations/{}/debits", organization(number));
+        let mut seq = 1;
+        while !self.is_over.load(Ordering::Relaxed) {
+            let answer = caller.must("POST", &path, &debit(seq));
+            let result = &answer["results"][0];
+            let is_retry = result["code"] == "elsewhere" || result["code"] == "rebuilding";
+            if is_retry || result["code"] == "closing" {
+                caller.last = (caller.last + 1) % caller.nodes.len();
+                continue;
+            }
+            let is_charged = result["outcome"] == "charged" || result["first"] == "charged";
+            assert!(is_charged, "{} {seq}: {answer}", organization(number));
+            self.acknowledged[number].store(seq, Ordering::Relaxed);
+            let now = clock::start();
+            let before =
+                std::mem::replace(&mut *self.last[number].lock().expect("nothing panics with it"), now);
+            let mut gap = self.gaps[number].lock().expect("nothing panics with it");
+            *gap = (*gap).max(now.duration_since(before));
+            seq += 1;
+        }
+    }
+
+    /// Waits until every organization was served after now; the longest time that any went without an acknowledgement.
+    fn served(&self, what: &str) -> Duration {
+        let begun = clock::start();
+        for number in 0..ORGANIZATIONS {
+            let before = self.acknowledged[number].load(Ordering::Relaxed);
+            // The one that is under way may have been kept before; the one after it was sent after now.
+            while self.acknowledged[number].load(Ordering::Relaxed) < before + 2 {
+                assert!(begun.elapsed() < PATIENCE, "{what}: {} is not served", organization(number));
+                std::thread::park_timeout(PAUSE);
+            }
+        }
+        let mut gaps: Vec<_> = self
+            .gaps
+            .iter()
+            .map(|gap| std::mem::take(&mut *gap.lock().expect("nothing panics with it")))
+            .collect();
+        gaps.sort_unstable();
+        let (middle, longest) = (gaps[gaps.len() / 2], gaps[gaps.len() - 1]);
+        println!("{what:<44} longest without an acknowledgement: half {middle:>10.1?}, all {longest:>10.1?}");
+        longest
+    }
+}
+
+/// Makes organizations with tokens and a camera; the key of a gateway of all.
+fn set_up(weirs: &Weirs) -> (String, String) {
+    let mut operator = weirs.caller(&operator_key(&weirs.path("operator.key")));
+    let all: Vec<_> = (0..ORGANIZATIONS).map(organization).collect();
+    for id in &all {
+        operator.must("POST", "/v1/organizations", &json!({ "id": id, "name": id }));
+    }
+    let mut key = |role: &str| {
+        let body = json!({ "label": role, "role": role, "organizations": all });
+        operator.must("POST", "/v1/keys", &body)["key"].as_str().expect("shown once").to_owned()
+    };
+    let (admin, gateway) = (key("admin"), key("gateway"));
+    // A key is known to all nodes a second after it was made.
+    let mut administrator = weirs.caller(&admin);
+    let begun = clock::start();
+    while begun.elapsed() < Duration::from_millis(1_500) {
+        std::thread::park_timeout(PAUSE);
+    }
+    for id in &all {
+        let path = format!("/v1/organizations/{id}");
+        let camera = json!({ "network": "gate", "cloud_ai": true });
+        administrator.must("PUT", &format!("{path}/cameras/cam"), &camera);
+        let license = json!({ "key": license_key(weirs.root.path(), id, &[TOKENS]) });
+        administrator.must("POST", &format!("{path}/licenses"), &license);
+    }
+    (admin, gateway)
+}
+
+#[test]
+fn r13_r14_i3_i4_three_nodes_lose_nothing_and_charge_nothing_twice_whoever_dies() {
+    let Some(servers) = Servers::start(3, Sync::Always) else { return };
+    let mut weirs = Weirs::start(servers);
+    let (admin, gateway) = set_up(&weirs);
+    let load = Load::new();
+    std::thread::scope(|scope| {
+        for number in 0..ORGANIZATIONS {
+            let (load, caller) = (&load, weirs.caller(&gateway));
+            scope.spawn(move || load.debit(number, caller));
+        }
+        let over = Over(&load.is_over);
+        load.served("to begin with");
+        strike(&mut weirs, &load);
+        drop(over);
+    });
+    let mut administrator = weirs.caller(&admin);
+    let mut all = 0;
+    for number in 0..ORGANIZATIONS {
+        let debits = load.acknowledged[number].load(Ordering::Relaxed);
+        let path = format!("/v1/organizations/{}/summary", organization(number));
+        let summary = administrator.must("GET", &path, &Value::Null);
+        assert_eq!(summary["debits_charged"], debits, "each debit is charged once: {summary}");
+        assert_eq!(summary["used"], tokens(debits), "{summary}");
+        all += debits;
+    }
+    println!("{all} debits acknowledged, each charged once");
+}
+
+/// Everything that is done to the nodes and the servers.
+fn strike(weirs: &mut Weirs, load: &Load) {
+    for node in 0..NODES {
+        weirs.kill(node);
+        assert!(load.served(&format!("node {node} was killed")) < FAILOVER_MAX);
+        weirs.spawn(node);
+        weirs.expect_ready(node);
+        load.served("it came back");
+    }
+    weirs.stop(1);
+    assert!(load.served("a node left in order") < FAILOVER_MAX);
+    weirs.spawn(1);
+    weirs.expect_ready(1);
+    load.served("it came back");
+    weirs.nodes[&2].signal(Signal::STOP);
+    load.served("a node was stopped");
+    weirs.nodes[&2].signal(Signal::CONT);
+    load.served("it went on");
+    for server in 0..3 {
+        weirs.servers.kill(server);
+        load.served(&format!("server {server} was killed"));
+        weirs.servers.restart(server);
+        weirs.servers.wait();
+    }
+    weirs.servers.kill(0);
+    weirs.servers.kill(1);
+    std::thread::park_timeout(Duration::from_secs(3));
+    weirs.servers.restart(0);
+    weirs.servers.restart(1);
+    weirs.servers.wait();
+    load.served("two of three servers were killed and came back");
+}
+
+/// Ends the load, whatever ends the test.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}

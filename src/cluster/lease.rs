@@ -52,8 +52,8 @@ pub struct Leases {
 pub struct Beat {
     /// Who says it.
     pub life: Life,
-    /// Whether it gives up what it has, and wants nothing.
-    pub is_leaving: bool,
+    /// Whether it takes what is placed on it: not while it does not know the others yet, and not when it leaves.
+    pub takes: bool,
     /// The revision of the newest table that it knows.
     pub revision: u64,
     /// Where it serves.
@@ -192,7 +192,7 @@ mod tests {
         leases.made[63] = true;
         assert_eq!(Leases::decode(&leases.encode()), Ok(leases));
         let addresses = Addresses { http: "http://127.0.0.1:8080".to_owned(), grpc: None };
-        let beat = Beat { life: life("n1"), is_leaving: true, revision: 9, addresses };
+        let beat = Beat { life: life("n1"), takes: true, revision: 9, addresses };
         assert_eq!(Beat::decode(&beat.encode()), Ok(beat));
     }
 

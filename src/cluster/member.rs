@@ -67,7 +67,7 @@ pub struct Member {
     times: Times,
     first: Leases,
     is_leaving: bool,
-    /// When this node said something last, whether it was leaving, and the revision that it knew.
+    /// When this node said something last, whether it took, and the revision that it knew.
     said: Option<(u64, bool, u64)>,
     /// How long this node heard itself, gaps not counted.
     hearing_ns: u64,
@@ -90,7 +90,7 @@ pub struct Member {
 struct Heard {
     /// When, in time of hearing.
     at_ns: u64,
-    is_leaving: bool,
+    takes: bool,
     addresses: Addresses,
 }
 
@@ -130,15 +130,14 @@ impl Member {
     /// What this node says of itself, when it is time to: several times in a term, and at once when others should know something new.
     pub fn beat(&mut self, now_ns: u64, addresses: &Addresses) -> Option<Beat> {
         let revision = self.table.as_ref().map_or(0, |(revision, _)| *revision);
-        let is_due = self.said.is_none_or(|(at_ns, is_leaving, said)| {
-            now_ns.saturating_sub(at_ns) >= self.times.beat_ns
-                || is_leaving != self.is_leaving
-                || revision > said
+        let takes = self.takes();
+        let is_due = self.said.is_none_or(|(at_ns, took, said)| {
+            now_ns.saturating_sub(at_ns) >= self.times.beat_ns || took != takes || revision > said
         });
         is_due.then(|| {
-            self.said = Some((now_ns, self.is_leaving, revision));
+            self.said = Some((now_ns, takes, revision));
             let (life, addresses) = (self.me.clone(), addresses.clone());
-            Beat { life, is_leaving: self.is_leaving, revision, addresses }
+            Beat { life, takes, revision, addresses }
         })
     }
 
@@ -152,7 +151,7 @@ impl Member {
             self.heard_self_ns = Some(now_ns);
         }
         self.is_stale |= beat.revision > self.table.as_ref().map_or(0, |(revision, _)| *revision);
-        let heard = Heard { at_ns: self.hearing_ns, is_leaving: beat.is_leaving, addresses: beat.addresses };
+        let heard = Heard { at_ns: self.hearing_ns, takes: beat.takes, addresses: beat.addresses };
         self.others.insert(beat.life, heard);
     }
 
@@ -305,9 +304,9 @@ impl Member {
 
     /// The table as it should be, when it is another.
     fn write(&self, now_ns: u64) -> Option<Step> {
-        let knows_others = self.hearing_ns >= 3 * self.times.beat_ns;
+        let takes = self.takes();
         let Some((revision, leases)) = &self.table else {
-            return knows_others.then(|| Step::Write { leases: self.first.clone(), behind: 0 });
+            return takes.then(|| Step::Write { leases: self.first.clone(), behind: 0 });
         };
         let wanted = self.wanted(leases);
         let mut next = leases.clone();
@@ -319,7 +318,7 @@ impl Member {
                 Some(Mine::Left) if holder.as_ref() == Some(&self.me) => *holder = None,
                 Some(Mine::Serving) => next.made[usize::from(partition)] = true,
                 None if holder.as_ref() == Some(&self.me) && self.is_leaving => *holder = None,
-                None if knows_others && is_free && is_placed_here && !is_resting => {
+                None if takes && is_free && is_placed_here && !is_resting => {
                     *holder = Some(self.me.clone());
                 }
                 _ => {}
@@ -328,11 +327,17 @@ impl Member {
         (next != *leases).then_some(Step::Write { leases: next, behind: *revision })
     }
 
-    /// Where the partitions should be, as this node sees it. What is held by a life that goes on and is leaving is wanted elsewhere.
+    /// Whether it takes what is placed on it: once it had the time to hear the others, until it leaves.
+    fn takes(&self) -> bool {
+        !self.is_leaving && self.hearing_ns >= 3 * self.times.beat_ns
+    }
+
+    /// Where the partitions should be, as this node sees it. What is held by a life that goes on and takes nothing is wanted elsewhere.
     fn wanted(&self, leases: &Leases) -> Vec<Option<Life>> {
-        let is_there = |(life, heard): &(&Life, &Heard)| self.lives(life) && !heard.is_leaving;
+        let is_there =
+            |(life, heard): &(&Life, &Heard)| self.lives(life) && (heard.takes || **life == self.me);
         let mut nodes: Vec<&Life> = self.others.iter().filter(is_there).map(|(life, _)| life).collect();
-        if self.is_leaving {
+        if !self.takes() {
             nodes.retain(|life| **life != self.me);
         }
         let number = |life: &Life| nodes.iter().position(|node| *node == life);

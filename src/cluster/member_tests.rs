@@ -208,7 +208,15 @@ impl World {
         }
     }
 
+    /// Each partition is served by one, and as many by each.
     fn check_served(&self) {
+        self.check_owned();
+        let most = self.nodes.iter().map(|node| node.serves.len()).max();
+        let least = self.nodes.iter().map(|node| node.serves.len()).min();
+        assert!(most.zip(least).is_some_and(|(most, least)| most - least <= 1), "{most:?} and {least:?}");
+    }
+
+    fn check_owned(&self) {
         let servers = |partition| self.nodes.iter().filter(move |node| node.serves.contains_key(&partition));
         for partition in 0..PARTITIONS {
             assert_eq!(servers(partition).count(), 1, "partition {partition} is served by one");
@@ -216,9 +224,6 @@ impl World {
             assert_eq!(node.serves[&partition], self.fences[&partition], "and its fence is the last");
         }
         assert!(self.table.as_ref().is_some_and(|table| table.made.iter().all(|made| *made)));
-        let most = self.nodes.iter().map(|node| node.serves.len()).max();
-        let least = self.nodes.iter().map(|node| node.serves.len()).min();
-        assert!(most.zip(least).is_some_and(|(most, least)| most - least <= 1), "{most:?} and {least:?}");
     }
 }
 
@@ -284,7 +289,7 @@ fn a_node_that_leaves_is_followed_at_once() {
 }
 
 #[test]
-fn a_node_that_is_started_again_takes_over_from_its_own_earlier_life_without_waiting() {
+fn a_node_that_is_started_again_ends_its_earlier_life_at_once_and_gets_its_share_back() {
     let mut world = World::default();
     (0..2).for_each(|name| world.start(name));
     (0..ROUNDS_TO_END).for_each(|_| world.round(&mut || u8::MAX));
@@ -292,6 +297,8 @@ fn a_node_that_is_started_again_takes_over_from_its_own_earlier_life_without_wai
     world.start(0);
     let rounds = (TIMES.term_ns / 2) / ROUND_NS;
     (0..rounds).for_each(|_| world.round(&mut || u8::MAX));
+    world.check_owned();
+    (0..ROUNDS_TO_END).for_each(|_| world.round(&mut || u8::MAX));
     world.check_served();
 }
 
@@ -319,4 +326,25 @@ fn an_earlier_life_of_a_node_learns_that_it_was_replaced() {
     world.nodes[0].member.hear(1, beat.clone());
     world.nodes[1].member.hear(1, beat);
     assert_eq!((world.nodes[0].member.replaced(), world.nodes[1].member.replaced()), (Some(2), None));
+}
+
+#[test]
+fn a_node_that_joins_gets_each_partition_of_its_share_within_a_moment() {
+    let mut world = World::default();
+    (0..2).for_each(|name| world.start(name));
+    (0..ROUNDS_TO_END).for_each(|_| world.round(&mut || u8::MAX));
+    world.start(2);
+    let mut without = [0; 8];
+    for _ in 0..ROUNDS_TO_END {
+        world.round(&mut || u8::MAX);
+        for (partition, without) in (0..PARTITIONS).zip(&mut without) {
+            let is_served = world.nodes.iter().any(|node| node.serves.contains_key(&partition));
+            *without = if is_served { 0 } else { *without + 1 };
+            assert!(
+                *without <= 300 * MS / ROUND_NS,
+                "partition {partition} waits for a node that does not take it yet"
+            );
+        }
+    }
+    world.check_served();
 }

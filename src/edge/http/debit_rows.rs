@@ -16,6 +16,7 @@ use crate::meter::{
     UsageKind,
 };
 
+use super::debit_plain;
 use super::problem::Problem;
 use super::scalar::Scalar;
 use super::time_text::{EXPECTED, TimeText};
@@ -85,6 +86,12 @@ impl Rows {
         (self.most, self.is_over) = (most, false);
     }
 
+    /// Makes sure of the room for another debit.
+    pub(super) fn make_room<E: Error>(&mut self) -> Result<(), E> {
+        self.is_over = self.batch.len() == self.most;
+        if self.is_over { Err(E::custom("too many debits")) } else { Ok(()) }
+    }
+
     /// Adds the debit that these fields are, or a row that says why they are none.
     pub(super) fn push(&mut self, fields: &Fields<'_>) {
         let (asked, network) = match fields.debit().and_then(|asked| Ok((asked, fields.network()?))) {
@@ -107,29 +114,15 @@ impl Rows {
     }
 
     fn read_json(&mut self, body: &[u8]) -> Result<(), Problem> {
-        let read = match std::str::from_utf8(body) {
-            // To check a whole body at once is cheaper than to check each text in it.
-            Ok(text) => self.read_json_from(serde_json::Deserializer::from_str(text)),
-            Err(_) => self.read_json_from(serde_json::Deserializer::from_slice(body)),
-        };
-        match read {
-            // What cannot be held, a number like 1e400 say, is a bad value of its own row when the body is JSON all the same.
-            Err(error) if error.is_syntax() && !self.is_over => {
-                self.read_json_by_row(body).map_err(|_| Problem::malformed_body(error))
-            }
-            read => read.map_err(Problem::malformed_body),
+        // To check a whole body at once is cheaper than to check each text in it.
+        if std::str::from_utf8(body).is_ok_and(|text| debit_plain::read(self, text)) || self.is_over {
+            return Ok(());
         }
+        self.read_json_by_row(body).map_err(Problem::malformed_body)
     }
 
-    fn read_json_from<'de>(
-        &mut self,
-        mut from: serde_json::Deserializer<impl serde_json::de::Read<'de>>,
-    ) -> Result<(), serde_json::Error> {
-        from.deserialize_any(Body { rows: self })?;
-        from.end()
-    }
-
-    fn read_json_by_row(&mut self, body: &[u8]) -> Result<(), serde_json::Error> {
+    /// Reads with care: what cannot be held, a number like 1e400 say, is a bad value of its own row when the body is JSON all the same.
+    pub(super) fn read_json_by_row(&mut self, body: &[u8]) -> Result<(), serde_json::Error> {
         self.batch.clear();
         self.details.clear();
         let mut from = serde_json::Deserializer::from_slice(body);
@@ -223,7 +216,7 @@ impl<'de> Visitor<'de> for RawBody<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array of debits")
+        f.write_str("an array of debits, or one debit")
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut debits: A) -> Result<(), A::Error> {
@@ -267,10 +260,7 @@ impl<'de> DeserializeSeed<'de> for Row<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
-        if self.rows.batch.len() == self.rows.most {
-            self.rows.is_over = true;
-            return Err(D::Error::custom("too many debits"));
-        }
+        self.rows.make_room()?;
         from.deserialize_any(self)
     }
 }
@@ -400,11 +390,8 @@ impl<'de> Fields<'de> {
             let (kind, time) = (self.kind()?, self.time()?);
             return Ok(Asked::Debit(Debit { camera, identity, tokens, kind, time }));
         }
-        let (unit, count) = match (present(&self.images), present(&self.duration_ms)) {
-            (Some(images), _) => (Unit::Image, images.number()),
-            (None, Some(duration)) => (Unit::Second, duration.number()),
-            (None, None) => (Unit::Event, Some(1)),
-        };
+        let (images, duration) = (present(&self.images), present(&self.duration_ms));
+        let (unit, count) = quantity(images.map(Scalar::number), duration.map(Scalar::number), Some(1));
         let count = count.ok_or((Invalid::Quantity, None))?;
         let (kind, time) = (self.kind()?, self.time()?);
         Ok(Asked::Measured(Measured { camera, identity, unit, count, kind, time }))
@@ -450,8 +437,17 @@ impl<'de> Fields<'de> {
     }
 }
 
+/// What an event is priced by: its images, else its duration, else that it is one.
+pub(super) fn quantity<T>(images: Option<T>, duration: Option<T>, one: T) -> (Unit, T) {
+    match (images, duration) {
+        (Some(images), _) => (Unit::Image, images),
+        (None, Some(duration)) => (Unit::Second, duration),
+        (None, None) => (Unit::Event, one),
+    }
+}
+
 /// Whether a camera can have this id. What most ids look like is seen without making one.
-fn is_camera_id(id: &str) -> bool {
+pub(super) fn is_camera_id(id: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b':');
     id.bytes().all(is_plain) || CameraId::new(id).is_ok()
 }

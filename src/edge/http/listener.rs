@@ -102,13 +102,13 @@ fn bind(
             .app_data(state)
             .wrap(from_fn(seat::guard))
             .wrap(from_fn(super::unread::close))
+            .configure(super::register)
             .configure(|services| {
                 if let Some(console) = &console {
                     services.app_data(web::Data::from(Arc::clone(console)));
                     console::register(services);
                 }
             })
-            .configure(super::register)
     };
     let request_timeout = Duration::from_millis(config.request_timeout_ms);
     let connections_max = seat::accepted(state.connections_max()).div_ceil(config.workers);

@@ -14,6 +14,7 @@ pub mod bodies;
 mod body;
 mod cameras;
 mod conditions;
+mod debit_plain;
 mod debit_rows;
 mod debit_shape;
 mod debits;

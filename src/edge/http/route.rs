@@ -74,11 +74,12 @@ pub enum Right {
 /// All routes.
 pub fn all() -> impl Iterator<Item = &'static Route> {
     let groups: [&'static [Route]; 16] = [
+        // Paths are tried one after the other.
+        debits::ROUTES,
+        events::ROUTES,
         organizations::ROUTES,
         cameras::ROUTES,
         licenses::ROUTES,
-        debits::ROUTES,
-        events::ROUTES,
         rates::ROUTES,
         alerts::ROUTES,
         webhooks::ROUTES,

@@ -110,7 +110,7 @@ impl World {
         let failed = self.nodes.iter().find_map(failures);
         self.sick = if failed.is_some() { self.sick + 1 } else { 0 };
         if let Some(cause) = failed.filter(|_| self.sick > SICK_STEPS_MAX) {
-            if !cause.contains("may not append") {
+            if !cause.contains("is served by another node") {
                 return Err(format!("R14: a partition stopped without a fault: {cause}"));
             }
             self.count("deposed");

@@ -44,6 +44,9 @@ pub use post::{Answering, Post, Serve};
 const DUPLICATES: Duration = Duration::from_secs(120);
 /// How long anything may take to be answered, but for an append and what an owner asks while it appends.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often servers are tried before a node does not start, and how long it waits between.
+const TRIES_MAX: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(500);
 /// How long a subscription may take to be made.
 const SUBSCRIBING: Duration = PATIENCE;
 
@@ -128,7 +131,7 @@ impl Keeper {
         let failed = |cause| Fault::Remote { action: "connect to", place: place.clone(), cause };
         let threads = Threads::start().map_err(|error| failed(error.to_string()))?;
         let wanted = setup.clone();
-        let opened = threads.wait(6 * PATIENCE, async move { open(&wanted).await });
+        let opened = threads.wait(6 * PATIENCE, async move { open_in_time(&wanted).await });
         let (parts, facts) = opened.map_err(failed)?;
         setup.demands.judge(&facts).map_err(|what| Fault::Unfit { place, what })?;
         let Parts { client, context, stream, snapshots, leases } = parts;
@@ -167,6 +170,19 @@ struct Parts {
     stream: Stream,
     snapshots: object_store::ObjectStore,
     leases: Stream,
+}
+
+/// Opens, again where it failed: servers that just started, or make the same stream for another node, may not answer the first time. What is made is made once.
+async fn open_in_time(setup: &Setup) -> std::result::Result<(Parts, super::demands::Facts), String> {
+    let mut tries = 1;
+    loop {
+        match open(setup).await {
+            Err(why) if tries < TRIES_MAX => tracing::debug!(why, "the servers are tried again"),
+            opened => return opened,
+        }
+        tries += 1;
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 async fn open(setup: &Setup) -> std::result::Result<(Parts, super::demands::Facts), String> {

@@ -477,16 +477,15 @@ impl AlertsConfig {
 
 impl TlsFiles {
     fn from_settings(settings: &Settings) -> Result<Option<Self>, ConfigError> {
-        let file = |name| settings.text(name).map(|name| name.map(PathBuf::from));
-        let client_ca = file("tls_client_ca")?;
-        match (file("tls_certificate")?, file("tls_key")?) {
-            (Some(certificate), Some(key)) => Ok(Some(Self { certificate, key, client_ca })),
-            (Some(_), None) => Err(ConfigError::Incomplete { name: "tls_certificate", missing: "tls_key" }),
-            (None, Some(_)) => Err(ConfigError::Incomplete { name: "tls_key", missing: "tls_certificate" }),
-            (None, None) if client_ca.is_some() => {
+        let client_ca = settings.text("tls_client_ca")?.map(PathBuf::from);
+        match settings.pair("tls_certificate", "tls_key")? {
+            Some((certificate, key)) => {
+                Ok(Some(Self { certificate: certificate.into(), key: key.into(), client_ca }))
+            }
+            None if client_ca.is_some() => {
                 Err(ConfigError::Incomplete { name: "tls_client_ca", missing: "tls_certificate" })
             }
-            (None, None) => Ok(None),
+            None => Ok(None),
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::edge::http::{Limits, Listener, State};
 use crate::edge::license_key::{IssuerFileError, Trusted};
 use crate::edge::tls::{Tls, TlsError};
 use crate::edge::token::{TokenIssuersError, Tokens};
-use crate::edge::webhooks::{Sender, WebhookKey};
+use crate::edge::webhooks::{self, Sender, WebhookKey};
 use crate::meter::{self, Deed, Meter, Principal};
 use crate::reports::{self, Reports};
 use crate::storage::{Fault, Hold, HoldReader};
@@ -387,7 +387,7 @@ impl Server {
 
     /// Starts to call webhooks.
     fn send(&self, alerting: &Arc<Alerting>) -> (Option<Arc<WebhookKey>>, Option<Sender>) {
-        let beside = || self.config.data_dir.join("webhooks.key");
+        let beside = || self.config.data_dir.join(webhooks::KEY_FILE);
         let path = self.config.alerts.key.clone().unwrap_or_else(beside);
         let key = match WebhookKey::load(&path) {
             Ok(key) => Arc::new(key),

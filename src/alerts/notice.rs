@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::domain::alerts::{Measure, Threshold, Topic};
+use crate::domain::hex::Hex;
 use crate::domain::ids::{AlertId, KeyId, Lsn, OrgId, ReservationId, TransferId};
 use crate::domain::time::Timestamp;
 use crate::storage::layout::Home;
@@ -104,8 +105,7 @@ impl Notice {
             hash.update(text.as_bytes());
             hash.update([0xff]); // no id has this byte
         }
-        let digits = hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>();
-        format!("msg_{digits}")
+        format!("msg_{}", Hex(&hash.finalize()[..16]))
     }
 
     /// Its message: type, time and data, as Standard Webhooks has them.

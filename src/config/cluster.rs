@@ -81,10 +81,9 @@ impl ClusterConfig {
                 file("cluster_nkey")?,
             )?,
             ca: file("cluster_ca")?,
-            certificate: pair(
-                ("cluster_certificate", file("cluster_certificate")?),
-                ("cluster_key", file("cluster_key")?),
-            )?,
+            certificate: settings
+                .pair("cluster_certificate", "cluster_key")?
+                .map(|(certificate, key)| (certificate.into(), key.into())),
             system: identity(
                 settings,
                 ["cluster_system_user", "cluster_system_password_file", "cluster_system_credentials"],
@@ -103,7 +102,7 @@ fn identity(
     [user, password, credentials]: [&'static str; 3],
     nkey: Option<PathBuf>,
 ) -> Result<NatsIdentity, ConfigError> {
-    let named = pair((user, settings.text(user)?), (password, settings.text(password)?))?;
+    let named = settings.pair(user, password)?;
     let given = settings.text(credentials)?.map(|path| NatsIdentity::Credentials(path.into()));
     let ways = [
         named.map(|(user, password)| NatsIdentity::User(user, password.into())),
@@ -114,19 +113,6 @@ fn identity(
     match (ways.next(), ways.next()) {
         (way, None) => Ok(way.unwrap_or_default()),
         _ => Err(ConfigError::Excluded { name: credentials, other: user }),
-    }
-}
-
-/// Two settings that are both set or both not.
-fn pair<T>(
-    (first, one): (&'static str, Option<T>),
-    (second, other): (&'static str, Option<T>),
-) -> Result<Option<(T, T)>, ConfigError> {
-    match (one, other) {
-        (Some(one), Some(other)) => Ok(Some((one, other))),
-        (Some(_), None) => Err(ConfigError::Incomplete { name: first, missing: second }),
-        (None, Some(_)) => Err(ConfigError::Incomplete { name: second, missing: first }),
-        (None, None) => Ok(None),
     }
 }
 

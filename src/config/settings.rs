@@ -108,6 +108,20 @@ impl Settings {
         }
     }
 
+    /// Two texts that go together: both are set, or neither is.
+    pub(super) fn pair(
+        &self,
+        name: &'static str,
+        other: &'static str,
+    ) -> Result<Option<(String, String)>, ConfigError> {
+        match (self.text(name)?, self.text(other)?) {
+            (Some(one), Some(two)) => Ok(Some((one, two))),
+            (Some(_), None) => Err(ConfigError::Incomplete { name, missing: other }),
+            (None, Some(_)) => Err(ConfigError::Incomplete { name: other, missing: name }),
+            (None, None) => Ok(None),
+        }
+    }
+
     /// Text that can be read as a `T`; `expected` says how it looks.
     pub(super) fn parsed<T: FromStr>(
         &self,

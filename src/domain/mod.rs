@@ -17,6 +17,7 @@ pub mod decide;
 pub mod event;
 pub mod event_ids;
 pub mod hash;
+pub mod hex;
 pub mod ids;
 pub mod invariants;
 pub mod license;

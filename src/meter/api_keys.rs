@@ -7,6 +7,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
+use crate::domain::hex::Hex;
 use crate::domain::ids::{ActorId, Name, OrgId};
 use crate::domain::refusal::Invalid;
 use crate::domain::registry::{ApiKey, Role};
@@ -66,7 +67,7 @@ impl Meter {
     pub async fn create_api_key(&self, who: &Principal, new: NewApiKey) -> Result<(ActorId, String), Error> {
         let mut short = [0; 8];
         fill_random(&mut short);
-        self.create_api_key_as(who, ActorId::new(&hex(&short))?, new).await
+        self.create_api_key_as(who, ActorId::new(&Hex(&short).to_string())?, new).await
     }
 
     /// Makes an API key of this id: at most once, because what is made is never forgotten. An id has no `_`.
@@ -86,7 +87,7 @@ impl Meter {
         }
         let mut long = [0; 32];
         fill_random(&mut long);
-        let secret = hex(&long);
+        let secret = Hex(&long).to_string();
         let NewApiKey { label, role, organizations } = new;
         let (key_id, by, hash) = (id.clone(), who.actor(), hash(&secret));
         let deed = Deed {
@@ -150,8 +151,4 @@ impl Meter {
 
 fn hash(secret: &str) -> [u8; 32] {
     Sha256::digest(secret.as_bytes()).into()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::disk::Disk;
+use crate::domain::hex::Hex;
 use crate::domain::ids::Lsn;
 
 const SEGMENT_SUFFIX: &str = ".wal";
@@ -27,7 +28,7 @@ pub struct DirectoryId(pub [u8; 16]);
 
 impl fmt::Display for DirectoryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        Hex(&self.0).fmt(f)
     }
 }
 

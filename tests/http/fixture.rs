@@ -14,6 +14,8 @@ use tokenweir::server::{FirstKey, Server};
 use tokenweir::telemetry::clock::Clock;
 use tokio::runtime::Runtime;
 
+use crate::signer::Signer;
+
 pub(crate) const JSON: &str = "application/json";
 pub(crate) const NORTH: &str = "/v1/organizations/north";
 pub(crate) const DEBITS: &str = "/v1/organizations/north/debits";
@@ -128,6 +130,14 @@ impl Fixture {
         let mut fixture = Self::bound(|_| {});
         fixture.clock = clock;
         fixture.organizations().populate()
+    }
+
+    /// As [`Self::populated`], of a server that trusts an issuer of tokens; and the directory with the list of issuers.
+    pub(crate) fn trusting() -> (Self, Signer, TempDir) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let signer = Signer::trusted(directory.path(), "k1");
+        let list = Signer::list(directory.path());
+        (Self::start_with(|config| config.token_issuers = Some(list)).populate(), signer, directory)
     }
 
     fn organizations(mut self) -> Self {

@@ -1,22 +1,13 @@
 //! Tokens beside API keys: the same rights, refusals of their own, and a list that is read again.
 
 use serde_json::json;
-use tempfile::TempDir;
 
 use crate::fixture::{Fixture, NORTH};
 use crate::signer::Signer;
 
-/// A server that trusts an issuer, and its directory of lists.
-fn trusting() -> (Fixture, Signer, TempDir) {
-    let directory = tempfile::tempdir().expect("a directory");
-    let signer = Signer::trusted(directory.path(), "k1");
-    let list = Signer::list(directory.path());
-    (Fixture::start_with(|config| config.token_issuers = Some(list)).populate(), signer, directory)
-}
-
 #[test]
 fn a_token_does_what_its_roles_may_and_is_named_in_what_it_did() {
-    let (server, signer, _directory) = trusting();
+    let (server, signer, _directory) = Fixture::trusting();
     let admin = signer.token(&["north:admin", "south:viewer"], 60);
     let body = json!({"key": server.license_key("KEY-2", &[70])});
     let claimed = server.post(&format!("{NORTH}/licenses"), &admin, &body).expect(201);
@@ -39,7 +30,7 @@ fn a_token_does_what_its_roles_may_and_is_named_in_what_it_did() {
 
 #[test]
 fn a_token_that_does_not_count_is_refused_by_its_own_code_and_nothing_is_done() {
-    let (server, signer, _directory) = trusting();
+    let (server, signer, _directory) = Fixture::trusting();
     let path = format!("{NORTH}/summary");
     let other = tempfile::tempdir().expect("a directory");
     let stranger = Signer::trusted(other.path(), "k1");
@@ -53,7 +44,7 @@ fn a_token_that_does_not_count_is_refused_by_its_own_code_and_nothing_is_done() 
 
 #[test]
 fn whoever_tries_many_tokens_is_told_to_wait_and_a_good_one_is_taken_all_the_while() {
-    let (server, signer, _directory) = trusting();
+    let (server, signer, _directory) = Fixture::trusting();
     let path = format!("{NORTH}/summary");
     let expired = signer.token(&["north:viewer"], -1);
     let told: Vec<_> = (0..101).map(|_| server.get(&path, &expired)).collect();
@@ -64,7 +55,7 @@ fn whoever_tries_many_tokens_is_told_to_wait_and_a_good_one_is_taken_all_the_whi
 
 #[test]
 fn keys_of_an_issuer_that_were_replaced_count_from_the_moment_the_list_is_read_again() {
-    let (server, first, directory) = trusting();
+    let (server, first, directory) = Fixture::trusting();
     let path = format!("{NORTH}/summary");
     let second = Signer::trusted(directory.path(), "k2");
     server.get(&path, &second.token(&["north:viewer"], 60)).check_problem(401, "token_invalid");

@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::cluster::lease::Life;
 use crate::cluster::parts::{Gather, Head, cut};
+use crate::domain::hex::Hex;
 use crate::telemetry::clock::{Monotonic, ns};
 
 use super::{Keeper, SUBSCRIBING, next};
@@ -82,7 +83,7 @@ impl Post {
         let (answered, answer) = oneshot::channel();
         self.waiting().insert(head.id, answered);
         let forget = Forget { post: self.clone(), id: head.id };
-        let reply = format!("{}.{}", self.subject("back", &self.me), hex(&head.id));
+        let reply = format!("{}.{}", self.subject("back", &self.me), Hex(&head.id));
         let client = self.keeper.client.clone();
         let sent = send(client, self.subject("to", &to), Some(reply), head, question);
         // On the network's own runtime, so that this may be awaited on any.
@@ -205,10 +206,6 @@ fn random_id() -> [u8; 16] {
     let mut id = [0; 16];
     getrandom::fill(&mut id).expect("the operating system gives random bytes");
     id
-}
-
-fn hex(id: &[u8; 16]) -> String {
-    id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn id_of(hex: &str) -> Option<[u8; 16]> {

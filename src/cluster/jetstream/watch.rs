@@ -49,7 +49,7 @@ impl Watch {
     }
 
     async fn run(self, context: Context, stream: Stream, subject: String) {
-        let mut kept = 0;
+        let (mut kept, mut is_told) = (0, false);
         loop {
             tokio::time::sleep(ASKED_AFTER.saturating_sub(self.since()).max(ASKED_AFTER / 10)).await;
             if self.since() < ASKED_AFTER {
@@ -59,12 +59,14 @@ impl Watch {
                 Ok(under_way) => under_way.await,
                 Err(error) => Err(error),
             };
-            match sent {
+            match &sent {
                 Ok(_) => self.kept(),
-                Err(error) => {
-                    tracing::warn!(%error, since = ?self.since(), "the stream of the journals takes nothing");
+                Err(error) if !is_told => {
+                    tracing::warn!(%error, since = ?self.since(), "the stream of the journals takes nothing; it is asked until it does");
                 }
+                Err(_) => {}
             }
+            is_told = sent.is_err();
             kept += 1;
             if kept >= KEPT_MAX && stream.purge().filter(subject.clone()).keep(1).await.is_ok() {
                 kept = 0;

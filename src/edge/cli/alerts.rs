@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::domain::alerts::Measure;
 use crate::domain::ids::{AlertId, OrgId};
 
-use super::client::ServerArgs;
+use super::client::{OrganizationArgs, ServerArgs};
 use super::failure::Failure;
 use super::output::{answer, field, number_field, rows, table};
 
@@ -16,7 +16,7 @@ pub enum AlertsCommand {
     /// Set all thresholds of an organization (admin).
     Set(SetArgs),
     /// List the thresholds of an organization, and which of them have fired.
-    List(ListArgs),
+    List(OrganizationArgs),
     /// Show what was told, newest first.
     Log(LogArgs),
 }
@@ -34,16 +34,6 @@ pub struct SetArgs {
     /// Remove all thresholds.
     #[arg(long, conflicts_with = "thresholds")]
     pub none: bool,
-    /// The server.
-    #[command(flatten)]
-    pub server: ServerArgs,
-}
-
-/// Whose thresholds.
-#[derive(Args, Debug)]
-pub struct ListArgs {
-    /// The organization.
-    pub organization: OrgId,
     /// The server.
     #[command(flatten)]
     pub server: ServerArgs,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use clap::Args;
 use serde_json::{Value, json};
 
+use crate::edge::webhooks::KEY_FILE;
 use crate::storage::audit;
 use crate::storage::backup::{self, BackupManifest, Reach, View};
 use crate::storage::manifest::Stage;
@@ -20,10 +21,6 @@ use super::failure::Failure;
 use super::fresh::Fresh;
 use super::output::{note, number, print, print_json, table};
 use super::verify;
-
-/// The file of a data directory that the secrets of webhooks are derived from. A backup does not hold it, so that a copy that is
-/// started for a test does not sign as the original.
-pub(super) const WEBHOOK_KEY: &str = "webhooks.key";
 
 /// What to back up, and where to.
 #[derive(Args, Debug)]
@@ -79,7 +76,7 @@ fn make(args: &BackupArgs) -> Result<BackupManifest, Failure> {
     let made = BackupManifest::of(&manifest, begun_at, reaches, &RealDisk, &to)?;
     made.write(&RealDisk, &to)?;
     fresh.finish()?;
-    let key = args.data.join(WEBHOOK_KEY);
+    let key = args.data.join(KEY_FILE);
     if key.exists() {
         note(&format!(
             "not in the backup: {}, which the secrets of webhooks are derived from; copy it once, and keep it as you keep the key of TLS",

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::domain::debit::UsageKind;
 use crate::domain::ids::{CameraId, LicenseId, Name, OrgId};
 
-use super::client::{Client, ServerArgs};
+use super::client::{Client, OrganizationArgs, ServerArgs};
 use super::failure::Failure;
 use super::organizations::parse_name;
 use super::output::{answer, field, number_field, rows, table, yes};
@@ -19,7 +19,7 @@ pub enum CameraCommand {
     /// Register a camera, or change one (admin).
     Set(SetArgs),
     /// List the cameras of an organization.
-    List(ListArgs),
+    List(OrganizationArgs),
     /// Show one camera.
     Show(CameraArgs),
     /// Remove a camera; what was charged for it stays known (admin).
@@ -57,16 +57,6 @@ pub struct SetArgs {
     /// It has a Pro License: recorded, never asked.
     #[arg(long)]
     pub pro_license: bool,
-}
-
-/// Which cameras.
-#[derive(Args, Debug)]
-pub struct ListArgs {
-    /// The organization.
-    pub organization: OrgId,
-    /// The server.
-    #[command(flatten)]
-    pub server: ServerArgs,
 }
 
 /// An Unlimited AI License and its terms.
@@ -145,7 +135,7 @@ fn set(args: &SetArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn list(args: &ListArgs) -> Result<(), Failure> {
+fn list(args: &OrganizationArgs) -> Result<(), Failure> {
     let mut cameras = Vec::new();
     for_each(&args.server.client()?, &args.organization, |camera| cameras.push(camera.clone()))?;
     answer(args.server.output(), &json!({ "cameras": cameras }), |list| table_of(rows(list, "cameras")));

@@ -11,6 +11,8 @@ use serde_json::Value;
 use ureq::Agent;
 use ureq::http::{Request, Response, Uri};
 
+use crate::meter::OrgId;
+
 use super::failure::Failure;
 use super::output::Output;
 use super::trust::TrustArgs;
@@ -36,6 +38,16 @@ pub struct ServerArgs {
     /// The same as --output json.
     #[arg(long, conflicts_with = "output")]
     pub json: bool,
+}
+
+/// Of which organization, on which server.
+#[derive(Args, Debug)]
+pub struct OrganizationArgs {
+    /// The organization.
+    pub organization: OrgId,
+    /// The server.
+    #[command(flatten)]
+    pub server: ServerArgs,
 }
 
 impl ServerArgs {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::domain::ids::{LicenseId, OrgId};
 use crate::domain::limits::LICENSE_KEY_BYTES_MAX;
 
-use super::client::ServerArgs;
+use super::client::{OrganizationArgs, ServerArgs};
 use super::failure::Failure;
 use super::license_keys::{self, IssueArgs, IssuerCommand, ShowArgs};
 use super::output::{answer, field, number_field, rows, table};
@@ -19,7 +19,7 @@ pub enum LicenseCommand {
     /// Add the licenses of a key: active at once, perpetual, permanent (admin).
     Add(AddArgs),
     /// List the licenses of an organization.
-    List(ListArgs),
+    List(OrganizationArgs),
     /// Show where a license has been: its adding, and every transfer.
     History(LicenseArgs),
     /// Ask to remove a license; a shared license is permanent, so this is refused.
@@ -44,16 +44,6 @@ pub struct AddArgs {
     /// Only show what it would bring.
     #[arg(long)]
     pub dry_run: bool,
-    /// The server.
-    #[command(flatten)]
-    pub server: ServerArgs,
-}
-
-/// Which licenses.
-#[derive(Args, Debug)]
-pub struct ListArgs {
-    /// The organization.
-    pub organization: OrgId,
     /// The server.
     #[command(flatten)]
     pub server: ServerArgs,
@@ -116,7 +106,7 @@ fn add(args: &AddArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn list(args: &ListArgs) -> Result<(), Failure> {
+fn list(args: &OrganizationArgs) -> Result<(), Failure> {
     let path = format!("/v1/organizations/{}/licenses", args.organization);
     let licenses = args.server.client()?.get(&path)?;
     answer(args.server.output(), &licenses, |value| {

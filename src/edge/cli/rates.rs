@@ -8,7 +8,7 @@ use crate::domain::ids::OrgId;
 use crate::domain::rates::Unit;
 use crate::edge::thousandths;
 
-use super::client::ServerArgs;
+use super::client::{OrganizationArgs, ServerArgs};
 use super::failure::Failure;
 use super::output::{answer, field, rows, table};
 
@@ -18,7 +18,7 @@ pub enum RatesCommand {
     /// Set the prices, from now or from a time on (admin).
     Set(SetArgs),
     /// List the rate cards of an organization, the newest last.
-    List(ListArgs),
+    List(OrganizationArgs),
 }
 
 /// A rate card as it is to be.
@@ -33,16 +33,6 @@ pub struct SetArgs {
     /// The time of the first events that they are for, RFC 3339; now when it is left out.
     #[arg(long, value_name = "TIME")]
     pub from: Option<String>,
-    /// The server.
-    #[command(flatten)]
-    pub server: ServerArgs,
-}
-
-/// Whose rate cards.
-#[derive(Args, Debug)]
-pub struct ListArgs {
-    /// The organization.
-    pub organization: OrgId,
     /// The server.
     #[command(flatten)]
     pub server: ServerArgs,

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::domain::ids::{OrgId, ReservationId};
 
-use super::client::ServerArgs;
+use super::client::{OrganizationArgs, ServerArgs};
 use super::failure::Failure;
 use super::output::{answer, field, number_field, rows, table};
 
@@ -15,7 +15,7 @@ pub enum ReservationCommand {
     /// Hold tokens for a while (gateway).
     Make(MakeArgs),
     /// List the open reservations of an organization.
-    List(ListArgs),
+    List(OrganizationArgs),
     /// Show one reservation.
     Show(ReservationArgs),
     /// Give back what a reservation still holds (gateway or admin).
@@ -46,16 +46,6 @@ pub struct MakeArgs {
     /// Seconds after which it expires.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub ttl: u64,
-}
-
-/// Whose reservations.
-#[derive(Args, Debug)]
-pub struct ListArgs {
-    /// The organization.
-    pub organization: OrgId,
-    /// The server.
-    #[command(flatten)]
-    pub server: ServerArgs,
 }
 
 impl ReservationArgs {

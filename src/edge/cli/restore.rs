@@ -13,13 +13,14 @@ use serde_json::json;
 
 use crate::domain::ids::Lsn;
 use crate::domain::time::Timestamp;
+use crate::edge::webhooks::KEY_FILE;
 use crate::storage::audit;
 use crate::storage::backup::{self, BackupManifest, RestoreError, Target};
 use crate::storage::layout::DirectoryId;
 use crate::storage::{Disk, Layout, Manifest, RealDisk};
 use crate::telemetry::clock::Clock;
 
-use super::backup::{WEBHOOK_KEY, reaches_json, reaches_text};
+use super::backup::{reaches_json, reaches_text};
 use super::failure::Failure;
 use super::fresh::Fresh;
 use super::output::{note, print, print_json};
@@ -99,7 +100,7 @@ pub(super) fn run(args: &RestoreArgs) -> Result<(), Failure> {
     fresh.finish()?;
     if verified.has_webhooks() {
         note(&format!(
-            "before {} takes the place of the original, copy its {WEBHOOK_KEY} into it: else the first start makes another, and every \
+            "before {} takes the place of the original, copy its {KEY_FILE} into it: else the first start makes another, and every \
              webhook has another secret; what had been delivered and what waited is not there",
             args.directory.display()
         ));

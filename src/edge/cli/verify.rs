@@ -13,6 +13,7 @@ use clap::Args;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+use crate::domain::hex::Hex;
 use crate::domain::ids::{Lsn, OrgId, OrgNumber};
 use crate::domain::invariants::check_directory;
 use crate::domain::pool::{Pool, Totals};
@@ -284,7 +285,7 @@ fn partition_state(
     }
     if report.damage.is_empty() {
         let stored = bytes(home.partition, &mut state);
-        report.digest = Some(hex(&Sha256::digest(&stored)));
+        report.digest = Some(Hex(&Sha256::digest(&stored)).to_string());
         if from < report.snapshot_lsn {
             report.compared_from = Some(from);
             violations.extend(difference(
@@ -337,11 +338,7 @@ fn digest_of_all(partitions: &[PartitionReport]) -> Option<String> {
     for partition in partitions {
         all.update(partition.digest.as_ref()?);
     }
-    Some(hex(&all.finalize()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    Some(Hex(&all.finalize()).to_string())
 }
 
 fn check_snapshots(home: &Home, report: &mut PartitionReport) -> Result<(), Failure> {

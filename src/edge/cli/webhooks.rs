@@ -7,7 +7,7 @@ use crate::domain::alerts::{Topic, WebhookUrl};
 use crate::domain::ids::{OrgId, WebhookId};
 
 use super::alerts::millis;
-use super::client::ServerArgs;
+use super::client::{OrganizationArgs, ServerArgs};
 use super::failure::Failure;
 use super::output::{answer, field, number_field, rows, table};
 
@@ -17,7 +17,7 @@ pub enum WebhooksCommand {
     /// Set the address of a webhook, and what it is called for; one that was off is called again (admin).
     Set(SetArgs),
     /// List the webhooks of an organization.
-    List(ListArgs),
+    List(OrganizationArgs),
     /// Remove a webhook; what waits for it is not sent (admin).
     Remove(OneArgs),
     /// Show the secrets that deliveries to a webhook are signed with (admin).
@@ -46,16 +46,6 @@ pub struct SetArgs {
     /// be given several times, and is everything when it is left out.
     #[arg(long = "topic", value_name = "TOPIC", value_parser = topic)]
     pub topics: Vec<Topic>,
-    /// The server.
-    #[command(flatten)]
-    pub server: ServerArgs,
-}
-
-/// Whose webhooks.
-#[derive(Args, Debug)]
-pub struct ListArgs {
-    /// The organization.
-    pub organization: OrgId,
     /// The server.
     #[command(flatten)]
     pub server: ServerArgs,

@@ -9,6 +9,7 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use actix_web::{HttpRequest, HttpResponse, web};
 use sha2::{Digest as _, Sha256};
 
+use crate::domain::hex::Hex;
 use crate::edge::http::Problem;
 use crate::edge::http::route::Right;
 
@@ -50,7 +51,7 @@ fn assets() -> &'static [Asset; 3] {
     ASSETS.get_or_init(|| {
         FILES.map(|(name, kind, media, content)| {
             let digest = Sha256::digest(content.as_bytes());
-            let hash: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+            let hash = Hex(&digest[..8]).to_string();
             Asset { path: format!("/console/assets/{name}.{hash}.{kind}"), hash, media, content }
         })
     })

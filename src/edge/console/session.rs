@@ -6,13 +6,13 @@
 //! of the same key, so that one key never drives out the others.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
+use crate::domain::hex::Hex;
 use crate::domain::limits::{
     LIVE_STREAMS_OF_SESSION_MAX, SESSION_IDLE_MS, SESSION_MS, SESSIONS_MAX, SESSIONS_OF_KEY_MAX,
 };
@@ -187,10 +187,7 @@ fn hash(cookie: &str) -> Hash {
 pub(super) fn random_text() -> String {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
-    bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
-        _ = write!(text, "{byte:02x}");
-        text
-    })
+    Hex(&bytes).to_string()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! a value must be beyond its type, which [`super::debit_rows`] judges as it does for any debit.
 
 use std::borrow::Cow;
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use actix_web::http::header::HeaderMap;
 use base64::Engine as _;
@@ -13,6 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use sha2::{Digest as _, Sha256};
 
+use crate::domain::hex::Hex;
 use crate::domain::limits::EVENT_ID_BYTES_MAX;
 
 use super::debit_rows::Fields;
@@ -153,11 +154,7 @@ fn event_id(source: &str, id: &str) -> String {
     if plain.len() <= EVENT_ID_BYTES_MAX {
         return plain;
     }
-    let mut hashed = String::from("sha256:");
-    for byte in Sha256::digest(plain) {
-        write!(hashed, "{byte:02x}").expect("a string grows");
-    }
-    hashed
+    format!("sha256:{}", Hex(&Sha256::digest(plain)))
 }
 
 /// The text of a header: out of its quotes if it stands in some, then decoded from percents once. A percent that begins no

@@ -22,6 +22,7 @@ use actix_web::web::{Bytes, Data};
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, ResponseError as _};
 use sha2::{Digest as _, Sha256};
 
+use crate::domain::hex::Hex;
 use crate::domain::limits::{
     IDEMPOTENCY_ANSWER_BYTES_MAX, IDEMPOTENCY_BYTES_MAX, IDEMPOTENCY_KEEP_MS, IDEMPOTENCY_KEY_BYTES_MAX,
 };
@@ -113,7 +114,7 @@ pub(super) async fn once(
 impl Named {
     /// What the request named, in the words of an id: the same for ever, of this caller and this key.
     pub(super) fn derived_id(&self) -> ActorId {
-        let id: String = self.0.borrow().name[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = Hex(&self.0.borrow().name[..8]).to_string();
         ActorId::new(&id).expect("hexadecimal is an id")
     }
 }

@@ -6,6 +6,7 @@
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
+use crate::domain::hex::Hex;
 use crate::domain::limits::API_KEY_ORGANIZATIONS_MAX;
 use crate::meter::{ActorId, Bearer, OrgId, Role, RoleIn, Timestamp};
 
@@ -112,8 +113,8 @@ fn role_in(text: &str) -> Option<RoleIn> {
 fn actor(issuer: &str, subject: &str) -> ActorId {
     ActorId::new(&format!("{issuer}:{subject}")).unwrap_or_else(|_| {
         let hash = Sha256::digest(subject.as_bytes());
-        let hex: String = hash[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-        ActorId::new(&format!("{issuer}:{hex}")).expect("a short name, a colon and 32 digits are an id")
+        ActorId::new(&format!("{issuer}:{}", Hex(&hash[..16])))
+            .expect("a short name, a colon and 32 digits are an id")
     })
 }
 

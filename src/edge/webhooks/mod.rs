@@ -28,7 +28,7 @@ use crate::telemetry::{clock, metric};
 use super::tls;
 use address::Guarded;
 
-pub use sign::{Secret, Secrets, WebhookKey, WebhookKeyError};
+pub use sign::{KEY_FILE, Secret, Secrets, WebhookKey, WebhookKeyError};
 
 /// How often it is looked for what is due.
 const LOOK: Duration = Duration::from_millis(250);

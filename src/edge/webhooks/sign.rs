@@ -15,6 +15,9 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::meter::{OrgId, Timestamp, Webhook, WebhookId};
 
+/// The file of a data directory that secrets are derived from, unless another one is configured.
+pub const KEY_FILE: &str = "webhooks.key";
+
 const KEY_BYTES: usize = 32;
 /// What a secret is derived for, so that the key could be used for something else too.
 const PURPOSE: &[u8] = b"tokenweir webhook secret 1";
@@ -160,7 +163,7 @@ mod tests {
     #[test]
     fn the_key_is_made_once_for_its_owner_alone_and_what_is_no_key_is_refused() {
         let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("webhooks.key");
+        let path = directory.path().join(KEY_FILE);
         let org = OrgId::new("acme").expect("valid");
         let secret = |key: &WebhookKey| key.secrets(&org, &webhook(3, None), at(1)).current.text();
         let first = secret(&WebhookKey::load(&path).expect("made"));

@@ -1,23 +1,14 @@
 //! Signing in with a token of an identity provider.
 
-use tempfile::TempDir;
-
 use super::browser::{Browser, SIGN_IN};
 use crate::fixture::Fixture;
 use crate::signer::Signer;
 
 const SUMMARY: &str = "/console/organizations/north/summary";
 
-fn trusting() -> (Fixture, Signer, TempDir) {
-    let directory = tempfile::tempdir().expect("a directory");
-    let signer = Signer::trusted(directory.path(), "k1");
-    let list = Signer::list(directory.path());
-    (Fixture::start_with(|config| config.token_issuers = Some(list)).populate(), signer, directory)
-}
-
 #[test]
 fn whoever_bears_a_token_sees_and_does_what_its_roles_may_under_its_own_name() {
-    let (server, signer, _directory) = trusting();
+    let (server, signer, _directory) = Fixture::trusting();
     let mut browser = Browser::signed_in(&server, &signer.token(&["north:admin", "south:viewer"], 600));
     let page = browser.page("/console/organizations");
     assert!(page.contains("Organization north") && page.contains("Organization south"), "{page}");
@@ -35,7 +26,7 @@ fn whoever_bears_a_token_sees_and_does_what_its_roles_may_under_its_own_name() {
 
 #[test]
 fn a_token_that_does_not_count_is_refused_with_why() {
-    let (server, signer, _directory) = trusting();
+    let (server, signer, _directory) = Fixture::trusting();
     let mut browser = Browser::new(&server);
     let stranger = Signer::trusted(tempfile::tempdir().expect("a directory").path(), "k2");
     for (token, told) in [
@@ -52,7 +43,7 @@ fn a_token_that_does_not_count_is_refused_with_why() {
 
 #[test]
 fn a_session_ends_with_its_token_and_when_its_subject_is_revoked() {
-    let (server, signer, directory) = trusting();
+    let (server, signer, directory) = Fixture::trusting();
     let mut short = Browser::signed_in(&server, &signer.token(&["north:viewer"], 2));
     short.page(SUMMARY);
     let mut long = Browser::signed_in(&server, &signer.token(&["north:viewer"], 600));

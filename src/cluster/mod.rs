@@ -40,5 +40,5 @@ pub mod sim_log;
 pub mod store;
 pub mod takeover;
 
-pub use remote::{Answer, Remote, Stored};
+pub use remote::{Answer, OnRecord, Remote, Stored};
 pub use store::ReplicatedStore;

@@ -4,6 +4,7 @@
 //! sequence that must be the last. Absent on purpose: what a record holds, retrying, and any promise about time.
 
 use std::fmt::Debug;
+use std::ops::ControlFlow;
 
 /// A record as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,9 @@ pub enum Answer {
     Unknown(String),
 }
 
+/// What a reader does with a record: it may have enough.
+pub type OnRecord<'a> = dyn FnMut(Stored) -> Result<ControlFlow<()>, String> + 'a;
+
 /// Who keeps the log of one partition, and its snapshots. Calls block.
 pub trait Remote: Send + Sync + Debug {
     /// Its name, for people.
@@ -40,12 +44,11 @@ pub trait Remote: Send + Sync + Debug {
     /// Why it cannot be had now.
     fn last(&self) -> Result<Option<Stored>, String>;
 
-    /// Hands over what is kept up to the sequence `until`, in order.
+    /// Hands over what is kept from the sequence `from` up to the sequence `until`, in order, until `on_record` has enough.
     ///
     /// # Errors
     /// Why it cannot be read, or what `on_record` returns.
-    fn read(&self, until: u64, on_record: &mut dyn FnMut(Stored) -> Result<(), String>)
-    -> Result<(), String>;
+    fn read(&self, from: u64, until: u64, on_record: &mut OnRecord<'_>) -> Result<(), String>;
 
     /// Removes the records before a sequence.
     ///

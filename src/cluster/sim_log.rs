@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::remote::{Answer, Remote, Stored};
+use super::remote::{Answer, OnRecord, Remote, Stored};
 
 /// What happens to an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,13 +167,14 @@ impl Remote for SimLog {
         Ok(kept.records.last().cloned())
     }
 
-    fn read(
-        &self,
-        until: u64,
-        on_record: &mut dyn FnMut(Stored) -> Result<(), String>,
-    ) -> Result<(), String> {
+    fn read(&self, from: u64, until: u64, on_record: &mut OnRecord<'_>) -> Result<(), String> {
         let records = self.kept().records.clone();
-        records.into_iter().filter(|stored| stored.sequence <= until).try_for_each(on_record)
+        for stored in records.into_iter().filter(|stored| (from..=until).contains(&stored.sequence)) {
+            if on_record(stored)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn purge_before(&self, sequence: u64) -> Result<(), String> {

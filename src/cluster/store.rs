@@ -6,25 +6,30 @@
 //! Snapshots are objects beside the log, in the bytes of a snapshot file. Each is read back before it counts, and the log is purged below
 //! the older of the two newest that can be read, never above.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
 use crate::domain::ids::Lsn;
 use crate::planted::{self, Bug};
+use crate::storage::reader::Start;
 use crate::storage::retention::SNAPSHOTS_KEPT;
 use crate::storage::snapshot::{self, Owner};
 use crate::storage::store::OnFrame;
 use crate::storage::{
-    Fault, GroupLog, Hold, JournalConfig, Layout, RecoveryReport, Result, Retired, Snapshot, SnapshotHeader,
-    Store,
+    Fault, GroupLog, Hold, JournalConfig, Layout, Reading, RecoveryReport, Result, Retired, Snapshot,
+    SnapshotHeader, Store,
 };
 
 use super::append::{Append, Heard, Next, Tip};
 use super::log::{Places, ReplicatedLog, last};
-use super::record::Owned;
-use super::remote::Remote;
+use super::record::{self, Owned};
+use super::remote::{Remote, Stored};
 use super::replay::{Replay, Replayed};
 use super::takeover::Takeover;
+
+/// How often the last record is asked for by who only reads.
+const READ_TRIES_MAX: u32 = 8;
 
 /// A partition in a replicated log, for an owner of one epoch.
 #[derive(Debug)]
@@ -39,6 +44,33 @@ impl ReplicatedStore {
     /// The partition as `remote` keeps it. `epoch` is one that nobody else ever has, higher than any before.
     pub fn new(remote: Arc<dyn Remote>, owned: Owned, epoch: u64) -> Self {
         Self { remote, owned, epoch, places: Places::default() }
+    }
+
+    /// The partition up to the record that is the last one now, for whoever only reads it: later records are not seen, and nothing is appended.
+    ///
+    /// # Errors
+    /// When the last record cannot be had. One that is damaged is found by whoever reads up to it.
+    pub fn as_it_is(remote: Arc<dyn Remote>, owned: Owned) -> Result<Self> {
+        let store = Self::new(remote, owned, 0);
+        let mut tries = 0;
+        let last = loop {
+            match store.remote.last() {
+                Ok(last) => break last,
+                Err(why) if tries == READ_TRIES_MAX => {
+                    return Err(store.failed("read the last record of")(why));
+                }
+                Err(_) => {
+                    tries += 1;
+                    store.remote.pause(tries);
+                }
+            }
+        };
+        if let Some(Stored { sequence, bytes }) = last {
+            let crc = record::decode(owned, &bytes).map_or(0, |record| record.crc);
+            let tip = Tip { sequence, crc };
+            store.places.lock().unwrap_or_else(PoisonError::into_inner).reached(tip);
+        }
+        Ok(store)
     }
 
     /// Makes a fence the last record.
@@ -69,9 +101,22 @@ impl ReplicatedStore {
         }
     }
 
-    fn replay(&self, after: Lsn, until: u64, on_frame: &mut OnFrame<'_>) -> Result<Replayed> {
-        let mut hand_over = |frame: crate::storage::FrameRef<'_>| on_frame(frame);
-        Replay::new(self.owned, self.remote.place(), after, &mut hand_over).run(&*self.remote, until)
+    fn replay(&self, start: Start, until: u64, on_frame: &mut OnFrame<'_>) -> Result<Replayed> {
+        Replay::new(self.owned, self.remote.place(), start).run(&*self.remote, until, on_frame)
+    }
+
+    /// The last record that is known of: the owner knows what the log holds at least, and the last record that others tell may be an old one.
+    fn tip(&self) -> Option<Tip> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).tip()
+    }
+
+    /// The sequence of the last record that is known of.
+    fn known_end(&self) -> Result<u64> {
+        if let Some(tip) = self.tip() {
+            return Ok(tip.sequence);
+        }
+        let last = self.remote.last().map_err(self.failed("read the last record of"))?;
+        Ok(last.map_or(0, |last| last.sequence))
     }
 
     /// A keeper that does not show all that it acknowledged is not believed.
@@ -136,7 +181,7 @@ impl Store for ReplicatedStore {
     ) -> Result<(Box<dyn GroupLog>, RecoveryReport)> {
         let append = self.take_over()?;
         let tip = append.tip();
-        let found = self.replay(after, tip.sequence, on_frame)?;
+        let found = self.replay(Start::After(after), tip.sequence, on_frame)?;
         self.check_reached(&found, tip)?;
         if found.dropped > 0 {
             tracing::warn!(
@@ -161,17 +206,23 @@ impl Store for ReplicatedStore {
         Ok((Box::new(ReplicatedLog::new(remote, append, found.next, places)), report))
     }
 
-    fn read(&self, after: Lsn, on_frame: &mut OnFrame<'_>) -> Result<Lsn> {
-        // Who owns the log knows what it holds at least; the last record that others tell may be an old one.
-        let tip = self.places.lock().unwrap_or_else(PoisonError::into_inner).tip();
-        if let Some(tip) = tip {
-            let found = self.replay(after, tip.sequence, on_frame)?;
+    fn first(&self) -> Result<Option<Lsn>> {
+        let until = self.known_end()?;
+        let mut replay = Replay::new(self.owned, self.remote.place(), Start::Oldest);
+        let mut first = None;
+        replay.read(&*self.remote, (0, until), &mut |_, group| {
+            first = Some(group.due());
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(first)
+    }
+
+    fn read(&self, start: Start, on_frame: &mut OnFrame<'_>) -> Result<Reading> {
+        let found = self.replay(start, self.known_end()?, on_frame)?;
+        if let Some(tip) = self.tip() {
             self.check_reached(&found, tip)?;
-            return Ok(found.next);
         }
-        let last = self.remote.last().map_err(self.failed("read the last record of"))?;
-        let until = last.map_or(0, |last| last.sequence);
-        self.replay(after, until, on_frame).map(|found| found.next)
+        Ok(Reading { next: found.next, torn: None, pieces: found.pieces() })
     }
 
     fn snapshots(&self) -> Result<Vec<Lsn>> {

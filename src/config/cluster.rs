@@ -52,6 +52,20 @@ pub enum NatsIdentity {
 }
 
 impl ClusterConfig {
+    /// How a cluster is reached by who is no node of it: from what the flags of the command line say, by name, and from the environment. None where
+    /// no flag names its servers.
+    ///
+    /// # Errors
+    /// When a value does not fit, or a flag is of a cluster and none names its servers.
+    pub fn reached(flags: &[(&'static str, String)]) -> Result<Option<Self>, ConfigError> {
+        let mut settings = Settings::default();
+        if flags.iter().any(|(name, _)| *name == "cluster") {
+            settings.add_environment(std::env::vars_os())?;
+        }
+        settings.add_flags(flags);
+        Self::from_settings(&settings)
+    }
+
     pub(super) fn from_settings(settings: &Settings) -> Result<Option<Self>, ConfigError> {
         let servers = settings.parsed::<Servers>("cluster", "addresses like nats://a:4222,nats://b:4222")?;
         let Some(Servers(servers)) = servers else {

@@ -4,15 +4,14 @@
 //! [`Clustered::stop`] parts them.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::cluster::demands::Demands;
-use crate::cluster::jetstream::{Access, Identity, JetStreamBoard, Keeper, Post, Serve, Setup};
+use crate::cluster::jetstream::{JetStreamBoard, Keeper, Post, Serve};
 use crate::cluster::lease::{Addresses, Life, is_name};
 use crate::cluster::node::{self, Board, Host, Lookout, Node};
-use crate::config::{ClusterConfig, Config, NatsIdentity};
+use crate::config::{ClusterConfig, Config};
+use crate::edge::streams;
 use crate::meter::{self, Answering, Meter, Owner, Peers};
 use crate::storage::manifest::Stage;
 use crate::storage::{DirectoryId, Fault, Store};
@@ -26,8 +25,6 @@ const ASKED: u8 = 0;
 const TOLD: u8 = 1;
 /// An order may wait ten seconds for its answer.
 const ASK_PATIENCE: Duration = Duration::from_secs(12);
-/// How long an append may take before its outcome is looked into.
-const APPEND_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What makes a server a node.
 #[derive(Debug)]
@@ -64,7 +61,8 @@ impl Clustered {
         let cluster = config.cluster.as_ref().expect("it is a node");
         let me = life(cluster, addresses.0)?;
         let addresses = self_addresses(config, cluster, addresses)?;
-        let keeper = Arc::new(Keeper::connect(&setup(cluster)?).map_err(ServeError::Cluster)?);
+        let setup = streams::setup(cluster).map_err(ServeError::Cluster)?;
+        let keeper = Arc::new(Keeper::connect(&setup).map_err(ServeError::Cluster)?);
         let board: Arc<dyn Board> = Arc::new(JetStreamBoard::new(Arc::clone(&keeper)));
         let mut new = [0; 16];
         getrandom::fill(&mut new).expect("the operating system gives random bytes");
@@ -195,36 +193,6 @@ fn serve(served: Served) -> Serve {
             }
         })
     })
-}
-
-fn setup(cluster: &ClusterConfig) -> Result<Setup, ServeError> {
-    let access = Access {
-        servers: cluster.servers.clone(),
-        identity: identity(&cluster.identity)?,
-        authorities: cluster.ca.clone(),
-        certificate: cluster.certificate.clone(),
-    };
-    let system = match identity(&cluster.system)? {
-        Identity::Nobody => None,
-        identity => Some(Access { identity, ..access.clone() }),
-    };
-    let ClusterConfig { replicas, is_sync_stated, is_development, .. } = *cluster;
-    let demands = Demands { replicas, is_sync_stated, is_development };
-    Ok(Setup { name: cluster.name.clone(), access, system, demands, append_patience: APPEND_PATIENCE })
-}
-
-fn identity(identity: &NatsIdentity) -> Result<Identity, ServeError> {
-    Ok(match identity {
-        NatsIdentity::Nobody => Identity::Nobody,
-        NatsIdentity::User(user, password) => Identity::User(user.clone(), secret(password)?),
-        NatsIdentity::Nkey(path) => Identity::Nkey(path.clone()),
-        NatsIdentity::Credentials(path) => Identity::Credentials(path.clone()),
-    })
-}
-
-fn secret(path: &Path) -> Result<String, ServeError> {
-    let read = std::fs::read_to_string(path).map_err(Fault::io("read", path));
-    Ok(read.map_err(ServeError::Cluster)?.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 /// This run of this node. Boots rise with the machine's clock; that two runs of a node have the same one is kept out by what is random of it.

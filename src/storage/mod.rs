@@ -72,4 +72,4 @@ pub use retention::{Hold, HoldReader, Retired};
 #[cfg(any(test, feature = "testing"))]
 pub use sim_disk::SimDisk;
 pub use snapshot::{Loaded, Skipped, Snapshot, SnapshotHeader};
-pub use store::{GroupLog, Store};
+pub use store::{GroupLog, Pieces, Reading, Store};

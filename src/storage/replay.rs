@@ -12,12 +12,11 @@ use super::event_fits;
 use super::fault::{Fault, Result};
 use super::frame::FrameRef;
 use super::journal::JournalConfig;
-use super::layout::Home;
-use super::reader::{self, Scan, Start};
-use super::recovery::{self, RecoveryReport};
-use super::snapshot::{self, Skipped, Snapshot};
+use super::reader::Start;
+use super::recovery::RecoveryReport;
+use super::snapshot::{Skipped, Snapshot};
 use super::snapshot_codec::{self, DecodedPartition};
-use super::store::{self, GroupLog, Store};
+use super::store::{self, GroupLog, Reading, Store};
 use crate::domain::event::{Change, OrganizationCreated};
 use crate::domain::ids::{Lsn, OrgId, OrgNumber};
 use crate::domain::pool::Pool;
@@ -65,9 +64,9 @@ pub fn check_made(store: &dyn Store, next: Lsn) -> Result<()> {
 /// Reads a snapshot and decodes it.
 ///
 /// # Errors
-/// As [`snapshot::load`]; [`Fault::TooNew`] and [`Fault::Corrupt`] when it cannot be decoded.
-pub fn load_snapshot(home: &Home, lsn: Lsn) -> Result<DecodedPartition> {
-    snapshot::load(home, lsn).and_then(|snapshot| decode(home, &snapshot))
+/// As [`Store::load_snapshot`]; [`Fault::TooNew`] and [`Fault::Corrupt`] when it cannot be decoded.
+pub fn load_snapshot(store: &dyn Store, lsn: Lsn) -> Result<DecodedPartition> {
+    store.load_snapshot(lsn).and_then(|snapshot| decode(store, &snapshot))
 }
 
 /// The oldest snapshot that can be read and that the journal goes on from; none when the journal goes on from its first frame, or from
@@ -75,20 +74,31 @@ pub fn load_snapshot(home: &Home, lsn: Lsn) -> Result<DecodedPartition> {
 ///
 /// # Errors
 /// As [`load_snapshot`], but for damage: a damaged one is passed over.
-pub fn oldest_snapshot(home: &Home) -> Result<Option<(Lsn, DecodedPartition)>> {
-    let first = reader::list_segments(home)?.first().copied();
+pub fn oldest_snapshot(store: &dyn Store) -> Result<Option<(Lsn, DecodedPartition)>> {
+    let first = store.first()?;
     if first == Some(Lsn(1)) {
         return Ok(None);
     }
     let reached = |lsn: &Lsn| first.is_some_and(|first| lsn.next() >= first);
-    for lsn in snapshot::list(home)?.into_iter().filter(reached) {
-        match load_snapshot(home, lsn) {
+    for lsn in store.snapshots()?.into_iter().filter(reached) {
+        match load_snapshot(store, lsn) {
             Ok(decoded) => return Ok(Some((lsn, decoded))),
             Err(fault) if fault.is_damage() => {}
             Err(fault) => return Err(fault),
         }
     }
     Ok(None)
+}
+
+/// Where all that is kept of a partition begins: from which frame on, and the state before it.
+///
+/// # Errors
+/// As [`oldest_snapshot`].
+pub fn beginning(store: &dyn Store) -> Result<(Start, PartitionState)> {
+    Ok(match oldest_snapshot(store)? {
+        Some((lsn, decoded)) => (Start::After(lsn), PartitionState::of_snapshot(decoded)),
+        None => (Start::Oldest, PartitionState::default()),
+    })
 }
 
 impl PartitionState {
@@ -129,12 +139,11 @@ impl PartitionState {
     /// Reads the partition without changing anything, from its newest snapshot on.
     ///
     /// # Errors
-    /// As [`recovery::scan_partition`], and when a payload cannot be decoded.
-    pub fn scan(&mut self, home: &Home) -> Result<(Scan, Base)> {
-        let base = self.load_newest_snapshot(home)?;
-        let start = Start::After(base.snapshot);
-        let scan = recovery::scan_partition(home, start, &mut |frame| self.replay_frame(frame))?;
-        Ok((scan, base))
+    /// As [`Store::read`], and when a payload cannot be decoded.
+    pub fn scan(&mut self, store: &dyn Store) -> Result<(Reading, Base)> {
+        let base = self.load_newest_snapshot(store)?;
+        let reading = store.read(Start::After(base.snapshot), &mut |frame| self.replay_frame(frame))?;
+        Ok((reading, base))
     }
 
     /// Reads the partition up to the frame `target` while it is being written; answers with the last frame read.
@@ -144,7 +153,7 @@ impl PartitionState {
     pub fn scan_to(&mut self, store: &dyn Store, target: Lsn) -> Result<Lsn> {
         let base = self.load_newest_snapshot(store)?;
         let mut read = base.snapshot;
-        let scan = store.read(base.snapshot, &mut |frame| {
+        let scan = store.read(Start::After(base.snapshot), &mut |frame| {
             if frame.meta.lsn > target {
                 return Ok(());
             }

@@ -20,7 +20,7 @@ use super::fault::{Fault, Result};
 use super::frame::FrameRef;
 use super::journal::{Journal, JournalConfig, Preparation, PreparedSegment};
 use super::layout::Home;
-use super::reader::Start;
+use super::reader::{self, Ending, Start, TornTail};
 use super::recovery::{self, RecoveryReport};
 use super::retention::{self, Hold, Retired};
 use super::snapshot::{self, Loaded, Skipped, Snapshot, SnapshotHeader};
@@ -28,6 +28,35 @@ use crate::domain::ids::Lsn;
 
 /// What a reader does with a frame.
 pub type OnFrame<'a> = dyn FnMut(FrameRef<'_>) -> Result<()> + 'a;
+
+/// What a reading of a partition found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// The lsn that is due next.
+    pub next: Lsn,
+    /// The remains of a group that never became durable, where they are still there.
+    pub torn: Option<TornTail>,
+    /// What the frames lay in.
+    pub pieces: Pieces,
+}
+
+/// What frames lie in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pieces {
+    /// So many segments.
+    Segments(u32),
+    /// Records of a replicated log.
+    Records {
+        /// How many there are.
+        all: u64,
+        /// How many epochs wrote them: one for each time that an owner took the log over.
+        epochs: u64,
+        /// The newest of them.
+        newest_epoch: u64,
+        /// How many of them deposed owners left, which were never acknowledged.
+        dropped: u64,
+    },
+}
 
 /// The log of a partition, open for appending.
 pub trait GroupLog: Send + Debug {
@@ -100,11 +129,17 @@ pub trait Store: Send + Sync + Debug {
         on_frame: &mut OnFrame<'_>,
     ) -> Result<(Box<dyn GroupLog>, RecoveryReport)>;
 
-    /// Hands over the frames after `after` while the log may be appended to; answers with the lsn that is due next. Changes nothing.
+    /// The lsn of the oldest frame that is kept; none when there is none.
+    ///
+    /// # Errors
+    /// When that cannot be told.
+    fn first(&self) -> Result<Option<Lsn>>;
+
+    /// Hands over the frames from `start` on while the log may be appended to. Changes nothing.
     ///
     /// # Errors
     /// As [`Self::open`]; a group that is being appended meanwhile may look damaged.
-    fn read(&self, after: Lsn, on_frame: &mut OnFrame<'_>) -> Result<Lsn>;
+    fn read(&self, start: Start, on_frame: &mut OnFrame<'_>) -> Result<Reading>;
 
     /// The lsns of all snapshots, oldest first.
     ///
@@ -201,8 +236,14 @@ impl Store for Home {
         Ok((Box::new(journal), report))
     }
 
-    fn read(&self, after: Lsn, on_frame: &mut OnFrame<'_>) -> Result<Lsn> {
-        recovery::scan_partition(self, Start::After(after), on_frame).map(|scan| scan.next)
+    fn first(&self) -> Result<Option<Lsn>> {
+        Ok(reader::list_segments(self)?.first().copied())
+    }
+
+    fn read(&self, start: Start, on_frame: &mut OnFrame<'_>) -> Result<Reading> {
+        let scan = recovery::scan_partition(self, start, on_frame)?;
+        let torn = if let Ending::Torn(torn) = scan.ending { Some(torn) } else { None };
+        Ok(Reading { next: scan.next, torn, pieces: Pieces::Segments(scan.segments) })
     }
 
     fn snapshots(&self) -> Result<Vec<Lsn>> {

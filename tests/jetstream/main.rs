@@ -22,6 +22,7 @@ mod servers;
 mod suite;
 mod weir;
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -134,12 +135,19 @@ fn i9_a_stale_append_is_refused_by_the_servers_and_a_second_copy_is_kept_once() 
     );
     let mut kept = Vec::new();
     let last = log.last().expect("read").expect("there").sequence;
-    log.read(last, &mut |stored| {
+    log.read(0, last, &mut |stored| {
         kept.push(stored.bytes);
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     })
     .expect("read");
     assert_eq!(kept, [b"one".to_vec(), b"two".to_vec(), b"three".to_vec()]);
+    kept.clear();
+    log.read(second, last, &mut |stored| {
+        kept.push(stored.bytes);
+        Ok(ControlFlow::Break(()))
+    })
+    .expect("read");
+    assert_eq!(kept, [b"two".to_vec()], "from there on, until it is enough");
 }
 
 #[test]

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -15,9 +15,12 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::client::Client;
-use crate::process::{license_key, operator_key, text, trusted_issuers};
+use crate::fit;
+use crate::process::{Ended, license_key, operator_key, text, trusted_issuers, weir};
 use crate::server::Server;
 use crate::servers::{Servers, Sync};
+use tokenweir::cluster::jetstream::Keeper;
+use tokenweir::cluster::{Answer, Remote as _};
 use tokenweir::telemetry::clock;
 
 const NODES: usize = 3;
@@ -111,6 +114,20 @@ impl Weirs {
     fn caller(&self, key: &str) -> Caller {
         let url = |node: usize| format!("http://127.0.0.1:{}", self.ports[2 * node]);
         Caller { nodes: (0..NODES).map(|node| Client::new(&url(node), key, ANSWER)).collect(), last: 0 }
+    }
+
+    /// A command that reads the streams, whether nodes run or not.
+    fn read(&self, args: &[&str]) -> Ended {
+        let (app, servers) = (self.path("app"), self.servers.access("app").servers.join(","));
+        let access = ["--cluster", &servers, "--cluster-user", "app", "--cluster-password-file", text(&app)];
+        weir(&[args, &access].concat())
+    }
+
+    /// What `weir verify` finds on the streams: nothing damaged, and every invariant held.
+    fn verify(&self, what: &str) -> Value {
+        let ended = self.read(&["verify", "--json"]);
+        assert_eq!((ended.code, ended.json()["clean"].as_bool()), (0, Some(true)), "{what}: {ended:?}");
+        ended.json()
     }
 
     /// SIGKILL.
@@ -296,6 +313,33 @@ fn r13_r14_i3_i4_three_nodes_lose_nothing_and_charge_nothing_twice_whoever_dies(
         all += debits;
     }
     println!("{all} debits acknowledged, each charged once");
+    let verified = weirs.verify("at rest");
+    assert_eq!(verified["totals"]["debits_charged"], all, "{verified}");
+    let exported = weirs.read(&["export", "--format", "ndjson"]);
+    assert_eq!(u64::try_from(exported.stdout.lines().count()).ok(), Some(all), "{}", exported.stderr);
+    (0..NODES).for_each(|node| weirs.stop(node));
+    assert_eq!(weirs.verify("when all nodes have ended")["totals"]["debits_charged"], all);
+    check_damage(&weirs);
+}
+
+/// A record that nobody wrote is found, by its place; a cluster that is not there is no damage.
+fn check_damage(weirs: &Weirs) {
+    let setup = fit(&weirs.servers, "weir");
+    let log = Arc::new(Keeper::connect_to_read(&setup).expect("there")).partition(4);
+    let last = log.last().expect("read").expect("there");
+    let mut bytes = last.bytes.clone();
+    *bytes.last_mut().expect("a record") ^= 1;
+    let Answer::Stored(sequence) = log.append(&bytes, last.sequence, "damage") else {
+        panic!("the servers keep what they are given")
+    };
+    let ended = weirs.read(&["verify", "--json"]);
+    let report: Value = serde_json::from_str(&ended.stdout).expect("a report");
+    let damage = &report["partitions"][4]["damage"][0];
+    assert_eq!((ended.code, damage["sequence"].as_u64()), (1, Some(sequence)), "{ended:?}");
+    assert!(ended.stderr.contains("is damaged at sequence"), "{ended:?}");
+    assert!(report["partitions"][3]["digest"].is_string(), "the others are whole: {report}");
+    let ended = weirs.read(&["verify", "--cluster-name", "other"]);
+    assert!(ended.code == 2 && ended.stderr.contains("cluster_name"), "{ended:?}");
 }
 
 /// Everything that is done to the nodes and the servers.
@@ -306,6 +350,7 @@ fn strike(weirs: &mut Weirs, load: &Load) {
         weirs.spawn(node);
         weirs.expect_ready(node);
         load.served("it came back");
+        weirs.verify("while nodes serve and debits come");
     }
     weirs.stop(1);
     assert!(load.served("a node left in order") < FAILOVER_MAX);

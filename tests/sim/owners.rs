@@ -13,6 +13,7 @@ use tokenweir::cluster::{Answer, Remote as _};
 use tokenweir::domain::ids::Lsn;
 use tokenweir::storage::DirectoryId;
 use tokenweir::storage::frame::{self, FrameMeta};
+use tokenweir::storage::reader::Start;
 use tokenweir::storage::sim_disk::SplitMix;
 
 use crate::swarm::{below, below_usize};
@@ -162,8 +163,8 @@ impl World {
             writers.push(u64::from_le_bytes(frame.body.try_into().expect("eight bytes")));
             Ok(())
         };
-        let replay = Replay::new(OWNED, "a log".to_owned(), Lsn(0), &mut on_frame);
-        let found = replay.run(&self.log, until).map_err(|fault| format!("I5: {fault}"))?;
+        let replay = Replay::new(OWNED, "a log".to_owned(), Start::Oldest);
+        let found = replay.run(&self.log, until, &mut on_frame).map_err(|fault| format!("I5: {fault}"))?;
         for (place, epoch) in self.acknowledged.iter().enumerate().filter(|(_, epoch)| **epoch > 0) {
             let there = writers.get(place);
             if there != Some(epoch) && (until == u64::MAX || there.is_some()) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokenweir::domain::ids::Lsn;
 use tokenweir::storage::fixture::{SMALL, check_body, group};
 use tokenweir::storage::frame::{self, FrameMeta};
+use tokenweir::storage::reader::Start;
 use tokenweir::storage::store::newest_snapshot_as;
 use tokenweir::storage::{Fault, GroupLog, SnapshotHeader, Store};
 
@@ -61,6 +62,7 @@ fn groups_read_back_in_order(place: &dyn Place) {
     for frames in [1, 2, 3, 7, 1] {
         let (mut log, lsns) = open(&place.store(), 0);
         assert_eq!((lsns, log.durable()), (all(1, due), Lsn(due)));
+        check_oldest(&*place.store(), Lsn(due + 1));
         for _ in 0..3 {
             append(&mut *log, frames).expect("durable");
             due += u64::from(frames);
@@ -89,12 +91,12 @@ fn what_is_appended_can_be_read_meanwhile(place: &dyn Place) {
     for last in 1..=5 {
         append(&mut *log, 1).expect("durable");
         let mut lsns = Vec::new();
-        let next = store.read(Lsn(2), &mut |frame| {
+        let next = store.read(Start::After(Lsn(2)), &mut |frame| {
             lsns.push(frame.meta.lsn.0);
             check_body(frame)
         });
         if last > 2 {
-            assert_eq!((next.expect("read"), lsns), (Lsn(last + 1), all(3, last)));
+            assert_eq!((next.expect("read").next, lsns), (Lsn(last + 1), all(3, last)));
         }
     }
 }
@@ -140,6 +142,17 @@ fn an_owner_knows_when_another_has_taken_over(place: &dyn Place) {
     append(&mut *third, 1).expect("durable");
 }
 
+/// The oldest frame that is kept is told, and a reading of all begins with it.
+fn check_oldest(store: &dyn Store, next: Lsn) {
+    let mut first = None;
+    let all = store.read(Start::Oldest, &mut |frame| {
+        first.get_or_insert(frame.meta.lsn);
+        check_body(frame)
+    });
+    assert_eq!(all.expect("whole").next, next);
+    assert_eq!(store.first().expect("told"), first);
+}
+
 fn snapshots_are_listed_loaded_and_the_newest_is_found(place: &dyn Place) {
     let store = place.store();
     let (mut log, _) = open(&store, 0);
@@ -172,8 +185,9 @@ fn nothing_is_removed_before_two_snapshots_hold_it(place: &dyn Place) {
         retired += store.retire(0, None).expect("retired").segments;
         assert!(round > 0 || retired == 0, "one snapshot is not enough");
         let older = if round == 0 { 0 } else { taken[taken.len() - 2] };
-        let next = store.read(Lsn(older), &mut check_body).expect("everything above the older one");
-        assert_eq!(next, log.next_lsn());
+        let read = store.read(Start::After(Lsn(older)), &mut check_body);
+        assert_eq!(read.expect("everything above the older one").next, log.next_lsn());
+        check_oldest(&*store, log.next_lsn());
     }
     assert!(retired > 0, "something went");
     assert_eq!(store.snapshots().expect("listed").last(), Some(&Lsn(taken[5])));

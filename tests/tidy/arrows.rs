@@ -37,7 +37,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Commands that read the files of a data directory themselves: they work on what is stored, and so name it.
+/// Commands that read the files of a data directory, or the streams of a cluster, themselves: they work on what is stored, and so name it.
 const OFFLINE_TOOLS: &[&str] = &[
     "src/edge/cli/backup.rs",
     "src/edge/cli/export.rs",
@@ -46,8 +46,11 @@ const OFFLINE_TOOLS: &[&str] = &[
     "src/edge/cli/restore.rs",
     "src/edge/cli/verify.rs",
     "src/edge/cli/verify_audit.rs",
+    "src/edge/cli/verify_cut.rs",
+    "src/edge/cli/verify_place.rs",
+    "src/edge/streams.rs",
 ];
-const OFFLINE_TOOLS_MAY_NAME: &[&str] = &["storage", "protocol"];
+const OFFLINE_TOOLS_MAY_NAME: &[&str] = &["storage", "protocol", "cluster"];
 
 /// The arrows of this file that point the wrong way.
 pub(crate) fn check(source: &Source) -> Vec<Violation> {

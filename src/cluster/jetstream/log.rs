@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_EXPECTED_STREAM, NATS_MESSAGE_ID};
+use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::consumer::pull::OrderedConfig;
 use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::object_store::{DeleteErrorKind, GetErrorKind};
@@ -12,7 +13,7 @@ use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::mpsc;
 
-use crate::cluster::remote::{Answer, Remote, Stored};
+use crate::cluster::remote::{Answer, OnRecord, Remote, Stored};
 
 use super::{Keeper, PATIENCE, Threads, next, told};
 
@@ -62,23 +63,21 @@ impl Remote for JetStreamLog {
         last(&self.keeper.threads, self.keeper.stream.clone(), self.subject.clone())
     }
 
-    fn read(
-        &self,
-        until: u64,
-        on_record: &mut dyn FnMut(Stored) -> Result<(), String>,
-    ) -> Result<(), String> {
-        if until == 0 {
+    fn read(&self, from: u64, until: u64, on_record: &mut OnRecord<'_>) -> Result<(), String> {
+        if until == 0 || from > until {
             return Ok(());
         }
         let (stream, filter_subject) = (self.keeper.stream.clone(), self.subject.clone());
         let (arrived, mut records) = mpsc::channel(8);
         self.keeper.threads.spawn(async move {
-            if let Err(why) = follow(&stream, filter_subject, until, &arrived).await {
+            if let Err(why) = follow(&stream, filter_subject, (from, until), &arrived).await {
                 _ = arrived.send(Err(why)).await;
             }
         });
         while let Some(record) = records.blocking_recv() {
-            on_record(record?)?;
+            if on_record(record?)?.is_break() {
+                break;
+            }
         }
         Ok(())
     }
@@ -195,14 +194,15 @@ pub(super) fn last(threads: &Threads, stream: Stream, subject: String) -> Result
     threads.wait(LAST, ask)
 }
 
-/// Sends on what is kept of a subject, up to a sequence.
+/// Sends on what is kept of a subject, from a sequence up to another.
 async fn follow(
     stream: &Stream,
     filter_subject: String,
-    until: u64,
+    (from, until): (u64, u64),
     arrived: &mpsc::Sender<Result<Stored, String>>,
 ) -> Result<(), String> {
-    let config = OrderedConfig { filter_subject, ..OrderedConfig::default() };
+    let deliver_policy = DeliverPolicy::ByStartSequence { start_sequence: from.max(1) };
+    let config = OrderedConfig { filter_subject, deliver_policy, ..OrderedConfig::default() };
     let consumer = stream.create_consumer(config).await.map_err(|error| told(&error))?;
     let mut messages = consumer.messages().await.map_err(|error| told(&error))?;
     loop {

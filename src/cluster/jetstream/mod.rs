@@ -134,9 +134,26 @@ impl Keeper {
         let opened = threads.wait(6 * PATIENCE, async move { open_in_time(&wanted).await });
         let (parts, facts) = opened.map_err(failed)?;
         setup.demands.judge(&facts).map_err(|what| Fault::Unfit { place, what })?;
+        let watch = Watch::start(&threads, parts.context.clone(), parts.stream.clone(), &setup.name);
+        Ok(Self::of(threads, parts, watch, setup))
+    }
+
+    /// Connects to read what is there: nothing is made, asked to be kept, or judged.
+    ///
+    /// # Errors
+    /// [`Fault::Remote`] when the servers cannot be reached or have no such streams.
+    pub fn connect_to_read(setup: &Setup) -> Result<Self> {
+        let place = format!("the servers {}", setup.access.shown());
+        let failed = |cause| Fault::Remote { action: "read from", place: place.clone(), cause };
+        let threads = Threads::start().map_err(|error| failed(error.to_string()))?;
+        let wanted = setup.clone();
+        let found = threads.wait(3 * PATIENCE, async move { find(&wanted).await }).map_err(failed)?;
+        Ok(Self::of(threads, found, Watch::idle(), setup))
+    }
+
+    fn of(threads: Threads, parts: Parts, watch: Watch, setup: &Setup) -> Self {
         let Parts { client, context, stream, snapshots, leases } = parts;
-        let watch = Watch::start(&threads, context.clone(), stream.clone(), &setup.name);
-        Ok(Self { threads, client, context, stream, snapshots, leases, watch, name: setup.name.clone() })
+        Self { threads, client, context, stream, snapshots, leases, watch, name: setup.name.clone() }
     }
 
     /// The log of a partition.
@@ -185,10 +202,34 @@ async fn open_in_time(setup: &Setup) -> std::result::Result<(Parts, super::deman
     }
 }
 
-async fn open(setup: &Setup) -> std::result::Result<(Parts, super::demands::Facts), String> {
+async fn connect(setup: &Setup) -> std::result::Result<(Client, Context), String> {
     let client = setup.access.connect(&setup.name).await?;
     let context =
         ContextBuilder::new().timeout(PATIENCE).ack_timeout(setup.append_patience).build(client.clone());
+    Ok((client, context))
+}
+
+/// What is there.
+async fn find(setup: &Setup) -> std::result::Result<Parts, String> {
+    let (client, context) = connect(setup).await?;
+    let name = &setup.name;
+    let missing = |what: String, error: &dyn std::error::Error| {
+        format!("{what} is not there, or may not be read: {}; see that `cluster_name` is right", told(error))
+    };
+    let journal = format!("{name}-journal");
+    let stream = context.get_stream(&journal).await;
+    let stream = stream.map_err(|error| missing(format!("the stream {journal}"), &error))?;
+    let bucket = format!("{name}-leases");
+    let leases = context.get_key_value(&bucket).await;
+    let leases = leases.map_err(|error| missing(format!("the bucket {bucket}"), &error))?.stream;
+    let bucket = format!("{name}-snapshots");
+    let snapshots = context.get_object_store(&bucket).await;
+    let snapshots = snapshots.map_err(|error| missing(format!("the bucket {bucket}"), &error))?;
+    Ok(Parts { client, context, stream, snapshots, leases })
+}
+
+async fn open(setup: &Setup) -> std::result::Result<(Parts, super::demands::Facts), String> {
+    let (client, context) = connect(setup).await?;
     let (name, num_replicas) = (&setup.name, setup.demands.replicas);
     let stream = stream(&context, journal_config(setup)).await?;
     let bucket = format!("{name}-leases");

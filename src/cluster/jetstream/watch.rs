@@ -26,8 +26,13 @@ pub(super) struct Watch {
 }
 
 impl Watch {
+    /// Asks for nothing to be kept.
+    pub(super) fn idle() -> Self {
+        Self { clock: Monotonic::system(), kept_at_ns: Arc::default() }
+    }
+
     pub(super) fn start(threads: &Threads, context: Context, stream: Stream, name: &str) -> Self {
-        let watch = Self { clock: Monotonic::system(), kept_at_ns: Arc::default() };
+        let watch = Self::idle();
         let subject = format!("{name}.journal.watch");
         threads.spawn(watch.clone().run(context, stream, subject));
         watch

@@ -1,12 +1,12 @@
-//! `weir export`: the complete AI event log, one line a debit, from the journal of a directory, also while a server writes there, or of a
-//! backup.
+//! `weir export`: the complete AI event log, one line a debit, from the journal of a directory, also while a server writes there, of a
+//! backup, or of a cluster.
 //!
 //! It reads what the journal still holds: all of it where it reaches back to its first frame, else from the oldest snapshot on, and says which.
 //! Names, balances and licenses come from the same replay as a start. The files are opened at one moment and nobody is asked, as for
 //! a backup; what was read is durable when the command ends. Absent on purpose: refused debits, which leave no trace in a journal.
 
 use std::io::{self, BufWriter, IsTerminal as _, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
@@ -19,7 +19,7 @@ use crate::storage::backup::{self, BackupManifest, View};
 use crate::storage::event_codec::{self, DecodedDebits};
 use crate::storage::reader::Start;
 use crate::storage::replay::PartitionState;
-use crate::storage::{Disk, Fault, FrameRef, Home, Layout, Manifest, RealDisk, replay};
+use crate::storage::{Disk, Fault, FrameRef, Layout, Manifest, RealDisk, Store, replay};
 
 use super::backup::of_directory;
 use super::export_parquet::Columns;
@@ -27,12 +27,14 @@ use super::export_row::{HEAD, Row};
 use super::failure::Failure;
 use super::output::note;
 use super::verify;
+use super::verify_place::{Given, Place, PlaceArgs, extent};
 
 /// What to export.
 #[derive(Args, Debug)]
 pub struct ExportArgs {
-    /// The data directory, on which a server may be running, or a backup.
-    pub directory: PathBuf,
+    /// What to read: a data directory, on which a server may be running, a backup, or a cluster.
+    #[command(flatten)]
+    pub place: PlaceArgs,
     /// How a debit is written.
     #[arg(long, value_enum)]
     pub format: Format,
@@ -71,24 +73,50 @@ struct Export<'a> {
 
 /// Runs it.
 pub(super) fn run(args: &ExportArgs) -> Result<(), Failure> {
-    let (manifest, layout) = source(args)?;
-    let view = Arc::new(View::open(&layout, manifest.partitions).map_err(verify::failure)?);
-    let mut export = Export { args, sink: sink(args)?, rows: 0, broken: None };
-    let disk: Arc<dyn Disk> = view.clone();
-    for home in backup::homes(&disk, &layout, &manifest) {
-        export.partition(&home)?;
-        view.settle(&layout, home.partition).map_err(verify::failure)?;
-    }
+    let export = match args.place.given()? {
+        Given::Directory(directory) => of_files(args, directory)?,
+        Given::Cluster(streams) => of_streams(args, &Place::streams(streams))?,
+    };
     unless_gone(export.sink.finish())?;
     note(&format!("{} debits exported", super::output::number(export.rows)));
     Ok(())
 }
 
-fn source(args: &ExportArgs) -> Result<(Manifest, Layout), Failure> {
-    let layout = Layout::new(&args.directory);
+fn of_files<'a>(args: &'a ExportArgs, directory: &Path) -> Result<Export<'a>, Failure> {
+    let (manifest, layout) = source(directory)?;
+    let view = Arc::new(View::open(&layout, manifest.partitions).map_err(verify::failure)?);
+    let mut export = Export { args, sink: sink(args)?, rows: 0, broken: None };
+    let disk: Arc<dyn Disk> = view.clone();
+    for home in backup::homes(&disk, &layout, &manifest) {
+        export.partition(&home, verify::failure)?;
+        view.settle(&layout, home.partition).map_err(verify::failure)?;
+    }
+    Ok(export)
+}
+
+fn of_streams<'a>(args: &'a ExportArgs, place: &Place) -> Result<Export<'a>, Failure> {
+    let stores = place.open_all().map_err(verify::failure)?;
+    let mut export = Export { args, sink: sink(args)?, rows: 0, broken: None };
+    for store in stores {
+        let before = extent(&*store);
+        export.partition(&*store, |fault| {
+            if extent(&*store) == before {
+                return verify::failure(fault);
+            }
+            Failure::new(format!(
+                "partition {} lost what was to be read next, because its snapshots hold it: {fault}; nothing was changed; export again",
+                store.partition()
+            ))
+        })?;
+    }
+    Ok(export)
+}
+
+fn source(directory: &Path) -> Result<(Manifest, Layout), Failure> {
+    let layout = Layout::new(directory);
     match BackupManifest::read(&RealDisk, &layout).map_err(verify::failure)? {
         Some(backup) => Ok((backup.source(), layout)),
-        None => of_directory(&args.directory, "export it"),
+        None => of_directory(directory, "export it"),
     }
 }
 
@@ -141,27 +169,24 @@ impl Sink {
 }
 
 impl Export<'_> {
-    fn partition(&mut self, home: &Home) -> Result<(), Failure> {
-        let (start, mut state) = match replay::oldest_snapshot(home).map_err(verify::failure)? {
-            Some((lsn, snapshot)) => {
-                note(&format!(
-                    "partition {}: the journal reaches back to lsn {} only, what was before is not exported",
-                    home.partition,
-                    lsn.next()
-                ));
-                (Start::After(lsn), PartitionState::of_snapshot(snapshot))
-            }
-            None => (Start::Oldest, PartitionState::default()),
-        };
+    fn partition(&mut self, store: &dyn Store, failure: impl Fn(Fault) -> Failure) -> Result<(), Failure> {
+        let (start, mut state) = replay::beginning(store).map_err(&failure)?;
+        if let Start::After(lsn) = start {
+            note(&format!(
+                "partition {}: the journal reaches back to lsn {} only, what was before is not exported",
+                store.partition(),
+                lsn.next()
+            ));
+        }
         let mut debits = DecodedDebits::new();
-        let read = backup::read_settled(home, start, &mut |frame| {
+        let read = backup::read_settled(store, start, &mut |frame| {
             if frame.meta.kind == event_codec::DEBITS && self.broken.is_none() {
                 self.broken = self.frame(&state, frame, &mut debits)?.err();
             }
             state.replay_frame(frame)
         });
         unless_gone(self.broken.take().map_or(Ok(()), Err))?;
-        read.map_err(verify::failure)
+        read.map_err(failure)
     }
 
     fn frame(

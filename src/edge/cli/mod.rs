@@ -1,7 +1,7 @@
 //! The command line: what `weir` offers besides serving.
 //!
 //! Client commands speak the HTTP interface of a running server and know nothing else of it. `verify`, `inspect` and `export` read
-//! a data directory or a backup and change nothing, `export` also while a server holds it; `reports` builds the reports of one; `backup` reads one that a server may hold, and `restore` makes a new one. `replay` works on either. Each command has one file, with its
+//! a data directory or a backup and change nothing, `export` also while a server holds it, `verify` and `export` also the streams of a cluster; `reports` builds the reports of one; `backup` reads one that a server may hold, and `restore` makes a new one. `replay` works on either. Each command has one file, with its
 //! options, its work and its output.
 //!
 //! Invariants: what a program may read goes to standard output, everything else to standard error; with `--json` or `--output json`, standard
@@ -54,6 +54,8 @@ mod trust;
 mod usage;
 mod verify;
 mod verify_audit;
+mod verify_cut;
+mod verify_place;
 mod webhooks;
 
 use std::ffi::OsString;

@@ -1,10 +1,13 @@
-//! `weir verify`: replays everything in a stopped data directory and checks that it holds what it must.
+//! `weir verify`: replays everything in a stopped data directory, or in the streams of a cluster, and checks that it holds what it must.
 //!
 //! Each partition is replayed as a start would replay it, from its newest snapshot, and once more over its whole
 //! kept history, from its very first frame or from the oldest snapshot that it goes on from; both states must be
 //! equal byte for byte (I8). Every snapshot and every frame that is kept is read. A digest of each state, and of
 //! all, tells whether two directories hold the same. Then the invariants are checked over all partitions together.
 //! Nothing is written: a torn tail stays as it is, and is no error, because what it held was never acknowledged.
+//!
+//! A cluster goes on meanwhile, and its partitions are not seen at one moment. What they contradict each other in is looked at again, in
+//! the longest cut through all of them that is consistent; such a cut holds at least what the first look saw, or something is lost.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,22 +25,23 @@ use crate::domain::tokens::Tokens;
 use crate::storage::audit;
 use crate::storage::backup::BackupManifest;
 use crate::storage::event_codec;
-use crate::storage::reader::{self, Ending, Start};
-use crate::storage::replay::PartitionState;
+use crate::storage::reader::Start;
+use crate::storage::replay::{self, PartitionState};
 use crate::storage::snapshot_codec::{self, PartitionImage, PoolImage};
-use crate::storage::{
-    DirectoryLock, Disk, Fault, Home, Layout, Manifest, RealDisk, recovery, replay, snapshot,
-};
+use crate::storage::{DirectoryLock, Disk, Fault, Layout, Manifest, Pieces, RealDisk, Store, TornTail};
 
 use super::failure::Failure;
 use super::output::{number, print, print_json, table};
 use super::verify_audit::{self, AuditReport};
+use super::verify_cut::{broken_in_a_cut, low_epochs};
+use super::verify_place::{Given, Place, PlaceArgs, TRIES_MAX, extent};
 
 /// What to verify.
 #[derive(Args, Debug)]
 pub struct VerifyArgs {
-    /// The data directory, which no server may hold, or a backup.
-    pub directory: PathBuf,
+    /// What to read: a data directory that no server holds, a backup, or a cluster.
+    #[command(flatten)]
+    pub place: PlaceArgs,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
@@ -65,6 +69,9 @@ struct PartitionReport {
     /// Frames that are kept.
     frames: u64,
     segments: usize,
+    /// What is kept on a stream; none of files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream: Option<StreamReport>,
     last_lsn: u64,
     /// The newest readable snapshot; zero for none.
     snapshot_lsn: u64,
@@ -92,9 +99,25 @@ struct TornReport {
 }
 
 #[derive(Debug, Serialize)]
+struct StreamReport {
+    records: u64,
+    /// How many epochs wrote them.
+    epochs: u64,
+    /// The epoch of the newest.
+    newest_epoch: u64,
+    /// Records of deposed owners, which were never acknowledged.
+    dropped: u64,
+}
+
+#[derive(Debug, Serialize)]
 struct DamageReport {
+    /// The file, or the log.
     file: Option<PathBuf>,
+    /// Where in the file.
     offset: Option<u64>,
+    /// Which record of the log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sequence: Option<u64>,
     lsn: Option<u64>,
     message: String,
 }
@@ -113,9 +136,9 @@ struct TotalsReport {
 }
 
 #[derive(Debug, Serialize)]
-struct ViolationReport {
-    invariant: &'static str,
-    what: String,
+pub(super) struct ViolationReport {
+    pub(super) invariant: &'static str,
+    pub(super) what: String,
 }
 
 /// A verified directory: the report, and the pools that were replayed.
@@ -141,7 +164,11 @@ impl Verified {
 
 /// Runs it.
 pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
-    let report = read(&args.directory)?.report;
+    let report = match args.place.given()? {
+        Given::Directory(directory) => read(directory)?,
+        Given::Cluster(streams) => read_place(&Place::streams(streams), None)?,
+    }
+    .report;
     if args.json {
         print_json(&report);
     } else {
@@ -173,40 +200,71 @@ pub(super) fn read(directory: &Path) -> Result<Verified, Failure> {
     if let Some(backup) = BackupManifest::read(&RealDisk, &layout).map_err(failure)? {
         backup.check_files(&RealDisk, &layout).map_err(failure)?;
     }
-    let mut states = Vec::new();
-    let mut reports = Vec::new();
-    let mut violations = Vec::new();
-    for partition in 0..manifest.partitions {
-        let home = Home {
-            disk: Arc::new(RealDisk),
-            layout: layout.clone(),
-            partition,
-            directory: manifest.directory,
-        };
-        let mut report = PartitionReport { partition, ..PartitionReport::default() };
-        states.push(partition_state(&home, &mut report, &mut violations)?);
-        reports.push(report);
-    }
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let audit = verify_audit::read(&audit::home(&disk, &layout, manifest.directory))?;
-    let digest = digest_of_all(&reports);
-    let registry = states.first_mut().map(|state| std::mem::take(&mut state.registry)).unwrap_or_default();
-    let pools: Vec<_> = states.into_iter().flat_map(|state| state.pools).flatten().collect();
-    let is_whole = reports.iter().all(|report| report.damage.is_empty());
-    if is_whole {
-        violations.extend(broken_invariants(&registry, &pools));
+    read_place(&Place::files(directory, &manifest, layout), audit)
+}
+
+/// Replays and checks all partitions.
+fn read_place(place: &Place, audit: Option<AuditReport>) -> Result<Verified, Failure> {
+    let (mut states, mut reports, mut violations) = (Vec::new(), Vec::new(), Vec::new());
+    for store in place.open_all().map_err(failure)? {
+        let (state, report) = settled_state(place, store, &mut violations)?;
+        states.push(state);
+        reports.push(report);
     }
+    let is_whole = reports.iter().all(|report| report.damage.is_empty());
+    let seen: Vec<_> = reports.iter().map(|report| Lsn(report.last_lsn)).collect();
+    let (registry, pools) = together(states);
+    if is_whole {
+        let mut broken = broken_invariants(&registry, &pools);
+        if place.is_live() && !broken.is_empty() {
+            broken = broken_in_a_cut(place, &seen, broken)?;
+        }
+        violations.extend(broken);
+    }
+    let newest = |report: &PartitionReport| Some((report.partition, report.stream.as_ref()?.newest_epoch));
+    violations.extend(low_epochs(place, reports.iter().filter_map(newest))?);
     let report = Report {
-        directory: directory.to_path_buf(),
-        id: manifest.directory.to_string(),
+        directory: place.name.clone(),
+        id: place.id.to_string(),
         clean: is_whole && violations.is_empty() && audit.as_ref().is_none_or(|audit| audit.damage.is_none()),
+        digest: digest_of_all(&reports),
         partitions: reports,
         audit,
         totals: totals_of(&pools),
-        digest,
         violations,
     };
     Ok(Verified { report, pools })
+}
+
+/// What all partitions hold together.
+pub(super) fn together(mut states: Vec<PartitionState>) -> (Registry, Vec<Pool>) {
+    let registry = states.first_mut().map(|state| std::mem::take(&mut state.registry)).unwrap_or_default();
+    (registry, states.into_iter().flat_map(|state| state.pools).flatten().collect())
+}
+
+/// The state of a partition, read again where retention took away what was being read.
+fn settled_state(
+    place: &Place,
+    mut store: Arc<dyn Store>,
+    violations: &mut Vec<ViolationReport>,
+) -> Result<(PartitionState, PartitionReport), Failure> {
+    let partition = store.partition();
+    let is_made = place.made[usize::from(partition)];
+    for tries in 1.. {
+        let (before, mut broken) = (extent(&*store), Vec::new());
+        let mut report = PartitionReport { partition, ..PartitionReport::default() };
+        let state = partition_state(&*store, is_made, &mut report, &mut broken);
+        let is_damaged = state.is_err() || !report.damage.is_empty();
+        if is_damaged && tries < TRIES_MAX && extent(&*store) != before {
+            store = place.open(partition).map_err(failure)?;
+            continue;
+        }
+        violations.append(&mut broken);
+        return Ok((state?, report));
+    }
+    unreachable!("the last try is answered")
 }
 
 /// Checks that there is a data directory, for commands that must not make one.
@@ -245,92 +303,88 @@ pub(super) fn failure(fault: Fault) -> Failure {
 }
 
 fn is_damage(fault: &Fault) -> bool {
-    matches!(fault, Fault::Corrupt { .. } | Fault::Missing { .. } | Fault::Undecodable { .. })
+    fault.is_damage() || matches!(fault, Fault::Undecodable { .. })
 }
 
 fn partition_state(
-    home: &Home,
+    store: &dyn Store,
+    is_made: bool,
     report: &mut PartitionReport,
     violations: &mut Vec<ViolationReport>,
 ) -> Result<PartitionState, Failure> {
     let mut state = PartitionState::default();
-    if !home.layout.journal(home.partition).exists() {
-        if let Err(fault) = replay::check_made(home, Lsn(1)) {
-            note_damage(report, fault)?;
-        }
+    let check_made = |next| if is_made { replay::check_made(store, next) } else { Ok(()) };
+    if !store.is_begun().map_err(failure)? {
+        check_made(Lsn(1)).or_else(|fault| note_damage(report, fault))?;
         return Ok(state);
     }
-    let segments = reader::list_segments(home).map_err(failure)?;
-    report.segments = segments.len();
-    report.replayed_from_first = segments.first() == Some(&Lsn(1));
-    check_snapshots(home, report)?;
-    match state.scan(home) {
-        Ok((scan, base)) => {
-            report.last_lsn = scan.next.0 - 1;
+    match store.first() {
+        Ok(first) => report.replayed_from_first = first == Some(Lsn(1)),
+        Err(fault) => note_damage(report, fault)?,
+    }
+    check_snapshots(store, report)?;
+    match state.scan(store) {
+        Ok((reading, base)) => {
+            report.last_lsn = reading.next.0 - 1;
             report.snapshot_lsn = base.snapshot.0;
-            report.torn_tail = torn(scan.ending);
-            if let Err(fault) = replay::check_made(home, scan.next) {
-                note_damage(report, fault)?;
-            }
+            report.torn_tail = reading.torn.map(torn);
+            check_made(reading.next).or_else(|fault| note_damage(report, fault))?;
         }
         Err(fault) => note_damage(report, fault)?,
     }
     report.organizations = state.pools.iter().flatten().count();
-    let (from, mut whole) = match replay::oldest_snapshot(home).map_err(failure)? {
-        Some((lsn, decoded)) => (lsn.0, PartitionState::of_snapshot(decoded)),
-        None => (0, PartitionState::default()),
-    };
-    if let Err(fault) = read_every_frame(home, report, &mut whole) {
-        note_damage(report, fault)?;
-    }
-    if report.damage.is_empty() {
-        let stored = bytes(home.partition, &mut state);
-        report.digest = Some(Hex(&Sha256::digest(&stored)).to_string());
-        if from < report.snapshot_lsn {
-            report.compared_from = Some(from);
-            violations.extend(difference(
-                home.partition,
-                report,
-                &stored,
-                &bytes(home.partition, &mut whole),
-            ));
+    let mut whole = PartitionState::default();
+    match read_every_frame(store, report, &mut whole) {
+        Err(fault) => note_damage(report, fault)?,
+        Ok(from) if report.damage.is_empty() => {
+            let stored = bytes(report.partition, &mut state);
+            report.digest = Some(Hex(&Sha256::digest(&stored)).to_string());
+            if from.0 < report.snapshot_lsn {
+                report.compared_from = Some(from.0);
+                violations.extend(difference(report, &stored, &bytes(report.partition, &mut whole)));
+            }
         }
+        Ok(_) => {}
     }
     Ok(state)
 }
 
 /// What I8 forbids: that the two replays of a partition differ.
-fn difference(
-    partition: u16,
-    report: &PartitionReport,
-    stored: &[u8],
-    whole: &[u8],
-) -> Option<ViolationReport> {
+fn difference(report: &PartitionReport, stored: &[u8], whole: &[u8]) -> Option<ViolationReport> {
     let at = stored.iter().zip(whole).position(|(one, other)| one != other);
     let at = at.or_else(|| (stored.len() != whole.len()).then(|| stored.len().min(whole.len())))?;
     let what = format!(
-        "partition {partition}: a replay from the snapshot at lsn {} differs from a replay of all kept frames, \
+        "partition {}: a replay from the snapshot at lsn {} differs from a replay of all kept frames, \
          first at byte {at} of the stored state",
-        report.snapshot_lsn
+        report.partition, report.snapshot_lsn
     );
     Some(ViolationReport { invariant: "I8", what })
 }
 
-/// Reads all frames that are kept, and carries out those that the state does not hold.
+/// Reads all frames that are kept, and carries out those that the oldest snapshot does not hold, from which they go on; answers with its lsn, zero
+/// for the first frame.
 fn read_every_frame(
-    home: &Home,
+    store: &dyn Store,
     report: &mut PartitionReport,
     state: &mut PartitionState,
-) -> Result<(), Fault> {
+) -> Result<Lsn, Fault> {
+    let (start, begun) = replay::beginning(store)?;
+    *state = begun;
     let (mut frames, mut closed) = (0, false);
-    let read = recovery::scan_partition(home, Start::Oldest, &mut |frame| {
+    let read = store.read(Start::Oldest, &mut |frame| {
         frames += 1;
         closed = frame.meta.kind == event_codec::CLOSED;
         state.replay_frame(frame)
     });
     report.frames = frames;
     report.closed_cleanly = closed && read.is_ok();
-    read.map(|_| ())
+    match read?.pieces {
+        Pieces::Segments(segments) => report.segments = usize::try_from(segments).unwrap_or(usize::MAX),
+        Pieces::Records { all, epochs, newest_epoch, dropped } => {
+            report.stream = Some(StreamReport { records: all, epochs, newest_epoch, dropped });
+        }
+    }
+    Ok(if let Start::After(lsn) = start { lsn } else { Lsn(0) })
 }
 
 fn digest_of_all(partitions: &[PartitionReport]) -> Option<String> {
@@ -341,19 +395,12 @@ fn digest_of_all(partitions: &[PartitionReport]) -> Option<String> {
     Some(Hex(&all.finalize()).to_string())
 }
 
-fn check_snapshots(home: &Home, report: &mut PartitionReport) -> Result<(), Failure> {
-    let lsns = snapshot::list(home).map_err(failure)?;
+fn check_snapshots(store: &dyn Store, report: &mut PartitionReport) -> Result<(), Failure> {
+    let lsns = store.snapshots().map_err(failure)?;
     report.snapshots = lsns.len();
     for lsn in lsns {
-        match snapshot::load(home, lsn) {
-            Ok(loaded) => {
-                if let Err(error) = snapshot_codec::decode(&loaded.body) {
-                    let path = home.layout.snapshot(home.partition, lsn);
-                    let what = error.to_string();
-                    note_damage(report, Fault::Corrupt { path, offset: 0, lsn: Some(lsn), what })?;
-                }
-            }
-            Err(fault) => note_damage(report, fault)?,
+        if let Err(fault) = replay::load_snapshot(store, lsn) {
+            note_damage(report, fault)?;
         }
     }
     Ok(())
@@ -365,13 +412,14 @@ fn note_damage(report: &mut PartitionReport, fault: Fault) -> Result<(), Failure
         return Err(failure(fault));
     }
     let message = fault.to_string();
-    let (file, offset, lsn) = match fault {
-        Fault::Corrupt { path, offset, lsn, .. } => (Some(path), Some(offset), lsn),
-        Fault::Missing { path, .. } => (Some(path), None, None),
-        _ => (None, None, None),
+    let (file, offset, sequence, lsn) = match fault {
+        Fault::Corrupt { path, offset, lsn, .. } => (Some(path), Some(offset), None, lsn),
+        Fault::Missing { path, .. } => (Some(path), None, None, None),
+        Fault::DamagedLog { place, sequence, lsn, .. } => (Some(place.into()), None, Some(sequence), lsn),
+        _ => (None, None, None, None),
     };
     if report.damage.iter().all(|known| known.message != message) {
-        report.damage.push(DamageReport { file, offset, lsn: lsn.map(|lsn| lsn.0), message });
+        report.damage.push(DamageReport { file, offset, sequence, lsn: lsn.map(|lsn| lsn.0), message });
     }
     Ok(())
 }
@@ -387,7 +435,7 @@ fn bytes(partition: u16, state: &mut PartitionState) -> Vec<u8> {
     snapshot_codec::encode(&PartitionImage { registry, pools })
 }
 
-fn broken_invariants(registry: &Registry, pools: &[Pool]) -> Vec<ViolationReport> {
+pub(super) fn broken_invariants(registry: &Registry, pools: &[Pool]) -> Vec<ViolationReport> {
     let found = check_directory(registry, pools.iter()).into_iter();
     found.map(|violation| ViolationReport { invariant: violation.id, what: violation.what }).collect()
 }
@@ -409,13 +457,8 @@ fn totals_of(pools: &[Pool]) -> TotalsReport {
     totals
 }
 
-fn torn(ending: Ending) -> Option<TornReport> {
-    match ending {
-        Ending::End => None,
-        Ending::Torn(tail) => {
-            Some(TornReport { file: tail.path, offset: tail.offset, bytes: tail.bytes, lsn: tail.lsn.0 })
-        }
-    }
+fn torn(tail: TornTail) -> TornReport {
+    TornReport { file: tail.path, offset: tail.offset, bytes: tail.bytes, lsn: tail.lsn.0 }
 }
 
 fn close_of(partition: &PartitionReport) -> &'static str {
@@ -431,7 +474,10 @@ fn text(report: &Report) -> String {
         [
             partition.partition.to_string(),
             number(partition.frames),
-            partition.segments.to_string(),
+            match &partition.stream {
+                Some(stream) => format!("{} of {} epochs", number(stream.records), stream.epochs),
+                None => partition.segments.to_string(),
+            },
             number(partition.last_lsn),
             number(partition.snapshot_lsn),
             partition.organizations.to_string(),
@@ -444,7 +490,11 @@ fn text(report: &Report) -> String {
     let head = [
         "partition",
         "frames",
-        "segments",
+        if report.partitions.iter().any(|partition| partition.stream.is_some()) {
+            "records"
+        } else {
+            "segments"
+        },
         "last lsn",
         "snapshot",
         "organizations",

@@ -20,10 +20,10 @@ use crate::domain::transfer::TransferSide;
 use crate::storage::event_codec::{self, DecodedDebits};
 use crate::storage::fault::{Fault, Result};
 use crate::storage::frame::FrameRef;
-use crate::storage::layout::Home;
-use crate::storage::reader::{self, Start};
+use crate::storage::reader::Start;
 use crate::storage::replay;
 use crate::storage::snapshot_codec::DecodedPartition;
+use crate::storage::store::Store;
 
 /// How far a journal is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,13 +106,13 @@ impl History {
     /// Reads a journal from the oldest point that it can be restored to.
     ///
     /// # Errors
-    /// As [`reader::read`], and when a payload cannot be decoded.
-    pub fn read(home: &Home, limit: Limit) -> Result<Self> {
-        let (after, mut history) = match replay::oldest_snapshot(home)? {
-            Some((lsn, decoded)) => (lsn, Self::of(home.partition, lsn, &decoded)),
+    /// As [`Store::read`], and when a payload cannot be decoded.
+    pub fn read(store: &dyn Store, limit: Limit) -> Result<Self> {
+        let (after, mut history) = match replay::oldest_snapshot(store)? {
+            Some((lsn, decoded)) => (lsn, Self::of(store.partition(), lsn, &decoded)),
             None => (Lsn(0), Self::default()),
         };
-        reader::read(home, Start::After(after), &mut |frame| history.take(home.partition, frame, limit))?;
+        store.read(Start::After(after), &mut |frame| history.take(store.partition(), frame, limit))?;
         Ok(history)
     }
 

@@ -25,7 +25,8 @@ use super::fault::{Fault, Result};
 use super::frame::FrameRef;
 use super::layout::{Home, Layout};
 use super::manifest::Manifest;
-use super::reader::{self, Start};
+use super::reader::Start;
+use super::store::Store;
 
 use copy::copy;
 use history::{History, Limit, consistent};
@@ -80,7 +81,7 @@ pub fn homes(disk: &Arc<dyn Disk>, layout: &Layout, manifest: &Manifest) -> Vec<
 /// # Errors
 /// [`Fault::Corrupt`] and [`Fault::Missing`] for damage in the source, [`Fault::TooNew`], [`Fault::Io`].
 pub fn back_up(from: &[Home], to: &[Home]) -> Result<(Vec<Reach>, Vec<Fault>)> {
-    let read = |home| settled(|| History::read(home, Limit::End));
+    let read = |home: &Home| settled(|| History::read(home, Limit::End));
     let histories: Vec<_> = from.iter().map(read).collect::<Result<_>>()?;
     let (mut reaches, mut unreadable) = (Vec::new(), Vec::new());
     let cuts = consistent(&histories);
@@ -180,16 +181,16 @@ fn settled<T>(mut read: impl FnMut() -> Result<T>) -> Result<T> {
 /// Hands over every frame of a journal that may be written meanwhile, each once and in order, from `start` on.
 ///
 /// # Errors
-/// As [`reader::read`].
+/// As [`Store::read`].
 pub fn read_settled(
-    home: &Home,
+    store: &dyn Store,
     start: Start,
     on_frame: &mut dyn FnMut(FrameRef<'_>) -> Result<()>,
 ) -> Result<()> {
     let (mut start, mut last, mut refused) = (start, Lsn(0), false);
     let mut failed = None;
     loop {
-        let read = reader::read(home, start, &mut |frame| {
+        let read = store.read(start, &mut |frame| {
             let handed = on_frame(frame);
             (refused, last) = (handed.is_err(), frame.meta.lsn);
             handed

@@ -7,6 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::domain::ids::Lsn;
 use crate::storage::{Fault, GroupLog, Result};
+use crate::telemetry::clock;
+use crate::telemetry::cluster::AppendMeters;
+use crate::telemetry::metric::gauge_value;
 
 use super::append::{Append, Heard, Last, Next, Tip};
 use super::record::{self, Kind, Owned, PAYLOAD_BYTES_MAX};
@@ -49,6 +52,7 @@ pub struct ReplicatedLog {
     append: Append,
     next: Lsn,
     places: Places,
+    meters: AppendMeters,
 }
 
 impl Begins {
@@ -95,12 +99,17 @@ impl Begins {
 impl ReplicatedLog {
     /// The log of an owner whose fence is durable, and who replayed what is before it.
     pub(super) fn new(remote: Arc<dyn Remote>, append: Append, next: Lsn, places: Places) -> Self {
-        Self { remote, append, next, places }
+        let meters = AppendMeters::new(append.owned().partition);
+        Self { remote, append, next, places, meters }
     }
 
     /// Appends one record; it is durable when this returns.
     fn write(&mut self, kind: Kind, payload: &[u8]) -> Result<u64> {
-        let (mut next, mut tries) = (self.append.begin(kind, payload), 0);
+        if let Some(why) = self.append.ended() {
+            return Err(Fault::Deposed { place: self.remote.place(), cause: why.to_owned() });
+        }
+        let (mut next, mut tries, begun) = (self.append.begin(kind, payload), 0, clock::start());
+        let AppendMeters { seconds, stored, resolved, refused, ended, .. } = &self.meters;
         loop {
             next = match next {
                 Next::Send => {
@@ -113,8 +122,15 @@ impl ReplicatedLog {
                     self.remote.pause(tries);
                     self.append.hear(last(&*self.remote, self.append.owned()))
                 }
-                Next::Durable => return Ok(self.append.tip().sequence),
-                Next::Ended(cause) => return Err(Fault::Deposed { place: self.remote.place(), cause }),
+                Next::Durable => {
+                    seconds.record(begun.elapsed().as_secs_f64());
+                    if tries == 0 { stored } else { resolved }.increment(1);
+                    return Ok(self.append.tip().sequence);
+                }
+                Next::Ended(cause) => {
+                    if tries == 0 { refused } else { ended }.increment(1);
+                    return Err(Fault::Deposed { place: self.remote.place(), cause });
+                }
             };
         }
     }
@@ -133,6 +149,7 @@ impl GroupLog for ReplicatedLog {
             begin.get_or_insert(sequence);
         }
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.meters.group_bytes.record(gauge_value(length));
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         places.note(first, begin.expect("a group is not empty"), length);
         places.reached(self.append.tip());
@@ -195,5 +212,50 @@ mod tests {
         assert_eq!(begins.purge(Lsn(400), 0), Some(1_096), "the group that begins at 321");
         assert_eq!(begins.purge(Lsn(900), 500 << 10), None, "so many bytes are to be kept");
         assert_eq!(begins.newest(), Some(1_288));
+    }
+}
+
+#[cfg(all(test, feature = "server"))]
+mod counted {
+    use super::*;
+    use crate::cluster::ReplicatedStore;
+    use crate::cluster::sim_log::{Fate, SimLog};
+    use crate::storage::fixture::{SMALL, group};
+    use crate::storage::{DirectoryId, Store as _};
+
+    /// What the appends of partition 0 came to: stored, resolved, refused.
+    fn outcomes(told: &str) -> [bool; 3] {
+        ["stored", "resolved", "refused"].map(|outcome| {
+            let series =
+                format!("tokenweir_cluster_appends_total{{partition=\"0\",outcome=\"{outcome}\"}} 1");
+            told.lines().any(|line| line == series)
+        })
+    }
+
+    #[test]
+    fn appends_are_counted_by_what_they_came_to() {
+        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+        let (handle, remote) = (recorder.handle(), SimLog::default());
+        let owned = Owned { partition: 0, directory: DirectoryId([1; 16]) };
+        metrics::with_local_recorder(&recorder, || {
+            let open = |epoch| {
+                let store = ReplicatedStore::new(Arc::new(remote.clone()), owned, epoch);
+                store.open(SMALL, Lsn(0), &mut |_| Ok(())).expect("taken over").0
+            };
+            let append = |log: &mut dyn GroupLog| {
+                let first = log.next_lsn();
+                log.append_group(first, 1, &group(first, 1))
+            };
+            let mut first = open(1);
+            append(&mut *first).expect("stored");
+            assert_eq!(outcomes(&handle.render()), [true, false, false]);
+            remote.fate(Fate::Unheard);
+            append(&mut *first).expect("found to be kept");
+            assert_eq!(outcomes(&handle.render()), [true, true, false]);
+            let _second = open(2);
+            append(&mut *first).expect_err("another is the owner");
+            append(&mut *first).expect_err("it sends nothing any more");
+            assert_eq!(outcomes(&handle.render()), [true, true, true]);
+        });
     }
 }

@@ -1,7 +1,7 @@
 //! What a node does about ownership: what it hears in, what is to be done out; no input or output of its own, and no clock.
 //!
-//! A node takes what is free and [placed](super::placement) on it, gives up what is placed on another, one partition at a time, and takes
-//! nothing that somebody holds whose life goes on. Everything follows from what it knows at a [`Member::tick`], so an answer that was
+//! A node takes what is free and [placed](super::placement) on it, and what is handed to it; it hands over what is placed on another, one partition at a
+//! time, and takes nothing that somebody holds whose life goes on. Everything follows from what it knows at a [`Member::tick`], so an answer that was
 //! lost, or an old one, costs time and nothing else.
 //!
 //! Invariants:
@@ -9,7 +9,7 @@
 //! - A partition is taken only with an epoch: the revision of a table in which this life holds it. No epoch is tried twice.
 //! - A life has ended when it was not heard for a whole term, or a later life of its node was heard. The term runs only while this node hears
 //!   itself: one that is cut off, or was stopped, learns nothing about others, and concludes nothing.
-//! - A lease is released after the partition was left, never before.
+//! - A lease is released, or handed over, after the partition was left, never before.
 //!
 //! Wrong beliefs do no harm to the log; see [`takeover`](super::takeover).
 
@@ -42,9 +42,67 @@ pub enum Step {
         epoch: u64,
         /// Whether it was ever served, so that its log must not be empty.
         stage: Stage,
+        /// Why it can be taken.
+        vacancy: Vacancy,
     },
     /// Leave a partition and tell it by [`Member::left`].
-    Leave(u16),
+    Leave(u16, Departure),
+}
+
+/// Why a partition can be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vacancy {
+    /// Nobody held it.
+    Free,
+    /// Who held it gave it to this node.
+    Handed,
+    /// Who held it ended.
+    Died,
+}
+
+/// Why a partition is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Departure {
+    /// It is placed on another node.
+    Placed,
+    /// This node leaves.
+    Stopping,
+    /// The table gives it to another node.
+    Overtaken,
+    /// It stopped by itself: its log has another owner, or failed.
+    Ended,
+}
+
+impl Vacancy {
+    /// All of them, by name.
+    pub const NAMES: [&str; 3] = [Self::Free.name(), Self::Handed.name(), Self::Died.name()];
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Free => "free",
+            Self::Handed => "handed",
+            Self::Died => "died",
+        }
+    }
+}
+
+impl Departure {
+    /// All of them, by name.
+    pub const NAMES: [&str; 4] =
+        [Self::Placed.name(), Self::Stopping.name(), Self::Overtaken.name(), Self::Ended.name()];
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Placed => "placed",
+            Self::Stopping => "stopping",
+            Self::Overtaken => "overtaken",
+            Self::Ended => "ended",
+        }
+    }
 }
 
 /// Times, in nanoseconds.
@@ -84,12 +142,16 @@ pub struct Member {
     rests: BTreeMap<u16, u64>,
     /// The newest epoch of each partition that was tried.
     tried: BTreeMap<u16, u64>,
+    /// Why this node holds each partition that the table gave it last.
+    vacancies: BTreeMap<u16, Vacancy>,
 }
 
 #[derive(Debug)]
 struct Heard {
     /// When, in time of hearing.
     at_ns: u64,
+    /// When, by the clock.
+    clock_ns: u64,
     takes: bool,
     addresses: Addresses,
 }
@@ -124,13 +186,13 @@ impl Member {
             mine: BTreeMap::new(),
             rests: BTreeMap::new(),
             tried: BTreeMap::new(),
+            vacancies: BTreeMap::new(),
         }
     }
 
     /// What this node says of itself, when it is time to: several times in a term, and at once when others should know something new.
     pub fn beat(&mut self, now_ns: u64, addresses: &Addresses) -> Option<Beat> {
-        let revision = self.table.as_ref().map_or(0, |(revision, _)| *revision);
-        let takes = self.takes();
+        let (revision, takes) = (self.revision(), self.takes());
         let is_due = self.said.is_none_or(|(at_ns, took, said)| {
             now_ns.saturating_sub(at_ns) >= self.times.beat_ns || took != takes || revision > said
         });
@@ -150,8 +212,9 @@ impl Member {
             self.hearing_ns += gap.min(2 * self.times.beat_ns);
             self.heard_self_ns = Some(now_ns);
         }
-        self.is_stale |= beat.revision > self.table.as_ref().map_or(0, |(revision, _)| *revision);
-        let heard = Heard { at_ns: self.hearing_ns, takes: beat.takes, addresses: beat.addresses };
+        self.is_stale |= beat.revision > self.revision();
+        let heard =
+            Heard { at_ns: self.hearing_ns, clock_ns: now_ns, takes: beat.takes, addresses: beat.addresses };
         self.others.insert(beat.life, heard);
     }
 
@@ -162,7 +225,7 @@ impl Member {
         let Ok(read) = read else { return };
         self.is_stale = false;
         if let Some((revision, leases)) = read {
-            self.know(revision, leases);
+            self.know(revision, leases, false);
         }
     }
 
@@ -170,7 +233,7 @@ impl Member {
     pub fn written(&mut self, leases: Leases, outcome: &Answer) {
         self.is_asking = false;
         match outcome {
-            Answer::Stored(revision) => self.know(*revision, leases),
+            Answer::Stored(revision) => self.know(*revision, leases, true),
             Answer::Refused(_) | Answer::Unknown(_) => self.is_stale = true,
         }
     }
@@ -188,7 +251,7 @@ impl Member {
     pub fn lost(&mut self, partition: u16) -> Option<Step> {
         let mine = self.mine.get_mut(&partition).filter(|mine| **mine == Mine::Serving)?;
         *mine = Mine::Leaving;
-        Some(Step::Leave(partition))
+        Some(Step::Leave(partition, Departure::Ended))
     }
 
     /// A partition was left.
@@ -229,6 +292,30 @@ impl Member {
         self.heard_self_ns.is_some_and(|at| now_ns.saturating_sub(at) < self.times.term_ns)
     }
 
+    /// How many of the partitions that it serves are placed on other nodes.
+    #[must_use]
+    pub fn misplaced(&self) -> usize {
+        let Some(leases) = self.leases() else { return 0 };
+        let wanted = self.wanted(leases);
+        let is_elsewhere =
+            |partition: &u16| wanted[usize::from(*partition)].as_ref().is_some_and(|life| *life != self.me);
+        self.serving().filter(is_elsewhere).count()
+    }
+
+    /// The nodes that were heard, this one among them, and how long ago.
+    pub fn heard(&self, now_ns: u64) -> impl Iterator<Item = (&str, u64)> {
+        self.others
+            .iter()
+            .filter(|(life, _)| self.boots.get(&life.node) == Some(&life.boot))
+            .map(move |(life, heard)| (life.node.as_str(), now_ns.saturating_sub(heard.clock_ns)))
+    }
+
+    /// The revision of the newest table that is known; zero for none.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.table.as_ref().map_or(0, |(revision, _)| *revision)
+    }
+
     /// The table, as far as it is known.
     #[must_use]
     pub fn leases(&self) -> Option<&Leases> {
@@ -263,10 +350,20 @@ impl Member {
         steps
     }
 
-    fn know(&mut self, revision: u64, leases: Leases) {
-        if self.table.as_ref().is_none_or(|(known, _)| revision > *known) {
-            self.table = Some((revision, leases));
+    /// Takes a newer table, which this node wrote itself or not.
+    fn know(&mut self, revision: u64, leases: Leases, is_own: bool) {
+        if self.table.as_ref().is_some_and(|(known, _)| revision <= *known) {
+            return;
         }
+        let before = self.table.take().map_or_else(Vec::new, |(_, leases)| leases.holders);
+        let before = before.into_iter().chain(std::iter::repeat(None));
+        for ((partition, before), after) in (0..).zip(before).zip(&leases.holders) {
+            if after.as_ref() == Some(&self.me) && before.as_ref() != Some(&self.me) {
+                let own = if before.is_some() { Vacancy::Died } else { Vacancy::Free };
+                self.vacancies.insert(partition, if is_own { own } else { Vacancy::Handed });
+            }
+        }
+        self.table = Some((revision, leases));
     }
 
     /// Takes what the table gives, leaves what it gives to others, and what is placed on others.
@@ -286,14 +383,20 @@ impl Member {
                     self.mine.insert(partition, Mine::Taking);
                     let is_made = leases.made[usize::from(partition)];
                     let stage = if is_made { Stage::Made } else { Stage::BeingMade };
-                    steps.push(Step::Take { partition, epoch: revision, stage });
+                    let vacancy = self.vacancies.remove(&partition).unwrap_or(Vacancy::Free);
+                    steps.push(Step::Take { partition, epoch: revision, stage, vacancy });
                 }
                 Some(Mine::Serving)
                     if !is_holder || self.is_leaving || (is_wanted_elsewhere && !is_moving) =>
                 {
                     is_moving |= is_holder;
                     self.mine.insert(partition, Mine::Leaving);
-                    steps.push(Step::Leave(partition));
+                    let departure = match is_holder {
+                        false => Departure::Overtaken,
+                        true if self.is_leaving => Departure::Stopping,
+                        true => Departure::Placed,
+                    };
+                    steps.push(Step::Leave(partition, departure));
                 }
                 Some(Mine::Left) if !is_holder => drop(self.mine.remove(&partition)),
                 _ => {}
@@ -315,7 +418,10 @@ impl Member {
             let is_free = holder.as_ref().is_none_or(|holder| !self.lives(holder));
             let is_placed_here = wanted[usize::from(partition)].as_ref() == Some(&self.me);
             match self.mine.get(&partition) {
-                Some(Mine::Left) if holder.as_ref() == Some(&self.me) => *holder = None,
+                Some(Mine::Left) if holder.as_ref() == Some(&self.me) => {
+                    let heir = wanted[usize::from(partition)].clone();
+                    *holder = heir.filter(|heir| *heir != self.me);
+                }
                 Some(Mine::Serving) => next.made[usize::from(partition)] = true,
                 None if holder.as_ref() == Some(&self.me) && self.is_leaving => *holder = None,
                 None if takes && is_free && is_placed_here && !is_resting => {

@@ -37,6 +37,8 @@ struct World {
     /// The highest epoch of each partition: what its log was fenced with.
     fences: BTreeMap<u16, u64>,
     boots: u64,
+    /// Why partitions were taken.
+    vacancies: Vec<Vacancy>,
 }
 
 #[derive(Clone, Debug)]
@@ -101,7 +103,7 @@ impl World {
             Fault::Join if count < 5 => self.join(),
             Fault::Lose { node, partition } => {
                 let node = &mut self.nodes[node % count];
-                if let Some(Step::Leave(partition)) = node.member.lost(partition) {
+                if let Some(Step::Leave(partition, _)) = node.member.lost(partition) {
                     node.leaves.push(partition);
                 }
             }
@@ -191,7 +193,8 @@ impl World {
                 };
                 node.member.written(leases, &answer);
             }
-            Step::Take { partition, epoch, stage } => {
+            Step::Take { partition, epoch, stage, vacancy } => {
+                self.vacancies.push(vacancy);
                 let table = self.table.as_ref().expect("there is a table");
                 assert!(epoch <= self.revision && table.holders.len() == usize::from(PARTITIONS));
                 let me = node.member.me.clone();
@@ -204,7 +207,7 @@ impl World {
                 assert!(stage == Stage::BeingMade || !is_new, "what was never served may be made");
                 node.takes.push((partition, epoch));
             }
-            Step::Leave(partition) => node.leaves.push(partition),
+            Step::Leave(partition, _) => node.leaves.push(partition),
         }
     }
 
@@ -271,10 +274,12 @@ fn a_node_that_is_killed_is_followed_within_a_term_and_a_moment() {
     (0..3).for_each(|name| world.start(name));
     (0..ROUNDS_TO_END).for_each(|_| world.round(&mut || u8::MAX));
     world.check_served();
+    world.vacancies.clear();
     world.nodes.remove(1);
     let rounds = (TIMES.term_ns + TIMES.beat_ns) / ROUND_NS + 8;
     (0..rounds).for_each(|_| world.round(&mut || u8::MAX));
     world.check_served();
+    assert!(world.vacancies.iter().all(|vacancy| *vacancy == Vacancy::Died), "{:?}", world.vacancies);
 }
 
 #[test]
@@ -329,10 +334,11 @@ fn an_earlier_life_of_a_node_learns_that_it_was_replaced() {
 }
 
 #[test]
-fn a_node_that_joins_gets_each_partition_of_its_share_within_a_moment() {
+fn a_node_that_joins_is_handed_each_partition_of_its_share_within_a_moment() {
     let mut world = World::default();
     (0..2).for_each(|name| world.start(name));
     (0..ROUNDS_TO_END).for_each(|_| world.round(&mut || u8::MAX));
+    world.vacancies.clear();
     world.start(2);
     let mut without = [0; 8];
     for _ in 0..ROUNDS_TO_END {
@@ -341,10 +347,11 @@ fn a_node_that_joins_gets_each_partition_of_its_share_within_a_moment() {
             let is_served = world.nodes.iter().any(|node| node.serves.contains_key(&partition));
             *without = if is_served { 0 } else { *without + 1 };
             assert!(
-                *without <= 300 * MS / ROUND_NS,
+                *without <= 250 * MS / ROUND_NS,
                 "partition {partition} waits for a node that does not take it yet"
             );
         }
     }
     world.check_served();
+    assert!(world.vacancies.iter().all(|vacancy| *vacancy == Vacancy::Handed), "{:?}", world.vacancies);
 }

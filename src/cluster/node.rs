@@ -9,6 +9,7 @@
 //!
 //! Absent on purpose: what serving means, which is the [`Host`]'s; and where the board is.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,13 +18,15 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use metrics::Gauge;
 
 use crate::storage::manifest::Stage;
 use crate::storage::{DirectoryId, Fault, Result, Store};
-use crate::telemetry::clock::{Monotonic, ns};
+use crate::telemetry::clock::{self, Monotonic, ns};
+use crate::telemetry::cluster;
 
 use super::lease::{Addresses, Beat, Leases, Life};
-use super::member::{Member, Step, Times};
+use super::member::{Departure, Member, Step, Times, Vacancy};
 use super::record::Owned;
 use super::remote::{Answer, Remote, Stored};
 use super::store::ReplicatedStore;
@@ -196,6 +199,7 @@ impl Node {
             rest_ns: ns(REST),
         };
         let partitions = u16::try_from(leases.holders.len()).expect("a table is bounded");
+        cluster::begin(&Vacancy::NAMES, &Departure::NAMES);
         let heard = events.clone();
         let on_beat = move |beat: &[u8]| match Beat::decode(beat) {
             Ok(beat) => _ = heard.send(Event::Heard(beat)),
@@ -213,6 +217,8 @@ impl Node {
             clock: Monotonic::system(),
             leave_by_ns: None,
             lookout: setup.lookout.clone(),
+            owned: (0..partitions).map(cluster::owned).collect(),
+            shown: BTreeSet::new(),
         };
         let thread = std::thread::Builder::new().name("weir-node".to_owned());
         let thread = Mutex::new(Some(thread.spawn(move || running.run(&happened))?));
@@ -259,6 +265,10 @@ struct Running {
     /// When it ends whatever it still has.
     leave_by_ns: Option<u64>,
     lookout: Lookout,
+    /// Of each partition whether this node serves it, as a metric.
+    owned: Vec<Gauge>,
+    /// The nodes of which metrics tell when they were heard.
+    shown: BTreeSet<String>,
 }
 
 impl Running {
@@ -287,7 +297,10 @@ impl Running {
         match event {
             Event::Heard(beat) => self.member.hear(now_ns, beat),
             Event::Learned(read) => self.member.learn(now_ns, read),
-            Event::Written(leases, answer) => self.member.written(leases, &answer),
+            Event::Written(leases, answer) => {
+                cluster::table_writes(answer.name()).increment(1);
+                self.member.written(leases, &answer);
+            }
             Event::Taken(partition, is_taken) => self.member.taken(now_ns, partition, is_taken),
             Event::Left(partition) => self.member.left(partition),
             Event::Leave => {
@@ -312,7 +325,10 @@ impl Running {
         steps.extend(self.member.tick(now_ns));
         steps.into_iter().for_each(|step| self.carry_out(step));
         let beat = self.member.beat(now_ns, &self.addresses);
-        beat.into_iter().for_each(|beat| self.board.say(&beat.encode()));
+        if let Some(beat) = beat {
+            self.board.say(&beat.encode());
+            self.measure(now_ns);
+        }
         self.show(now_ns, None);
         self.member.has_left() || self.leave_by_ns.is_some_and(|by_ns| now_ns > by_ns)
     }
@@ -320,25 +336,35 @@ impl Running {
     fn carry_out(&self, step: Step) {
         match step {
             Step::Read | Step::Write { .. } => _ = self.asks.send(step),
-            Step::Take { partition, epoch, stage } => {
+            Step::Take { partition, epoch, stage, vacancy } => {
                 let owned = Owned { partition, directory: self.directory };
                 let store = ReplicatedStore::new(self.board.log(partition), owned, epoch);
                 let host = Arc::clone(&self.host);
                 self.apart("weir-take", partition, move || {
+                    let begun = clock::start();
                     let taken = catch_unwind(AssertUnwindSafe(|| host.take(Arc::new(store), stage)));
                     match &taken {
-                        Ok(Ok(())) => tracing::info!(partition, epoch, "taken over"),
+                        Ok(Ok(())) => {
+                            let took = begun.elapsed();
+                            cluster::taken(vacancy.name(), took.as_secs_f64());
+                            tracing::info!(partition, epoch, ?took, "taken over");
+                        }
                         Ok(Err(fault)) => tracing::warn!(partition, epoch, %fault, "not taken over"),
                         Err(_) => tracing::error!(partition, epoch, "not taken over: it panicked"),
                     }
-                    Event::Taken(partition, matches!(taken, Ok(Ok(()))))
+                    let is_taken = matches!(taken, Ok(Ok(())));
+                    if !is_taken {
+                        cluster::not_taken();
+                    }
+                    Event::Taken(partition, is_taken)
                 });
             }
-            Step::Leave(partition) => {
+            Step::Leave(partition, departure) => {
+                cluster::left(departure.name());
                 let host = Arc::clone(&self.host);
                 self.apart("weir-leave", partition, move || {
                     let left = catch_unwind(AssertUnwindSafe(|| host.leave(partition)));
-                    tracing::info!(partition, is_clean = left.is_ok(), "left");
+                    tracing::info!(partition, why = departure.name(), is_clean = left.is_ok(), "left");
                     Event::Left(partition)
                 });
             }
@@ -368,6 +394,26 @@ impl Running {
         tracing::error!("{why}");
         self.member.serving().for_each(|partition| self.host.leave(partition));
         self.show(self.clock.now_ns(), Some(why));
+    }
+
+    /// Shows what is known as metrics.
+    fn measure(&mut self, now_ns: u64) {
+        let member = &self.member;
+        cluster::known(member.misplaced(), member.is_heard(now_ns), member.revision());
+        let serving: BTreeSet<u16> = member.serving().collect();
+        self.owned.iter().zip(0..).for_each(|(owned, partition)| {
+            owned.set(if serving.contains(&partition) { 1 } else { 0 });
+        });
+        let heard: BTreeMap<_, _> =
+            member.heard(now_ns).map(|(node, age_ns)| (node.to_owned(), age_ns)).collect();
+        heard.iter().for_each(|(node, age_ns)| {
+            cluster::heard(node, Some(Duration::from_nanos(*age_ns).as_secs_f64()));
+        });
+        self.shown
+            .iter()
+            .filter(|node| !heard.contains_key(*node))
+            .for_each(|node| cluster::heard(node, None));
+        self.shown = heard.into_keys().collect();
     }
 
     fn show(&self, now_ns: u64, ended: Option<String>) {

@@ -29,6 +29,18 @@ pub enum Answer {
 /// What a reader does with a record: it may have enough.
 pub type OnRecord<'a> = dyn FnMut(Stored) -> Result<ControlFlow<()>, String> + 'a;
 
+impl Answer {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Stored(_) => "stored",
+            Self::Refused(_) => "refused",
+            Self::Unknown(_) => "unknown",
+        }
+    }
+}
+
 /// Who keeps the log of one partition, and its snapshots. Calls block.
 pub trait Remote: Send + Sync + Debug {
     /// Its name, for people.

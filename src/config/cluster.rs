@@ -51,6 +51,26 @@ pub enum NatsIdentity {
     Credentials(PathBuf),
 }
 
+impl Default for ClusterConfig {
+    fn default() -> Self {
+        Self {
+            servers: Vec::new(),
+            name: "weir".to_owned(),
+            node: None,
+            http: None,
+            grpc: None,
+            identity: NatsIdentity::Nobody,
+            ca: None,
+            certificate: None,
+            system: NatsIdentity::Nobody,
+            is_sync_stated: false,
+            replicas: 3,
+            is_development: false,
+            term: Duration::from_secs(2),
+        }
+    }
+}
+
 impl ClusterConfig {
     /// How a cluster is reached by who is no node of it: from what the flags of the command line say, by name, and from the environment. None where
     /// no flag names its servers.
@@ -82,10 +102,12 @@ impl ClusterConfig {
         };
         let is_sync_stated = settings.parsed::<Sync>("cluster_sync", "asked or stated")?;
         let development = settings.parsed::<Switch>("cluster_development", "on or off")?;
-        let term_ms = settings.number("cluster_term_ms", 2_000, 500, 60_000)?;
+        let d = Self::default();
+        let term_ms = u64::try_from(d.term.as_millis()).unwrap_or(u64::MAX);
+        let term_ms = settings.number("cluster_term_ms", term_ms, 500, 60_000)?;
         Ok(Some(Self {
             servers,
-            name: name("cluster_name")?.unwrap_or_else(|| "weir".to_owned()),
+            name: name("cluster_name")?.unwrap_or(d.name),
             node: name("cluster_node")?,
             http: settings.text("cluster_http")?,
             grpc: settings.text("cluster_grpc")?,
@@ -104,7 +126,7 @@ impl ClusterConfig {
                 None,
             )?,
             is_sync_stated: is_sync_stated.is_some_and(|sync| sync.0),
-            replicas: settings.number("cluster_replicas", 3, 1, 5)?,
+            replicas: settings.number("cluster_replicas", d.replicas, 1, 5)?,
             is_development: development.is_some_and(|switch| switch.0),
             term: Duration::from_millis(term_ms),
         }))

@@ -10,12 +10,16 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{Config, LogFormat};
+use crate::telemetry::cluster::GROUP_BYTES;
 use crate::telemetry::metric;
 
 use super::ServeError;
 
 /// How often what the histograms gathered is put together, so that it does not pile up while nobody asks.
 const UPKEEP_PERIOD: Duration = Duration::from_secs(5);
+
+/// Bounds of the buckets of groups of frames, in bytes.
+const BYTES: [f64; 8] = [256.0, 1_024.0, 4_096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0, 4_194_304.0];
 
 /// Bounds of the buckets of durations, in seconds.
 const SECONDS: [f64; 14] =
@@ -73,7 +77,9 @@ fn recorder() -> Result<PrometheusHandle, String> {
         return Ok(handle.clone());
     }
     let seconds = Matcher::Suffix("_seconds".to_owned());
+    let groups = Matcher::Full(GROUP_BYTES.to_owned());
     let builder = PrometheusBuilder::new().set_buckets_for_metric(seconds, &SECONDS);
+    let builder = builder.and_then(|builder| builder.set_buckets_for_metric(groups, &BYTES));
     let recorder = builder.map_err(|error| error.to_string())?.build_recorder();
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder).map_err(|error| error.to_string())?;

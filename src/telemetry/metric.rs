@@ -1,4 +1,4 @@
-//! The names of all metrics, once. No metric bears an organization or a camera.
+//! The names of all metrics, once; those of a cluster are in [`cluster`](super::cluster). No metric bears an organization or a camera.
 
 use metrics::{Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram};
 use metrics::{Unit, gauge, histogram};
@@ -65,6 +65,7 @@ pub fn describe() {
     describe_counter!(BUSY, "Requests refused because as much was in flight as is admitted");
     describe_counter!(UNAUTHENTICATED, "Requests refused because they bore no known API key");
     describe_gauge!(START, Unit::Seconds, "When the process began to serve, in seconds since the Unix epoch");
+    super::cluster::describe();
     gauge!(START).set(gauge_value(Clock::System.now().ms() / 1_000));
     counter!(BUSY).increment(0);
     counter!(UNAUTHENTICATED).increment(0);

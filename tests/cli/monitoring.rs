@@ -12,8 +12,11 @@ const RULES: &str = include_str!("../../docs/monitoring/rules.yml");
 const TESTS: &str = include_str!("../../docs/monitoring/rules_test.yml");
 const DASHBOARD: &str = include_str!("../../docs/monitoring/dashboard.json");
 const NAMES: &str = include_str!("../../src/telemetry/metric.rs");
-const DOCUMENTS: [(&str, &str); 3] = [
+/// A node of a cluster alone tells these; `tests/jetstream` sees it do so.
+const CLUSTER_NAMES: &str = include_str!("../../src/telemetry/cluster.rs");
+const DOCUMENTS: [(&str, &str); 4] = [
     ("docs/OPERATIONS.md", include_str!("../../docs/OPERATIONS.md")),
+    ("docs/CLUSTER.md", include_str!("../../docs/CLUSTER.md")),
     ("docs/REPORTS.md", include_str!("../../docs/REPORTS.md")),
     ("docs/ALERTS.md", include_str!("../../docs/ALERTS.md")),
 ];
@@ -55,11 +58,14 @@ fn every_metric_of_the_rules_and_the_dashboard_is_told_by_a_server() {
     let (server, _keys) = scene.server();
     let answer = scrape(&server.url);
     let told: BTreeSet<_> = metrics(&answer).into_iter().chain(LATER).collect();
+    assert_eq!(told, metrics(NAMES), "what a server tells, and the names in the code");
+    let told = &told | &metrics(CLUSTER_NAMES);
     for (place, text) in [("rules.yml", RULES), ("rules_test.yml", TESTS), ("dashboard.json", DASHBOARD)] {
         let unknown: Vec<_> = metrics(text).difference(&told).copied().collect();
         assert!(unknown.is_empty(), "{place} names {unknown:?}, which no server tells: {answer}");
     }
-    assert_eq!(told, metrics(NAMES), "what a server tells, and the names in the code");
+    let untold: Vec<_> = told.difference(&metrics(DOCUMENTS[0].1)).copied().collect();
+    assert!(untold.is_empty(), "{untold:?} stand in no table of {}", DOCUMENTS[0].0);
     let unseen: Vec<_> = told.difference(&metrics(DASHBOARD)).copied().collect();
     assert!(unseen.is_empty(), "no panel shows {unseen:?}");
 }

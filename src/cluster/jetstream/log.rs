@@ -178,7 +178,8 @@ pub(super) fn append(
             Err(error) => Answer::Unknown(told(&error)),
         })
     };
-    keeper.threads.wait(SLOW, publish).unwrap_or_else(Answer::Unknown)
+    // An answer that was lost with its connection never comes, and the client waits for it as for anything.
+    keeper.threads.wait(keeper.append_patience, publish).unwrap_or_else(Answer::Unknown)
 }
 
 /// The last message of a subject, as the leader of its stream has it. A stream without a leader does not answer, so it is not waited for long: an owner

@@ -75,6 +75,7 @@ pub struct Keeper {
     leases: Stream,
     watch: Watch,
     name: String,
+    append_patience: Duration,
 }
 
 /// The threads of the network; they end in the background, because the last owner may be dropped where blocking is not allowed.
@@ -134,7 +135,7 @@ impl Keeper {
         let opened = threads.wait(6 * PATIENCE, async move { open_in_time(&wanted).await });
         let (parts, facts) = opened.map_err(failed)?;
         setup.demands.judge(&facts).map_err(|what| Fault::Unfit { place, what })?;
-        let watch = Watch::start(&threads, parts.context.clone(), parts.stream.clone(), &setup.name);
+        let watch = Watch::start(&threads, &parts, &setup.name);
         Ok(Self::of(threads, parts, watch, setup))
     }
 
@@ -153,7 +154,8 @@ impl Keeper {
 
     fn of(threads: Threads, parts: Parts, watch: Watch, setup: &Setup) -> Self {
         let Parts { client, context, stream, snapshots, leases } = parts;
-        Self { threads, client, context, stream, snapshots, leases, watch, name: setup.name.clone() }
+        let (name, append_patience) = (setup.name.clone(), setup.append_patience);
+        Self { threads, client, context, stream, snapshots, leases, watch, name, append_patience }
     }
 
     /// The log of a partition.
@@ -204,8 +206,7 @@ async fn open_in_time(setup: &Setup) -> std::result::Result<(Parts, super::deman
 
 async fn connect(setup: &Setup) -> std::result::Result<(Client, Context), String> {
     let client = setup.access.connect(&setup.name).await?;
-    let context =
-        ContextBuilder::new().timeout(PATIENCE).ack_timeout(setup.append_patience).build(client.clone());
+    let context = ContextBuilder::new().timeout(PATIENCE).build(client.clone());
     Ok((client, context))
 }
 

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use async_nats::Client;
 use async_nats::jetstream::context::Context;
 use async_nats::jetstream::stream::Stream;
 
 use crate::telemetry::clock::Monotonic;
+use crate::telemetry::cluster;
 
-use super::Threads;
+use super::{Parts, Threads, told};
 
 /// A stream that kept nothing for so long is asked to.
 const ASKED_AFTER: Duration = Duration::from_secs(1);
@@ -31,10 +33,11 @@ impl Watch {
         Self { clock: Monotonic::system(), kept_at_ns: Arc::default() }
     }
 
-    pub(super) fn start(threads: &Threads, context: Context, stream: Stream, name: &str) -> Self {
+    pub(super) fn start(threads: &Threads, parts: &Parts, name: &str) -> Self {
         let watch = Self::idle();
         let subject = format!("{name}.journal.watch");
-        threads.spawn(watch.clone().run(context, stream, subject));
+        let Parts { client, context, stream, .. } = parts;
+        threads.spawn(watch.clone().run(client.clone(), context.clone(), stream.clone(), subject));
         watch
     }
 
@@ -53,21 +56,33 @@ impl Watch {
         Duration::from_nanos(self.clock.now_ns().saturating_sub(kept_at_ns))
     }
 
-    async fn run(self, context: Context, stream: Stream, subject: String) {
-        let (mut kept, mut is_told) = (0, false);
+    async fn run(self, client: Client, context: Context, stream: Stream, subject: String) {
+        let (mut kept, mut is_told, mut is_stalled, mut turns) = (0, false, false, 0);
+        cluster::stalled(false);
         loop {
             tokio::time::sleep(ASKED_AFTER.saturating_sub(self.since()).max(ASKED_AFTER / 10)).await;
+            if is_stalled != self.stalled().is_some() {
+                (is_stalled, turns) = (!is_stalled, 0);
+                cluster::stalled(is_stalled);
+            }
+            if is_stalled && self.since() > STALLED_AFTER * (turns + 1) {
+                // The server that this client is at may be cut off from the other two, and another one not.
+                turns += 1;
+                _ = client.force_reconnect().await;
+            }
             if self.since() < ASKED_AFTER {
                 continue;
             }
-            let sent = match context.publish(subject.clone(), Vec::new().into()).await {
-                Ok(under_way) => under_way.await,
-                Err(error) => Err(error),
+            // An answer that was lost with its connection never comes.
+            let ask = async { context.publish(subject.clone(), Vec::new().into()).await?.await };
+            let sent = match tokio::time::timeout(ASKED_AFTER, ask).await {
+                Ok(sent) => sent.map(drop).map_err(|error| told(&error)),
+                Err(elapsed) => Err(elapsed.to_string()),
             };
             match &sent {
-                Ok(_) => self.kept(),
-                Err(error) if !is_told => {
-                    tracing::warn!(%error, since = ?self.since(), "the stream of the journals takes nothing; it is asked until it does");
+                Ok(()) => self.kept(),
+                Err(why) if !is_told => {
+                    tracing::warn!(why, since = ?self.since(), "the stream of the journals takes nothing; it is asked until it does");
                 }
                 Err(_) => {}
             }

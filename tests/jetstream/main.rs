@@ -8,18 +8,24 @@ mod access;
 #[expect(dead_code, reason = "the storm uses the rest of it")]
 #[path = "../storm/client.rs"]
 mod client;
+mod cuts;
+mod embedded;
+mod network;
 mod nodes;
+mod operator;
 #[expect(dead_code, reason = "the tests of the command line use the rest of it")]
 #[path = "../cli/pki.rs"]
 mod pki;
 #[expect(dead_code, reason = "the tests of the command line use the rest of it")]
 #[path = "../cli/process.rs"]
 mod process;
+mod rolling;
 #[path = "../storm/server.rs"]
 mod server;
 mod servers;
 #[path = "../stores/suite.rs"]
 mod suite;
+mod told;
 mod weir;
 
 use std::ops::ControlFlow;
@@ -43,6 +49,11 @@ use crate::suite::Place;
 const OWNED: Owned = Owned { partition: 0, directory: DirectoryId([0xD1; 16]) };
 /// In so long a cluster of which a server died must serve again.
 const FAILOVER_MAX: Duration = Duration::from_secs(20);
+
+/// How often the tests of three nodes do everything to each node and each server. The short form, which CI runs, does it once, and what takes long to one server alone.
+fn rounds() -> Option<u32> {
+    std::env::var("WEIR_CLUSTER_ROUNDS").ok().map(|rounds| rounds.parse().expect("a whole number"))
+}
 
 fn setup(servers: &Servers, name: &str) -> Setup {
     Setup {

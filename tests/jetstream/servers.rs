@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokenweir::cluster::jetstream::{Access, Identity, Keeper};
 use tokenweir::storage::Fault;
 use tokenweir::telemetry::clock;
 
 use crate::access::NKEY;
 use crate::fit;
+use crate::network::Network;
 
 /// Much longer than a start takes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -23,6 +25,13 @@ pub(crate) enum Sync {
     TwoMinutes,
 }
 
+/// Where a server is: what it is started by, and the addresses of its clients and of the other servers.
+struct Place {
+    within: Vec<String>,
+    client: String,
+    route: String,
+}
+
 /// How servers are reached, with what more they ask for.
 type Reach = Box<dyn Fn(Access) -> Access>;
 
@@ -30,7 +39,7 @@ type Reach = Box<dyn Fn(Access) -> Access>;
 pub(crate) struct Servers {
     program: PathBuf,
     folder: tempfile::TempDir,
-    ports: Vec<u16>,
+    places: Vec<Place>,
     running: Vec<Option<Child>>,
     reach: Reach,
 }
@@ -41,10 +50,38 @@ impl Servers {
         Self::start_with("", count, sync, |access| access)
     }
 
+    /// The same, each on a host of a network.
+    pub(crate) fn start_at(network: &Network, hosts: &[u8], sync: Sync) -> Option<Self> {
+        let place = |host: &u8| {
+            let address = network.address(*host);
+            let (client, route) = (format!("{address}:4222"), format!("{address}:6222"));
+            Place { within: network.within(*host), client, route }
+        };
+        Self::start_in(hosts.iter().map(place).collect(), &accounts(), sync, |access| access)
+    }
+
     /// The same, with more in their configuration, and what that asks of who reaches them.
     pub(crate) fn start_with(
         more: &str,
         count: usize,
+        sync: Sync,
+        reach: impl Fn(Access) -> Access + 'static,
+    ) -> Option<Self> {
+        Self::start_in(places(count), &(accounts() + more), sync, reach)
+    }
+
+    /// One server with accounts of another kind.
+    pub(crate) fn start_of(
+        accounts: &str,
+        sync: Sync,
+        reach: impl Fn(Access) -> Access + 'static,
+    ) -> Option<Self> {
+        Self::start_in(places(1), accounts, sync, reach)
+    }
+
+    fn start_in(
+        places: Vec<Place>,
+        accounts: &str,
         sync: Sync,
         reach: impl Fn(Access) -> Access + 'static,
     ) -> Option<Self> {
@@ -55,19 +92,13 @@ impl Servers {
             return None;
         };
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
-        let listeners: Vec<_> =
-            (0..2 * count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
-        let port = |listener: &TcpListener| listener.local_addr().expect("bound").port();
-        let ports: Vec<u16> = listeners.iter().map(port).collect();
-        drop(listeners);
-        let (clients, routes) = ports.split_at(count);
-        for (server, port) in clients.iter().enumerate() {
-            let text = configuration(folder.path(), server, *port, routes, sync) + more;
+        for server in 0..places.len() {
+            let text = configuration(folder.path(), server, &places, sync) + accounts;
             std::fs::write(configured(folder.path(), server), text).expect("written");
         }
-        let ports = clients.to_vec();
+        let count = places.len();
         let running = (0..count).map(|_| None).collect();
-        let mut servers = Self { program, folder, ports, running, reach: Box::new(reach) };
+        let mut servers = Self { program, folder, places, running, reach: Box::new(reach) };
         (0..count).for_each(|server| servers.restart(server));
         servers.wait();
         Some(servers)
@@ -75,12 +106,12 @@ impl Servers {
 
     /// How many there are, running or not.
     pub(crate) fn count(&self) -> usize {
-        self.ports.len()
+        self.places.len()
     }
 
     /// All servers, as this user, whose password is the same word.
     pub(crate) fn access(&self, user: &str) -> Access {
-        let servers = self.ports.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
+        let servers = self.places.iter().map(|place| format!("nats://{}", place.client)).collect();
         let identity = Identity::User(user.to_owned(), user.to_owned());
         (self.reach)(Access { servers, identity, ..Access::default() })
     }
@@ -93,11 +124,27 @@ impl Servers {
         }
     }
 
+    /// Stops a server as an operator does: it hands over what it leads, and ends.
+    pub(crate) fn stop(&mut self, server: usize) {
+        let mut child = self.running[server].take().expect("it runs");
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a process id");
+        kill_process(pid, Signal::TERM).expect("it was not waited for yet");
+        child.wait().expect("it ends");
+    }
+
     /// Starts a server that does not run.
     pub(crate) fn restart(&mut self, server: usize) {
         let log = self.folder.path().join(format!("{server}.log"));
         let log = std::fs::OpenOptions::new().create(true).append(true).open(log).expect("a log");
-        let child = Command::new(&self.program)
+        let mut command = match &self.places[server].within[..] {
+            [] => Command::new(&self.program),
+            [first, rest @ ..] => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(&self.program);
+                command
+            }
+        };
+        let child = command
             .arg("-c")
             .arg(configured(self.folder.path(), server))
             .stdin(Stdio::null())
@@ -132,19 +179,36 @@ fn configured(folder: &Path, server: usize) -> PathBuf {
     folder.join(format!("{server}.conf"))
 }
 
-fn configuration(folder: &Path, server: usize, port: u16, routes: &[u16], sync: Sync) -> String {
+fn configuration(folder: &Path, server: usize, places: &[Place], sync: Sync) -> String {
     let sync = if sync == Sync::Always { "sync_interval: always" } else { "" };
     let store = folder.join(server.to_string());
-    let all: Vec<_> = routes.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
-    let cluster = if routes.len() == 1 {
+    let all: Vec<_> = places.iter().map(|place| format!("nats://{}", place.route)).collect();
+    let Place { client, route, .. } = &places[server];
+    let cluster = if places.len() == 1 {
         String::new()
     } else {
-        format!("cluster {{ name: test, listen: \"127.0.0.1:{}\", routes: {all:?} }}", routes[server])
+        format!("cluster {{ name: test, listen: {route:?}, routes: {all:?} }}")
     };
     format!(
-        "server_name: n{server}\nlisten: \"127.0.0.1:{port}\"\n{cluster}\n\
-         jetstream {{ store_dir: {store:?}, max_file_store: 2GB, {sync} }}\n\
-         accounts {{ APP {{ jetstream: enabled, users: [{{ user: app, password: app }}, {{ nkey: {NKEY} }}] }}\n\
+        "server_name: n{server}\nlisten: {client:?}\n{cluster}\n\
+         jetstream {{ store_dir: {store:?}, max_file_store: 2GB, {sync} }}\n"
+    )
+}
+
+/// A user of an account that may keep streams, by password or nkey, and one of the system account.
+fn accounts() -> String {
+    format!(
+        "accounts {{ APP {{ jetstream: enabled, users: [{{ user: app, password: app }}, {{ nkey: {NKEY} }}] }}\n\
          SYS {{ users: [{{ user: sys, password: sys }}] }} }}\nsystem_account: SYS\n"
     )
+}
+
+/// Free places on this machine.
+fn places(count: usize) -> Vec<Place> {
+    let listeners: Vec<_> =
+        (0..2 * count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+    let address = |at: usize| listeners[at].local_addr().expect("bound").to_string();
+    let place =
+        |server| Place { within: Vec::new(), client: address(2 * server), route: address(2 * server + 1) };
+    (0..count).map(place).collect()
 }

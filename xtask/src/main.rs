@@ -64,6 +64,7 @@ fn dispatch(arguments: &[String]) -> Result<(), Failure> {
 fn with_options(name: &str, options: &[String]) -> Result<Vec<Step>, Failure> {
     match name {
         sim::NAME => sim::asked_for(options),
+        cluster::NAME => cluster::asked_for(options),
         storm::NAME => storm::asked_for(options),
         soak::NAME => soak::asked_for(options),
         fuzz::NAME => fuzz::asked_for(options),

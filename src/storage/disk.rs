@@ -22,9 +22,9 @@ use super::fault::{Fault, Result};
 /// every block of the folio that it writes a part of: in folios of 2 MiB that takes 15 us a sync.
 const ZERO_PIECE_BYTES: usize = 64 << 10;
 
-/// They are synced so many bytes at a time, so that preparing a segment never queues more than this in front of a waiting
-/// append.
-const ZERO_SYNC_BYTES: u64 = 2 << 20;
+/// What is written beside the journal is synced so many bytes at a time, so that neither a segment that is prepared nor a snapshot ever
+/// queues more than this in front of a waiting append.
+const SYNC_BYTES: usize = 512 << 10;
 
 /// The file system as storage uses it.
 pub trait Disk: Send + Sync {
@@ -194,7 +194,7 @@ impl Disk for RealDisk {
     }
 }
 
-/// Writes a small file so that a crash leaves either the old content or the new, never a mixture.
+/// Writes a file so that a crash leaves either the old content or the new, never a mixture.
 ///
 /// # Errors
 /// [`Fault::Io`]; the old content is then still in place, or the new one is.
@@ -203,10 +203,15 @@ pub fn replace_file(disk: &dyn Disk, tmp: &Path, path: &Path, parts: &[&[u8]]) -
         disk.remove(tmp).map_err(Fault::io("remove", tmp))?;
     }
     let mut file = disk.create_zeroed(tmp, 0).map_err(Fault::io("create", tmp))?;
-    let mut offset = 0;
-    for part in parts {
-        file.write_at(offset, part).map_err(Fault::io("write", tmp))?;
-        offset += u64_of(part.len());
+    let (mut offset, mut unsynced) = (0, 0);
+    for piece in parts.iter().flat_map(|part| part.chunks(SYNC_BYTES)) {
+        if unsynced + piece.len() > SYNC_BYTES {
+            file.sync_data().map_err(Fault::io("sync", tmp))?;
+            unsynced = 0;
+        }
+        file.write_at(offset, piece).map_err(Fault::io("write", tmp))?;
+        unsynced += piece.len();
+        offset += u64_of(piece.len());
     }
     file.sync_data().map_err(Fault::io("sync", tmp))?;
     disk.rename(tmp, path).map_err(Fault::io("rename", tmp))?;
@@ -260,7 +265,7 @@ fn write_zeros(file: &File, len: u64) -> io::Result<()> {
         let now = &piece[..piece.len().min(rest)];
         file.write_all_at(now, offset)?;
         offset += u64_of(now.len());
-        if offset == len || offset.is_multiple_of(ZERO_SYNC_BYTES) {
+        if offset == len || offset.is_multiple_of(u64_of(SYNC_BYTES)) {
             file.sync_data()?;
         }
     }
@@ -270,16 +275,32 @@ fn write_zeros(file: &File, len: u64) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::SimDisk;
 
     #[test]
     fn a_zeroed_file_has_its_length_and_is_not_made_twice() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("a/b/z");
         RealDisk.create_dir_all(&dir.path().join("a/b")).expect("made");
-        let len = ZERO_SYNC_BYTES + u64_of(ZERO_PIECE_BYTES) + 5;
+        let len = u64_of(SYNC_BYTES + ZERO_PIECE_BYTES) + 5;
         assert_eq!(RealDisk.create_zeroed(&path, len).expect("made").len().expect("length"), len);
         assert!(RealDisk.read(&path).expect("read").iter().all(|&byte| byte == 0));
         assert!(RealDisk.create_zeroed(&path, 1).is_err());
+    }
+
+    #[test]
+    fn a_large_file_is_synced_piece_by_piece_so_that_an_append_never_waits_for_all_of_it() {
+        let body = vec![7; 3 * SYNC_BYTES + 1];
+        let syncs_of = |parts: &[&[u8]]| {
+            let (disk, path) = (SimDisk::new(), Path::new("d/a"));
+            disk.create_dir_all(Path::new("d")).expect("made");
+            replace_file(&disk, Path::new("d/a.tmp"), path, parts).expect("replaced");
+            assert_eq!(disk.read(path).expect("read"), parts.concat());
+            disk.syncs()
+        };
+        let once = syncs_of(&[b"one"]);
+        assert_eq!(syncs_of(&[b"head", &body[..SYNC_BYTES - 4]]), once);
+        assert_eq!(syncs_of(&[b"head", &body]), once + 4);
     }
 
     #[test]

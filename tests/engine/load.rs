@@ -2,8 +2,8 @@
 
 use std::future::Future as _;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::sync::{Arc, Barrier, Mutex, OnceLock};
+use std::task::{Context, Wake, Waker};
 
 use tokenweir::meter::{
     Config, DebitBatch, DebitReply, Durability, Meter, Organization, Outcome, Pending, Refusal,
@@ -12,7 +12,8 @@ use tokenweir::storage::sim_disk::CrashPlan;
 
 use crate::gate::GatedDisk;
 use crate::support::{
-    available, code, code_of, config, debit, debit_of, handle, open_on, organization, outcome, summary,
+    available, code, code_of, config, debit, debit_of, handle, name_in, open_on, organization, outcome,
+    summary,
 };
 
 /// What a request counts at least among the debits in flight.
@@ -142,6 +143,61 @@ async fn a_flood_that_changes_nothing_is_answered_to_the_last_and_others_are_ser
         }
     }
     assert_eq!(available(&poor).await, 1);
+    meter.close().await;
+}
+
+/// Holds up the arbiter that wakes it: at the first meeting it is held, at the second it may go on.
+struct Held(Barrier);
+
+impl Wake for Held {
+    fn wake(self: Arc<Self>) {
+        self.0.wait();
+        self.0.wait();
+    }
+}
+
+/// Counts how many of a flood are answered when it is woken. The arbiter wakes it, so nothing goes on meanwhile.
+struct AnsweredBefore {
+    flood: Mutex<Vec<Pending<DebitReply>>>,
+    answered: OnceLock<usize>,
+}
+
+impl Wake for AnsweredBefore {
+    fn wake(self: Arc<Self>) {
+        let mut flood = self.flood.lock().expect("nothing panicked");
+        let answered = flood.iter_mut().map(is_there).filter(|is_there| *is_there).count();
+        self.answered.set(answered).expect("it is woken once");
+    }
+}
+
+fn is_pending(pending: &mut Pending<DebitReply>, waker: &Waker) -> bool {
+    Pin::new(pending).poll(&mut Context::from_waker(waker)).is_pending()
+}
+
+#[tokio::test]
+async fn a_debit_waits_for_at_most_one_look_at_the_flood_of_another_organization() {
+    let meter = open_on(GatedDisk::default());
+    let names = [0, 1, 2].map(|number| name_in(1, number));
+    let first = organization(&meter, names[0].as_str(), 1_000_000).await;
+    let poor = organization(&meter, names[1].as_str(), 1).await;
+    let quiet = organization(&meter, names[2].as_str(), 1_000).await;
+    let held = Arc::new(Held(Barrier::new(2)));
+    let waker = Waker::from(Arc::clone(&held));
+    // One that is answered before it is asked about wakes nobody.
+    let mut sent = (1..).map(|seq| first.send_debit(debit(seq), Durability::Applied).expect("admitted"));
+    let awaited = sent.find_map(|mut pending| is_pending(&mut pending, &waker).then_some(pending));
+    held.0.wait();
+    let flood = Mutex::new(refused_flood(&poor));
+    let mut pending = quiet.send_debit(debit(1), Durability::Applied).expect("admitted");
+    let before = Arc::new(AnsweredBefore { flood, answered: OnceLock::new() });
+    assert!(is_pending(&mut pending, &Waker::from(Arc::clone(&before))));
+    held.0.wait();
+    assert_eq!(outcome(&quiet, debit(2)).await, Outcome::Charged);
+    let answered = *before.answered.get().expect("the first is answered before the second");
+    assert!(answered <= 1_024, "{answered} debits of the flood were answered before the one of another");
+    for answered in [awaited.expect("there is no end of them"), pending] {
+        assert_eq!(answered.await.expect("served").outcome, Outcome::Charged);
+    }
     meter.close().await;
 }
 

@@ -125,6 +125,7 @@ mod tests {
         r#"{"camera":"c","epoch":1,"seq":2,"tokens":3.5}"#,
         r#"{"camera":"c","epoch":4294967296,"seq":2,"tokens":3}"#,
         r#"{"camera":"c","epoch":1,"seq":2,"tokens":3,"tokens":3}"#,
+        r#"{"camera":"c","epoch":1,"seq":2,"tokens":null,"tokens":3}"#,
         r#"{"camera":"c","epoch":1,"seq":2,"tokens":3,"other":1}"#,
         r#"{"camera":"a b","epoch":1,"seq":2,"tokens":3}"#,
         r#"{"camera":"c","epoch":1,"tokens":3}"#,

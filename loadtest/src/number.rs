@@ -50,6 +50,11 @@ pub(crate) fn median(figures: &[f64]) -> f64 {
     sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
 }
 
+/// The largest of some figures. Zero for none.
+pub(crate) fn largest(figures: &[f64]) -> f64 {
+    sorted(figures).last().copied().unwrap_or(0.0)
+}
+
 /// How far figures lie apart, as a part of their median.
 pub(crate) fn spread(figures: &[f64]) -> f64 {
     let sorted = sorted(figures);

@@ -1,6 +1,7 @@
 //! What snapshots cost those who wait: the latency of batches at half of the saturated rate, without and with snapshots.
 //!
-//! Beside either load a file of its own is written and synced: a debit that waited longer than the slowest of these syncs did not
+//! Short turns with and without snapshots follow each other, and the median of the turns of either side counts: one stall of the machine
+//! decides one turn. Beside either load a file of its own is written and synced: a debit that waited longer than the slowest of these syncs did not
 //! wait for the disk alone.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +14,7 @@ use crate::drive::{Loop, Progress, Tally, drive};
 use crate::failure::Outcome;
 use crate::floors::BareDisk;
 use crate::load::{Above, Choice, Source, Synthetic};
-use crate::number::{fraction, per_second};
+use crate::number::{fraction, median, per_second};
 use crate::process::pause;
 use crate::target::{Embedded, Scene};
 
@@ -22,13 +23,41 @@ const BATCH: usize = 512;
 const PRODUCERS: u64 = 2;
 const WINDOW: usize = 64;
 const IN_FLIGHT_MAX: u64 = 64 << 20;
-/// A snapshot is asked for this often: more often than the journal's growth would ask for one.
-const SNAPSHOT_EVERY: Duration = Duration::from_millis(500);
+/// How long a turn lasts, as a part of a load. A snapshot begins with each turn that is with snapshots, and others follow while it lasts.
+const TURN: u32 = 3;
+/// How long after a snapshot the next one is asked for: sooner than the journal's growth would ask for one.
+const SNAPSHOT_EVERY: Duration = Duration::from_millis(250);
 /// The bare file is synced this often: enough to meet a stall that lasts, too seldom to be a load.
 const SYNC_EVERY: Duration = Duration::from_millis(20);
 
-/// Whether snapshots are taken, turn by turn: neither side is always the first, and a stall of the disk meets both alike.
-const TURNS: [bool; 8] = [false, true, true, false, true, false, false, true];
+/// Whether snapshots are taken, turn by turn, over and over: neither side is always the first, and what the machine does meanwhile meets
+/// both alike.
+const TURNS: [bool; 4] = [false, true, true, false];
+/// How often.
+const REPEATS: usize = 6;
+
+/// Either side.
+#[derive(Default)]
+struct Side {
+    /// The p99 of each turn, in microseconds.
+    p99s: Vec<f64>,
+    /// The longest latency of all turns.
+    longest_us: f64,
+    /// The slowest bare sync of all turns.
+    slowest_sync_us: f64,
+    /// How much longer than the slowest bare sync of its turn a request took at most.
+    beyond_us: f64,
+}
+
+impl Side {
+    fn note(&mut self, tally: &Tally, slowest_sync: Duration) {
+        let (longest_us, sync_us) = (fraction(tally.latencies.max()) / 1e3, slowest_sync.as_secs_f64() * 1e6);
+        self.p99s.push(fraction(tally.latencies.value_at_percentile(99.0)) / 1e3);
+        self.longest_us = self.longest_us.max(longest_us);
+        self.slowest_sync_us = self.slowest_sync_us.max(sync_us);
+        self.beyond_us = self.beyond_us.max(longest_us - sync_us);
+    }
+}
 
 /// The probe. It has one engine, and cameras of its own for each load.
 pub(super) fn probe() -> Outcome<Probe> {
@@ -44,26 +73,24 @@ pub(super) fn probe() -> Outcome<Probe> {
     Ok(Probe::new("p99 with snapshots", move |length| {
         let saturated = loads.flat_out(&engine, length)?;
         let half = per_second(saturated.debits(), saturated.took) / 2.0;
-        let (mut without, mut with) = (Tally::default(), Tally::default());
-        let mut slowest = Duration::ZERO;
-        for takes_snapshots in TURNS {
-            let load = || loads.at_rate(&engine, half, length / 2);
+        let (mut without, mut with) = (Side::default(), Side::default());
+        for takes_snapshots in TURNS.repeat(REPEATS) {
+            let load = || loads.at_rate(&engine, half, length / TURN);
             if takes_snapshots {
                 let (tally, sync) = beside_syncs(&mut disk, || with_snapshots(&engine, load))?;
-                with.merge(&tally);
-                slowest = slowest.max(sync);
+                with.note(&tally, sync);
             } else {
-                without.merge(&beside_syncs(&mut disk, load)?.0);
+                let (tally, sync) = beside_syncs(&mut disk, load)?;
+                without.note(&tally, sync);
             }
         }
-        let p99 = |tally: &Tally| fraction(tally.latencies.value_at_percentile(99.0)) / 1e3;
-        let max = |tally: &Tally| fraction(tally.latencies.max()) / 1e3;
         Ok(vec![
-            ("p99_no_snapshots", p99(&without)),
-            ("p99_snapshots", p99(&with)),
-            ("max_no_snapshots", max(&without)),
-            ("max_snapshots", max(&with)),
-            ("slowest_sync", slowest.as_secs_f64() * 1e6),
+            ("p99_no_snapshots", median(&without.p99s)),
+            ("p99_snapshots", median(&with.p99s)),
+            ("max_no_snapshots", without.longest_us),
+            ("max_snapshots", with.longest_us),
+            ("slowest_sync", with.slowest_sync_us),
+            ("beyond_the_disk", with.beyond_us),
         ])
     }))
 }

@@ -7,6 +7,7 @@
 
 mod tally;
 
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -22,8 +23,9 @@ pub(crate) use tally::{Acknowledged, Tally};
 
 /// Requests of one producer that may wait for their replies in an open loop: a bound on memory, not on the load.
 const OPEN_WINDOW: usize = 65_536;
-/// A timer wakes a thread later than it was asked to by about this; the rest of a wait is watched.
-const TIMER_LATE: Duration = Duration::from_micros(120);
+/// How late a timer may wake a sender, in nanoseconds: the system's own choice of 50 us would be a good part of a latency. A sender never
+/// watches the clock instead, for it would take the processor from what it measures.
+const TIMER_SLACK: Option<NonZeroU64> = NonZeroU64::new(1);
 
 /// How requests follow one another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +106,7 @@ fn produce(
     sent: &channel::Sender<OnItsWay>,
     spares: &channel::Receiver<Vec<Item>>,
 ) -> Outcome {
+    wake_in_time();
     loop {
         let mut items = match how {
             Loop::Open => spares.try_recv().unwrap_or_default(),
@@ -135,6 +138,11 @@ fn produce(
     }
 }
 
+/// Lets the timers of this thread wake it in time. Where that is not allowed latencies, which count from the time that was due, are longer.
+pub(crate) fn wake_in_time() {
+    _ = rustix::thread::set_current_timer_slack(TIMER_SLACK);
+}
+
 fn collect(
     mut receiver: Box<dyn Receiver>,
     begun: Instant,
@@ -155,12 +163,9 @@ fn collect(
     Ok(tally)
 }
 
-fn wait_until(begun: Instant, at: Duration) {
-    while let Some(left) = at.checked_sub(begun.elapsed()) {
-        match left.checked_sub(TIMER_LATE) {
-            Some(long) if !long.is_zero() => std::thread::park_timeout(long),
-            _ if left.is_zero() => return,
-            _ => std::thread::yield_now(),
-        }
+/// Sleeps until then.
+pub(crate) fn wait_until(begun: Instant, at: Duration) {
+    while let Some(left) = at.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) {
+        std::thread::park_timeout(left);
     }
 }

@@ -27,6 +27,7 @@ use crate::meter::{self, Deed, Meter, Principal};
 use crate::reports::{self, Reports};
 use crate::storage::{Fault, Hold, HoldReader};
 use crate::telemetry::clock::Clock;
+use crate::telemetry::metric;
 
 mod cluster;
 mod descriptors;
@@ -285,14 +286,16 @@ impl Server {
     async fn open_meter(&self, clock: Clock) -> Result<Meter, ServeError> {
         let (opened, opening) = oneshot::channel();
         let (config, addresses) = (self.config.clone(), (self.address(), self.grpc_address()));
+        let inbox = self.listener.inbox();
         let meter = meter::Config { clock, hold: self.hold.clone(), ..config.meter() };
         let open = move || {
-            drop(opened.send(match config.cluster {
-                Some(_) => {
-                    Clustered::join(&config, addresses, meter).map(|(node, meter)| (Some(node), meter))
-                }
-                None => Meter::open(meter).map(|meter| (None, meter)).map_err(ServeError::from),
-            }));
+            drop(
+                opened.send(match config.cluster {
+                    Some(_) => Clustered::join(&config, addresses, (meter, inbox))
+                        .map(|(node, meter)| (Some(node), meter)),
+                    None => Meter::open(meter).map(|meter| (None, meter)).map_err(ServeError::from),
+                }),
+            );
         };
         let thread = std::thread::Builder::new().name("weir-open".to_owned()).spawn(open);
         drop(thread.map_err(system("start a thread"))?);
@@ -300,6 +303,7 @@ impl Server {
         let (node, meter) =
             opened.map_err(|_| system("open the meter")(io::Error::other("its thread panicked")))??;
         if let Some(node) = node {
+            metric::carried_begin();
             self.state.watch(Box::new(node.trouble()));
             *self.cluster.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(node));
         }
@@ -415,6 +419,7 @@ impl Server {
         if let Some(node) = self.node() {
             let left = tokio::task::spawn_blocking(move || node.stop());
             drop(left.await);
+            self.state.part();
         }
         let stop_grpc = async {
             match self.grpc {

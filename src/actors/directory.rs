@@ -59,7 +59,7 @@ pub(crate) struct Directory {
     /// Where partition 0 is, the truth; elsewhere a copy of it.
     pub(crate) api_keys: RwLock<BTreeMap<ActorId, ApiKey>>,
     pub(super) coordinator: RwLock<Option<Addr<CoordinatorActor>>>,
-    pub(super) peers: Option<Arc<dyn Peers>>,
+    pub(crate) peers: Option<Arc<dyn Peers>>,
 }
 
 /// What all threads know of an organization.

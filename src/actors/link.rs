@@ -247,6 +247,17 @@ impl Directory {
         }
     }
 
+    /// Has the owner of a partition carry out a request of a caller.
+    ///
+    /// # Errors
+    /// Why there is no answer; there is none without other nodes.
+    pub(crate) async fn carry(&self, partition: u16, request: Vec<u8>) -> Result<Vec<u8>, String> {
+        match &self.peers {
+            Some(peers) => peers.carry(partition, request).await,
+            None => Err("there are no other nodes".to_owned()),
+        }
+    }
+
     /// Where the owner of a partition serves, as far as is known.
     pub(crate) fn owner(&self, partition: u16) -> Option<Owner> {
         self.peers.as_ref()?.owner(partition)

@@ -43,6 +43,13 @@ pub trait Peers: Send + Sync + Debug {
     /// way is a message of up to 16 MiB.
     fn tell(&self, partition: u16, message: Vec<u8>);
 
+    /// Has the owner of a partition carry out a whole request of a caller, at the edge that it came to. It ends without an answer when somebody else becomes the
+    /// owner. It is polled as [`Self::ask`] is.
+    ///
+    /// # Errors
+    /// Why there is no answer; whether it was carried out is not known then.
+    fn carry(&self, partition: u16, request: Vec<u8>) -> Answering<Result<Vec<u8>, String>>;
+
     /// Where the owner of a partition serves, as far as is known.
     fn owner(&self, partition: u16) -> Option<Owner>;
 }

@@ -8,6 +8,12 @@ pub const IDEMPOTENCY_BYTES_MAX: usize = 32 << 20;
 pub const IDEMPOTENCY_ANSWER_BYTES_MAX: usize = 1 << 20;
 /// How long such an answer is kept, in milliseconds.
 pub const IDEMPOTENCY_KEEP_MS: u64 = 24 * 60 * 60 * 1_000;
+/// How long a request waits for an answer of the node that owns what it is for, in milliseconds.
+pub const CARRIED_WAIT_MS: u64 = 12_000;
+/// Most requests that a node has carried to others at once, and most that it carries out for others.
+pub const CARRIED_MAX: usize = 512;
+/// Longest request that is carried, and longest answer, in bytes.
+pub const CARRIED_BYTES_MAX: usize = 60 << 20;
 /// Longest organization, camera, license, key or transfer identifier, in bytes.
 pub const ID_BYTES_MAX: usize = 64;
 /// Longest name (of an organization or a network), in bytes of UTF-8.

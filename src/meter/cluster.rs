@@ -1,7 +1,7 @@
 //! A meter that is a node of a cluster: its partitions come and go while it serves.
 //!
 //! What belongs to a partition of another node is answered [`Unavailable::Elsewhere`](super::Unavailable::Elsewhere); an edge that may forward it
-//! asks [`Meter::owner`]. Orders to the coordinator, and its messages, find their way by [`Peers`]. Deliberately absent: who owns what, and how messages travel.
+//! has the owner [carry it out](Meter::carry). Orders to the coordinator, and its messages, find their way by [`Peers`]. Deliberately absent: who owns what, and how messages travel.
 
 use std::sync::Arc;
 
@@ -76,6 +76,20 @@ impl Meter {
     /// Hears what a peer [tells](Peers::tell).
     pub fn hear(&self, message: &[u8]) {
         self.engine.directory.hear(message);
+    }
+
+    /// Whether there are other nodes, which own what is not here.
+    #[must_use]
+    pub fn is_node(&self) -> bool {
+        self.engine.directory.peers.is_some()
+    }
+
+    /// Has the owner of a partition [carry out](Peers::carry) a request of a caller.
+    ///
+    /// # Errors
+    /// Why there is no answer; whether it was carried out is not known then.
+    pub async fn carry(&self, partition: u16, request: Vec<u8>) -> Result<Vec<u8>, String> {
+        self.engine.directory.carry(partition, request).await
     }
 
     /// The partition that an organization belongs to.

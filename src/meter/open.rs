@@ -86,6 +86,14 @@ pub struct PartitionStatus {
     pub failure: Option<Unavailable>,
 }
 
+impl PartitionStatus {
+    /// Whether it stopped, and does not come back before a restart. One that another node has taken is on its way out.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        self.failure.as_ref().is_some_and(|failure| !matches!(failure, Unavailable::Elsewhere { .. }))
+    }
+}
+
 impl Meter {
     /// Opens a data directory, made when it is not there: recovers what it holds, then serves. Blocks until then.
     ///

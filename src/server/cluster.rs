@@ -11,6 +11,8 @@ use crate::cluster::jetstream::{JetStreamBoard, Keeper, Post, Serve};
 use crate::cluster::lease::{Addresses, Life, is_name};
 use crate::cluster::node::{self, Board, Host, Lookout, Node};
 use crate::config::{ClusterConfig, Config};
+use crate::domain::limits::CARRIED_WAIT_MS;
+use crate::edge::http::Inbox;
 use crate::edge::streams;
 use crate::meter::{self, Answering, Meter, Owner, Peers};
 use crate::storage::manifest::Stage;
@@ -23,6 +25,12 @@ use super::ServeError;
 const ASKED: u8 = 0;
 /// What is told to the owner of a partition; [`Meter::hear`] hears it.
 const TOLD: u8 = 1;
+/// A request that a caller of another node made; [`Inbox::answer`] answers it.
+const CARRIED: u8 = 2;
+/// How long its answer is waited for.
+const CARRY_PATIENCE: Duration = Duration::from_millis(CARRIED_WAIT_MS);
+/// How often it is looked whether somebody else became the owner.
+const LOOK: Duration = Duration::from_millis(100);
 /// An order may wait ten seconds for its answer.
 const ASK_PATIENCE: Duration = Duration::from_secs(12);
 
@@ -36,7 +44,7 @@ pub(super) struct Clustered {
 }
 
 /// What serves other nodes: nothing before the meter is there, and after the server stopped.
-type Served = Arc<Mutex<Option<Meter>>>;
+type Served = Arc<Mutex<Option<(Meter, Inbox)>>>;
 
 /// Messages to and from the other nodes.
 #[derive(Debug)]
@@ -56,7 +64,7 @@ impl Clustered {
     pub(super) fn join(
         config: &Config,
         addresses: (SocketAddr, Option<SocketAddr>),
-        meter: meter::Config,
+        (meter, inbox): (meter::Config, Inbox),
     ) -> Result<(Self, Meter), ServeError> {
         let cluster = config.cluster.as_ref().expect("it is a node");
         let me = life(cluster, addresses.0)?;
@@ -71,12 +79,12 @@ impl Clustered {
         let (served, lookout) = (Served::default(), Lookout::default());
         let post = Post::start(Arc::clone(&keeper), me.clone(), serve(Arc::clone(&served)));
         let cause = |cause| Fault::Remote { action: "listen at", place: "the servers".to_owned(), cause };
-        let letters =
-            Letters { post: post.map_err(cause).map_err(ServeError::Cluster)?, lookout: lookout.clone() };
+        let post = post.map_err(cause).map_err(ServeError::Cluster)?;
+        let letters = Letters { post, lookout: lookout.clone() };
         let partitions = u16::try_from(leases.holders.len()).expect("a table is bounded");
         let meter = meter::Config { partitions, ..meter };
         let meter = Meter::join(meter, leases.directory, Arc::new(letters))?;
-        *served.lock().unwrap_or_else(PoisonError::into_inner) = Some(meter.clone());
+        *served.lock().unwrap_or_else(PoisonError::into_inner) = Some((meter.clone(), inbox));
         let host = Arc::new(Partitions(meter.clone()));
         let node = node::Setup { life: me.clone(), addresses, term: cluster.term, lookout };
         let node = Node::start(node, &leases, board, host).map_err(super::system("start the node"))?;
@@ -132,10 +140,14 @@ pub(super) enum Whose {
 
 impl Letters {
     fn to(&self, partition: u16) -> Option<Life> {
-        let sight = self.lookout.sight();
-        let (life, _) = sight.owners.get(usize::from(partition))?.as_ref()?;
-        Some(life.clone())
+        owner(&self.lookout, partition)
     }
+}
+
+fn owner(lookout: &Lookout, partition: u16) -> Option<Life> {
+    let sight = lookout.sight();
+    let (life, _) = sight.owners.get(usize::from(partition))?.as_ref()?;
+    Some(life.clone())
 }
 
 impl Peers for Letters {
@@ -144,6 +156,24 @@ impl Peers for Letters {
         Box::pin(async move {
             let to = to.ok_or_else(|| format!("nobody owns partition {partition} now"))?;
             post.ask(to, ASKED, partition, request, ASK_PATIENCE).await
+        })
+    }
+
+    fn carry(&self, partition: u16, request: Vec<u8>) -> Answering<Result<Vec<u8>, String>> {
+        let (post, lookout, to) = (self.post.clone(), self.lookout.clone(), self.to(partition));
+        Box::pin(async move {
+            let to = to.ok_or_else(|| format!("nobody owns partition {partition} now"))?;
+            let moved = async {
+                while owner(&lookout, partition).as_ref() == Some(&to) {
+                    tokio::time::sleep(LOOK).await;
+                }
+                // What it carried out before it left is answered on the way.
+                tokio::time::sleep(LOOK).await;
+            };
+            tokio::select! {
+                answer = post.ask(to.clone(), CARRIED, partition, request, CARRY_PATIENCE) => answer,
+                () = moved => Err("somebody else became the owner".to_owned()),
+            }
         })
     }
 
@@ -177,10 +207,13 @@ impl Host for Partitions {
 /// Hands what other nodes send to the meter.
 fn serve(served: Served) -> Serve {
     Arc::new(move |head, message| {
-        let meter = served.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let served = served.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Box::pin(async move {
-            let meter = meter?;
+            let Some((meter, inbox)) = served else {
+                return (head.topic == CARRIED).then(Inbox::again);
+            };
             match head.topic {
+                CARRIED => Some(inbox.answer(message).await),
                 ASKED => Some(meter.answer(head.partition, &message).await),
                 TOLD => {
                     meter.hear(&message);

@@ -1,8 +1,11 @@
 //! Several engines over one simulated log, through `Meter`: partitions come and go, and peers lose, double and delay what they say.
 //!
-//! `moves` takes partitions away under load; `orders` is about transfers, claims and API keys across nodes. No test sleeps.
+//! `moves` takes partitions away under load; `orders` is about transfers, claims and API keys across nodes; `carried` has the HTTP
+//! edges of the nodes carry requests to each other. No test sleeps.
 #![cfg(feature = "testing")]
 
+#[cfg(feature = "server")]
+mod carried;
 mod moves;
 mod nodes;
 mod orders;

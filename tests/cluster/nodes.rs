@@ -33,12 +33,25 @@ pub(crate) struct Cluster {
 }
 
 /// What carries messages; clones are the same one.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Net(Arc<Mutex<Carried>>);
 
-#[derive(Debug)]
+impl std::fmt::Debug for Net {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Net")
+    }
+}
+
+/// What carries out requests of callers at a node.
+pub(crate) type CarryOut = Arc<dyn Fn(Vec<u8>) -> Answering<Vec<u8>> + Send + Sync>;
+
 struct Carried {
     owners: BTreeMap<u16, Meter>,
+    /// Which node each owner is.
+    homes: BTreeMap<u16, usize>,
+    edges: BTreeMap<usize, CarryOut>,
+    /// Requests of callers, in their order.
+    requests: Vec<Vec<u8>>,
     random: SplitMix,
     /// Of a hundred messages, so many are lost, so many come twice, and so many late.
     troubled: u64,
@@ -48,7 +61,9 @@ struct Carried {
 
 impl Default for Carried {
     fn default() -> Self {
-        Self { owners: BTreeMap::new(), random: SplitMix(1), troubled: 0, late: Vec::new(), told: 0 }
+        let (owners, homes, edges) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let (requests, late) = (Vec::new(), Vec::new());
+        Self { owners, homes, edges, requests, random: SplitMix(1), troubled: 0, late, told: 0 }
     }
 }
 
@@ -65,7 +80,26 @@ impl Net {
 
     /// Nobody is the owner of a partition any more, as far as the others know.
     pub(crate) fn forget(&self, partition: u16) {
-        self.carried().owners.remove(&partition);
+        let mut carried = self.carried();
+        carried.owners.remove(&partition);
+        carried.homes.remove(&partition);
+    }
+
+    /// Others take a node for the owner of a partition, whether it is or not.
+    pub(crate) fn believe(&self, partition: u16, node: usize) {
+        self.carried().homes.insert(partition, node);
+    }
+
+    /// Requests that are carried to this node are carried out there from now on.
+    #[cfg(feature = "server")]
+    pub(crate) fn serve(&self, node: usize, carry_out: CarryOut) {
+        self.carried().edges.insert(node, carry_out);
+    }
+
+    /// The requests of callers that were carried, in their order.
+    #[cfg(feature = "server")]
+    pub(crate) fn requests(&self) -> Vec<Vec<u8>> {
+        self.carried().requests.clone()
     }
 
     /// Everything that is late arrives now.
@@ -102,6 +136,19 @@ impl Peers for Net {
             }
             let answer = owner.answer(partition, &request).await;
             if me.strikes() { Err("the answer was lost".to_owned()) } else { Ok(answer) }
+        })
+    }
+
+    fn carry(&self, partition: u16, request: Vec<u8>) -> Answering<Result<Vec<u8>, String>> {
+        let edge = {
+            let mut carried = self.carried();
+            carried.requests.push(request.clone());
+            carried.homes.get(&partition).and_then(|node| carried.edges.get(node)).cloned()
+        };
+        let is_lost = self.strikes();
+        Box::pin(async move {
+            let answer = edge.ok_or("nobody owns it")?(request).await;
+            if is_lost { Err("the answer was lost".to_owned()) } else { Ok(answer) }
         })
     }
 
@@ -164,6 +211,7 @@ impl Cluster {
         let store = Arc::new(ReplicatedStore::new(Arc::new(log), owned, epoch));
         tokio::task::block_in_place(|| self.nodes[node].take(store, Stage::BeingMade))?;
         self.net.carried().owners.insert(partition, self.nodes[node].clone());
+        self.net.believe(partition, node);
         Ok(())
     }
 

@@ -16,6 +16,7 @@ use crate::domain::hex::Hex;
 use crate::domain::limits::{
     LIVE_STREAMS_OF_SESSION_MAX, SESSION_IDLE_MS, SESSION_MS, SESSIONS_MAX, SESSIONS_OF_KEY_MAX,
 };
+use crate::edge::http::{Arrival, Guest, Told};
 use crate::meter::ActorId;
 
 type Hash = [u8; 32];
@@ -60,6 +61,8 @@ pub(super) struct Signed {
     pub(super) token: Option<Arc<str>>,
     /// What a form of this session bears.
     pub(super) csrf: String,
+    /// How the request arrived, where the session is another node's.
+    arrival: Option<Arrival>,
 }
 
 /// What the next page tells once.
@@ -78,7 +81,32 @@ impl Notice {
     }
 }
 
+impl From<Told> for Notice {
+    fn from((text, secret): Told) -> Self {
+        Self { text, secret }
+    }
+}
+
 impl Signed {
+    /// The session of a request that was carried here from the node that has it.
+    pub(super) fn of(arrival: &Arrival) -> Option<Self> {
+        let Guest { key, token, csrf, .. } = arrival.guest()?.clone();
+        Some(Self {
+            id: Hash::default(),
+            key,
+            token: token.map(Arc::from),
+            csrf,
+            arrival: Some(arrival.clone()),
+        })
+    }
+
+    /// Who is signed in, for a node that has no such session.
+    pub(super) fn guest(&self, notice: Option<Notice>) -> Guest {
+        let (key, token, csrf) =
+            (self.key.clone(), self.token.as_deref().map(str::to_owned), self.csrf.clone());
+        Guest { key, token, csrf, notice: notice.map(|Notice { text, secret }| (text, secret)) }
+    }
+
     /// Whether a form bears the token of this session.
     pub(super) fn has_token(&self, csrf: &str) -> bool {
         self.csrf.as_bytes().ct_eq(csrf.as_bytes()).into()
@@ -118,7 +146,13 @@ impl Sessions {
             session.seen = now;
         }
         let Entrant { key, token } = session.who.clone();
-        Some(Signed { id, key, token: token.map(|(token, _)| token), csrf: session.csrf.clone() })
+        Some(Signed {
+            id,
+            key,
+            token: token.map(|(token, _)| token),
+            csrf: session.csrf.clone(),
+            arrival: None,
+        })
     }
 
     /// Ends a session.
@@ -128,13 +162,18 @@ impl Sessions {
 
     /// Has the next page of a session tell something.
     pub(super) fn leave(&self, signed: &Signed, notice: Notice) {
-        if let Some(session) = self.lock().get_mut(&signed.id) {
+        if let Some(arrival) = &signed.arrival {
+            arrival.leave((notice.text, notice.secret));
+        } else if let Some(session) = self.lock().get_mut(&signed.id) {
             session.notice = Some(notice);
         }
     }
 
     /// What is to be told; it is told once.
     pub(super) fn take_notice(&self, signed: &Signed) -> Option<Notice> {
+        if let Some(arrival) = &signed.arrival {
+            return arrival.take_notice().map(Notice::from);
+        }
         self.lock().get_mut(&signed.id)?.notice.take()
     }
 

@@ -13,7 +13,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use crate::domain::limits::FORM_BYTES_MAX;
 use crate::edge::bearers::Stranger;
 use crate::edge::http::route::Right;
-use crate::edge::http::{Problem, State};
+use crate::edge::http::{self, Arrival, Problem, State};
 use crate::edge::token::TokenError;
 use crate::meter::{
     Action, Deed, Edge, Invalid, Meter, OrgId, Organization, Origin, Principal, Refusal, Summary,
@@ -68,8 +68,16 @@ pub(super) async fn serve(
         Err(Absent::Recovering) => return answer::problem_alone(&Problem::recovering()),
         Err(Absent::SignedOut) => return sign_in::send_there(&request),
     };
-    let answered = admit(route, &visitor, &request, payload).await;
-    answered.unwrap_or_else(|problem| answer::problem(&visitor, &request, &problem))
+    let problem = match admit(route, &visitor, &request, payload).await {
+        Ok(answer) => return answer,
+        Err(problem) => problem,
+    };
+    if let Some(partition) = problem.elsewhere()
+        && let Some(answer) = visitor.carry_on(&request, partition).await
+    {
+        return answer;
+    }
+    answer::problem(&visitor, &request, &problem)
 }
 
 async fn admit(
@@ -144,8 +152,12 @@ impl Visitor {
         let console = data::<Console>(request);
         let meter = state.meter().ok_or(Absent::Recovering)?;
         let is_by_hand = !request.headers().contains_key(BY_ITSELF);
-        let cookie = session_cookie(request).ok_or(Absent::SignedOut)?;
-        let session = console.sessions.find(cookie, clock::start(), is_by_hand).ok_or(Absent::SignedOut)?;
+        let session = match Arrival::of(request) {
+            Some(arrival) => Signed::of(&arrival),
+            None => session_cookie(request)
+                .and_then(|cookie| console.sessions.find(cookie, clock::start(), is_by_hand)),
+        };
+        let session = session.ok_or(Absent::SignedOut)?;
         let principal = match principal(&state, meter, &session) {
             Ok(principal) => principal,
             // The keys of its issuer are on their way: the session lasts.
@@ -184,6 +196,19 @@ impl Visitor {
     /// Has the next page tell this.
     pub(super) fn leave(&self, notice: Notice) {
         self.console.sessions.leave(&self.session, notice);
+    }
+
+    /// The answer of the node that owns what the request is for; none where that has to be told as a problem.
+    async fn carry_on(&self, request: &HttpRequest, partition: u16) -> Option<HttpResponse> {
+        let sessions = &self.console.sessions;
+        let notice = if self.is_by_hand { sessions.take_notice(&self.session) } else { None };
+        let carried = http::carry_on(request, partition, Some(self.session.guest(notice.clone()))).await;
+        let (answer, left) = match carried {
+            Some((answer, left)) => (Some(answer), left.map(Notice::from)),
+            None => (None, notice),
+        };
+        left.into_iter().for_each(|notice| self.leave(notice));
+        answer
     }
 
     /// Records that an act was refused before the meter was asked to carry it out.

@@ -13,9 +13,10 @@ use actix_web::{FromRequest, HttpMessage as _, HttpRequest, ResponseError as _, 
 
 use crate::meter::{ActorId, Edge, Invalid, Meter, OrgId, Organization, Origin, Principal};
 
-use super::audit;
+use super::body::Kept;
 use super::problem::Problem;
 use super::state::State;
+use super::{audit, carry};
 
 /// Who calls, and the meter that it calls. Only [`guard`] makes one.
 #[derive(Clone, Debug)]
@@ -24,7 +25,8 @@ pub(super) struct Caller {
     pub(super) principal: Principal,
 }
 
-/// The organization that the path names, with the caller's rights in it.
+/// The organization that the path names, with the caller's rights in it. It stands before what reads the body: where another node owns it, the body is left
+/// for [`carry::on`].
 #[derive(Debug)]
 pub(super) struct InOrganization(pub(super) Organization);
 
@@ -37,9 +39,14 @@ pub(super) async fn guard(
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             let response = next.call(request).await?;
-            if let Some(problem) = response.response().error().and_then(|error| error.as_error::<Problem>()) {
-                audit::note(response.request(), problem);
+            let problem = response.response().error().and_then(|error| error.as_error::<Problem>());
+            let Some(problem) = problem else { return Ok(response.map_into_left_body()) };
+            if let Some(partition) = problem.elsewhere()
+                && let Some((answer, _)) = carry::on(response.request(), partition, None).await
+            {
+                return Ok(response.into_response(answer).map_into_right_body());
             }
+            audit::note(response.request(), problem);
             Ok(response.map_into_left_body())
         }
         Err(problem) => Ok(request.into_response(problem.error_response()).map_into_right_body()),
@@ -83,8 +90,12 @@ impl FromRequest for InOrganization {
     type Error = Problem;
     type Future = Ready<Result<Self, Problem>>;
 
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(organization(request))
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let organization = organization(request);
+        if organization.as_ref().is_err_and(|problem| problem.elsewhere().is_some()) {
+            request.extensions_mut().insert(Kept::Unread(payload.take()));
+        }
+        ready(organization)
     }
 }
 

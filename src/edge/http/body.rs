@@ -8,7 +8,7 @@ use actix_web::dev::Payload;
 use actix_web::error::{PayloadError, QueryPayloadError};
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use actix_web::web::{Bytes, BytesMut};
-use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, HttpResponse, web};
 use futures_core::Stream as _;
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -57,8 +57,16 @@ pub(super) fn is_other_charset(headers: &HeaderMap) -> bool {
     charsets.any(|(_, value)| !value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8"))
 }
 
-/// Reads a body of at most `most` bytes to its end and gives it to `then`; its room is free again afterwards.
-/// A request that was answered under its key before is not given to it.
+/// What a request sends, for a node that may carry it on.
+pub(super) enum Kept {
+    /// It was read, and takes room.
+    Read(Bytes, Room),
+    /// It was not read.
+    Unread(Payload),
+}
+
+/// Reads a body of at most `most` bytes to its end and gives it to `then`; its room is free again afterwards, or with the request
+/// where another node may have to carry that out. A request that was answered under its key before is not given to it.
 ///
 /// # Errors
 /// When the body is too long, too slow, broken off, or when too much of other bodies is held already.
@@ -69,6 +77,26 @@ pub(in crate::edge) async fn with_body<T, F: Future<Output = Result<T, Problem>>
     (key, payload): (ActorId, web::Payload),
     then: impl FnOnce(Bytes) -> F,
 ) -> Result<T, Problem> {
+    let (body, room) = read(state, most, request, (key, payload)).await?;
+    note_body(request, state, &body)?;
+    let kept = state.is_node().then(|| body.clone());
+    let answered = then(body).await;
+    if let Some(body) = kept {
+        request.extensions_mut().insert(Kept::Read(body, room));
+    }
+    answered
+}
+
+/// Reads a body of at most `most` bytes to its end.
+///
+/// # Errors
+/// When it is too long, too slow, broken off, or when too much of other bodies is held already.
+pub(super) async fn read(
+    state: &State,
+    most: u64,
+    request: &HttpRequest,
+    (key, payload): (ActorId, web::Payload),
+) -> Result<(Bytes, Room), Problem> {
     let announced =
         request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > most) {
@@ -79,8 +107,7 @@ pub(in crate::edge) async fn with_body<T, F: Future<Output = Result<T, Problem>>
     let read =
         actix_rt::time::timeout(Duration::from_millis(timeout_ms), collect(payload, most, &mut room)).await;
     let body = read.map_err(|_| Problem::request_timeout(timeout_ms))??;
-    note_body(request, state, &body)?;
-    then(body).await
+    Ok((body, room))
 }
 
 /// Reads a body to its end. Room is taken for what arrives, not for what is announced: whoever announces much and sends

@@ -6,7 +6,7 @@ use actix_web::{HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::meter::{Lsn, PartitionStatus, Unavailable};
+use crate::meter::{Lsn, PartitionStatus};
 
 use super::body::ok;
 use super::describe::{Answer, no_parameters, no_problems};
@@ -86,9 +86,7 @@ pub(super) async fn ready(state: web::Data<State>) -> HttpResponse {
         return unready(Health { status: "recovering", reason: None, partitions: None });
     };
     let status = meter.status();
-    // One that another node has taken is on its way out.
-    let has_stopped = |failure: &Unavailable| !matches!(failure, Unavailable::Elsewhere { .. });
-    let is_poisoned = status.iter().any(|partition| partition.failure.as_ref().is_some_and(has_stopped));
+    let is_poisoned = status.iter().any(PartitionStatus::is_poisoned);
     let partitions = Some(status.into_iter().map(Partition::from).collect());
     match state.trouble() {
         Some((status, reason)) => unready(Health { status, reason: Some(reason), partitions }),

@@ -1,7 +1,8 @@
 //! The listening socket and the threads behind it.
 //!
 //! actix runs in a thread of its own, with its own workers: the program's main runtime stays free of it. Signals
-//! are not handled here; whoever started the listener stops it. The console is served beside the interface, where it is on.
+//! are not handled here; whoever started the listener stops it. The console is served beside the interface, where it is on. What other
+//! nodes carry here is answered on that thread by the same service, without a connection.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,14 +11,18 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use actix_web::dev::{Server, ServerHandle};
+use actix_service::IntoServiceFactory as _;
+use actix_web::body::MessageBody;
+use actix_web::dev::{AppConfig, Server, ServerHandle, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
+use tokio::sync::mpsc::Receiver;
 
 use crate::config::Config;
 use crate::edge::console::{self, Console};
 use crate::edge::tls::Tls;
 
+use super::carried::{self, Carried, Inbox};
 use super::seat;
 use super::state::State;
 
@@ -28,6 +33,7 @@ pub struct Listener {
     handle: ServerHandle,
     thread: JoinHandle<io::Result<()>>,
     console: Option<Arc<Console>>,
+    inbox: Inbox,
 }
 
 impl Listener {
@@ -40,12 +46,19 @@ impl Listener {
         let (config, state) = (config.clone(), Arc::clone(state));
         let console = config.console.then(|| Arc::new(Console::new(&config)));
         let for_apps = console.clone();
+        let (inbox, carried) = Inbox::new();
         let thread = std::thread::Builder::new()
             .name("weir-http".to_owned())
-            .spawn(move || run(&config, (&state, for_apps.as_ref()), tls.as_ref(), &bound))?;
+            .spawn(move || run(&config, (&state, for_apps.as_ref()), tls.as_ref(), (&bound, carried)))?;
         let (address, handle) =
             started.recv().unwrap_or_else(|_| Err(io::Error::other("the http thread ended early")))?;
-        Ok(Self { address, handle, thread, console })
+        Ok(Self { address, handle, thread, console, inbox })
+    }
+
+    /// The way in for requests that other nodes carry here.
+    #[must_use]
+    pub fn inbox(&self) -> Inbox {
+        self.inbox.clone()
     }
 
     /// The address that it listens on.
@@ -75,7 +88,7 @@ fn run(
     config: &Config,
     shared: Shared<'_>,
     tls: Option<&Tls>,
-    bound: &SyncSender<Started>,
+    (bound, carried): (&SyncSender<Started>, Receiver<Carried>),
 ) -> io::Result<()> {
     actix_rt::System::new().block_on(async {
         let (address, server) = match bind(config, shared, tls) {
@@ -85,9 +98,39 @@ fn run(
                 return Ok(());
             }
         };
+        let service = app(Arc::clone(shared.0), shared.1.cloned()).into_factory();
+        if let Ok(service) = service.new_service(AppConfig::default()).await {
+            actix_rt::spawn(carried::serve(service, carried));
+        }
         drop(bound.send(Ok((address, server.handle()))));
         server.await
     })
+}
+
+/// All that is answered, for connections and for what other nodes carry here.
+fn app(
+    state: Arc<State>,
+    console: Option<Arc<Console>>,
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<impl MessageBody + 'static>,
+        Error = actix_web::Error,
+        InitError = (),
+    > + 'static,
+> {
+    App::new()
+        .app_data(web::Data::from(state))
+        .wrap(from_fn(seat::guard))
+        .wrap(from_fn(super::unread::close))
+        .configure(super::register)
+        .configure(|services| {
+            if let Some(console) = console {
+                services.app_data(web::Data::from(console));
+                console::register(services);
+            }
+        })
 }
 
 fn bind(
@@ -96,20 +139,7 @@ fn bind(
     tls: Option<&Tls>,
 ) -> io::Result<(SocketAddr, Server)> {
     let (for_apps, for_seats, console) = (Arc::clone(state), Arc::clone(state), console.cloned());
-    let app = move || {
-        let state = web::Data::from(Arc::clone(&for_apps));
-        App::new()
-            .app_data(state)
-            .wrap(from_fn(seat::guard))
-            .wrap(from_fn(super::unread::close))
-            .configure(super::register)
-            .configure(|services| {
-                if let Some(console) = &console {
-                    services.app_data(web::Data::from(Arc::clone(console)));
-                    console::register(services);
-                }
-            })
-    };
+    let app = move || app(Arc::clone(&for_apps), console.clone());
     let request_timeout = Duration::from_millis(config.request_timeout_ms);
     let connections_max = seat::accepted(state.connections_max()).div_ceil(config.workers);
     let server = HttpServer::new(app)

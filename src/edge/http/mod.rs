@@ -13,6 +13,8 @@ mod auth;
 pub mod bodies;
 mod body;
 mod cameras;
+mod carried;
+mod carry;
 mod conditions;
 mod debit_plain;
 mod debit_rows;
@@ -49,6 +51,9 @@ use actix_web::{HttpResponse, Scope, web};
 
 pub(in crate::edge) use alerts::blocking;
 pub(in crate::edge) use body::{media_type, with_body};
+pub use carried::Inbox;
+pub(in crate::edge) use carried::{Arrival, Guest, Told};
+pub(in crate::edge) use carry::on as carry_on;
 pub use listener::Listener;
 pub(in crate::edge) use problem::Problem;
 pub(in crate::edge) use reports::read_reports;

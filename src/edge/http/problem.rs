@@ -18,7 +18,7 @@ use crate::edge::bearers::Stranger;
 use crate::edge::budget::Full;
 use crate::edge::license_key::KeyError;
 use crate::edge::token::TokenError;
-use crate::meter::{ActorId, Error, Invalid, Limit, Refusal, status};
+use crate::meter::{ActorId, Error, Invalid, Limit, Refusal, Unavailable, status};
 
 /// How long a caller waits before it repeats a request that may succeed later, in seconds.
 const RETRY_AFTER_SECONDS: &str = "1";
@@ -47,6 +47,7 @@ pub(in crate::edge) struct Problem {
     limit: Option<u64>,
     header: Option<Header>,
     events: Vec<RefusedEvent>,
+    elsewhere: Option<u16>,
 }
 
 /// An event of several that was refused.
@@ -271,6 +272,11 @@ impl Problem {
         Self { detail: detail.unwrap_or(self.detail), ..self }
     }
 
+    /// The partition of another node that it is about, where that is the problem.
+    pub(in crate::edge) fn elsewhere(&self) -> Option<u16> {
+        self.elsewhere
+    }
+
     /// The stable code.
     pub(in crate::edge) fn code(&self) -> &'static str {
         self.code
@@ -305,13 +311,18 @@ impl Problem {
     }
 
     fn of_edge(status: StatusCode, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, code, detail: detail.into(), limit: None, header: None, events: Vec::new() }
+        let (limit, header, elsewhere) = (None, None, None);
+        Self { status, code, detail: detail.into(), limit, header, events: Vec::new(), elsewhere }
     }
 }
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
-        let limit = if let Error::Refused(refusal) = &error { limit_of(*refusal) } else { None };
+        let (limit, elsewhere) = match &error {
+            Error::Refused(refusal) => (limit_of(*refusal), None),
+            Error::Unavailable(Unavailable::Elsewhere { partition }) => (None, Some(*partition)),
+            Error::Unavailable(_) => (None, None),
+        };
         Self {
             status: StatusCode::from_u16(status::http(&error)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             code: error.code(),
@@ -319,6 +330,7 @@ impl From<Error> for Problem {
             limit,
             header: error.is_retryable().then_some(Header::RetryLater),
             events: Vec::new(),
+            elsewhere,
         }
     }
 }

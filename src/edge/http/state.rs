@@ -4,8 +4,11 @@ use std::fmt;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 
+use tokio::sync::Semaphore;
+
 use crate::alerts::Alerting;
 use crate::config::Config;
+use crate::domain::limits::CARRIED_MAX;
 use crate::edge::bearers::Bearers;
 use crate::edge::budget::{Budget, Room};
 use crate::edge::license_key::Trusted;
@@ -55,6 +58,7 @@ pub struct State {
     pub(super) connections: AtomicUsize,
     pub(in crate::edge) issuers: Arc<Trusted>,
     pub(super) requests: Requests,
+    pub(super) carrying: Semaphore,
     pub(in crate::edge) bearers: Arc<Bearers>,
     meter: OnceLock<Meter>,
     reports: OnceLock<Arc<Reports>>,
@@ -74,6 +78,7 @@ impl State {
         render_metrics: RenderMetrics,
     ) -> Self {
         let (connections, requests) = (AtomicUsize::new(0), Requests::default());
+        let carrying = Semaphore::new(CARRIED_MAX);
         let (meter, reports) = (OnceLock::new(), OnceLock::new());
         let (alerting, webhook_key) = (OnceLock::new(), OnceLock::new());
         Self {
@@ -82,6 +87,7 @@ impl State {
             connections,
             issuers,
             requests,
+            carrying,
             bearers,
             meter,
             reports,
@@ -113,6 +119,11 @@ impl State {
         }
     }
 
+    /// Carries nothing on to other nodes any more.
+    pub fn part(&self) {
+        self.carrying.close();
+    }
+
     /// Tells from now on that it is not ready while there is trouble.
     pub fn watch(&self, trouble: Trouble) {
         _ = self.trouble.set(trouble);
@@ -141,6 +152,11 @@ impl State {
     /// The meter; none while it is being opened.
     pub(in crate::edge) fn meter(&self) -> Option<&Meter> {
         self.meter.get()
+    }
+
+    /// Whether there are other nodes, which own what is not here.
+    pub(super) fn is_node(&self) -> bool {
+        self.meter().is_some_and(Meter::is_node)
     }
 
     /// Most connections that may ask for anything at once.

@@ -1,0 +1,105 @@
+//! Has the owner of an organization carry out a request that came to this node.
+//!
+//! The request is tried here first, so what is here costs nothing more. An answer `elsewhere` stands only when no owner gave one within
+//! [`CARRIED_WAIT_MS`]: while a partition moves, the request waits. It may be carried more than once, under the ids that it bears, when an owner goes away
+//! before it answered; whoever sends it again after `elsewhere` does the same. What is carried at a time is bounded, and its bodies
+//! keep their room. Deliberately absent: who owns what, and what the owner may answer.
+
+use std::time::Duration;
+
+use actix_rt::time::{sleep, timeout};
+use actix_web::web::{Bytes, Data, Payload};
+use actix_web::{FromRequest as _, HttpMessage as _, HttpRequest, HttpResponse, ResponseError as _};
+
+use crate::domain::limits::{CARRIED_BYTES_MAX, CARRIED_WAIT_MS};
+use crate::edge::budget::Room;
+use crate::meter::Meter;
+use crate::telemetry::{clock, metric};
+
+use super::auth::bearer_id;
+use super::body::{self, Kept};
+use super::carried::{Answered, Arrival, Asked, Guest, Told, encode};
+use super::problem::Problem;
+use super::state::State;
+
+/// How long to wait before the owner is looked for again.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Has the owner of a partition answer a request that was answered `elsewhere` here; none where that stays the answer. With the answer comes what it leaves for
+/// the next page of a guest.
+pub(in crate::edge) async fn on(
+    request: &HttpRequest,
+    partition: u16,
+    guest: Option<Guest>,
+) -> Option<(HttpResponse, Option<Told>)> {
+    if let Some(arrival) = Arrival::of(request) {
+        arrival.ask_again();
+        return None;
+    }
+    let state = request.app_data::<Data<State>>().expect("the routes are set up with their state");
+    let meter = state.meter().filter(|meter| meter.is_node())?;
+    let begun = clock::start();
+    let answered = async {
+        let _place = state.carrying.try_acquire().ok()?;
+        let (body, _room) = match body_of(request, state).await {
+            Ok(body) => body,
+            Err(problem) => return Some((problem.error_response(), None)),
+        };
+        let message = encode(&Asked::new(request, guest), &body);
+        if message.len() > CARRIED_BYTES_MAX {
+            return Some((too_long(meter, partition).error_response(), None));
+        }
+        let asked = ask(state, meter, partition, &message);
+        timeout(Duration::from_millis(CARRIED_WAIT_MS), asked).await.ok().flatten()
+    };
+    let answered = answered.await;
+    metric::carried(answered.is_some(), begun.elapsed().as_secs_f64());
+    answered
+}
+
+/// Asks whoever owns the partition, until one answers or this server stops, which then learns of no other owner.
+async fn ask(
+    state: &State,
+    meter: &Meter,
+    partition: u16,
+    message: &[u8],
+) -> Option<(HttpResponse, Option<Told>)> {
+    while !state.carrying.is_closed() {
+        match meter.carry(partition, message.to_vec()).await {
+            Ok(answer) => {
+                if let Some((answered, response)) = Answered::read(&answer) {
+                    return Some((response, answered.notice));
+                }
+            }
+            Err(why) => tracing::debug!(partition, why, "a request waits for an owner"),
+        }
+        sleep(PAUSE).await;
+    }
+    None
+}
+
+/// What the request sends, and the room that it takes.
+async fn body_of(request: &HttpRequest, state: &State) -> Result<(Bytes, Option<Room>), Problem> {
+    let kept = request.extensions_mut().remove::<Kept>();
+    match kept {
+        None => Ok((Bytes::new(), None)),
+        Some(Kept::Read(body, room)) => Ok((body, Some(room))),
+        Some(Kept::Unread(mut payload)) => {
+            let payload = Payload::from_request(request, &mut payload).await;
+            let payload = payload.map_err(|_| Problem::malformed_body("it cannot be taken"))?;
+            let (most, key) = (state.limits.body_bytes_max, bearer_id(request)?);
+            let (body, room) = body::read(state, most, request, (key, payload)).await?;
+            Ok((body, Some(room)))
+        }
+    }
+}
+
+fn too_long(meter: &Meter, partition: u16) -> Problem {
+    let owner = meter.owner(partition).and_then(|owner| owner.http);
+    let owner = owner.unwrap_or_else(|| "its owner".to_owned());
+    let limit = u64::try_from(CARRIED_BYTES_MAX).unwrap_or(u64::MAX);
+    let detail = format!(
+        "a request of more than {limit} bytes is not carried to another node; nothing was done, send it to {owner}"
+    );
+    Problem::body_too_large(limit).with_detail(Some(detail.into()))
+}

@@ -21,6 +21,10 @@ use super::{Keeper, PATIENCE, Threads, next, told};
 const SLOW: Duration = Duration::from_secs(60);
 /// How long the last record may take to be told.
 const LAST: Duration = Duration::from_millis(500);
+/// Records are handed over in chunks of so many bytes or records, and so many chunks wait at most.
+const CHUNK_BYTES: usize = 1 << 20;
+const CHUNK_RECORDS: usize = 1_024;
+const CHUNKS_MAX: usize = 2;
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 /// A stream whose leader died has none for four to nine seconds, and serves again at once when it has one.
 const PAUSE_MAX: Duration = Duration::from_millis(500);
@@ -68,15 +72,17 @@ impl Remote for JetStreamLog {
             return Ok(());
         }
         let (stream, filter_subject) = (self.keeper.stream.clone(), self.subject.clone());
-        let (arrived, mut records) = mpsc::channel(8);
+        let (arrived, mut chunks) = mpsc::channel(CHUNKS_MAX);
         self.keeper.threads.spawn(async move {
             if let Err(why) = follow(&stream, filter_subject, (from, until), &arrived).await {
                 _ = arrived.send(Err(why)).await;
             }
         });
-        while let Some(record) = records.blocking_recv() {
-            if on_record(record?)?.is_break() {
-                break;
+        while let Some(chunk) = chunks.blocking_recv() {
+            for record in chunk? {
+                if on_record(record)?.is_break() {
+                    return Ok(());
+                }
             }
         }
         Ok(())
@@ -195,25 +201,34 @@ pub(super) fn last(threads: &Threads, stream: Stream, subject: String) -> Result
     threads.wait(LAST, ask)
 }
 
-/// Sends on what is kept of a subject, from a sequence up to another.
+/// Sends on what is kept of a subject, from a sequence up to another, in chunks: on a busy machine whoever waits for each record alone waits for the
+/// processor each time.
 async fn follow(
     stream: &Stream,
     filter_subject: String,
     (from, until): (u64, u64),
-    arrived: &mpsc::Sender<Result<Stored, String>>,
+    arrived: &mpsc::Sender<Result<Vec<Stored>, String>>,
 ) -> Result<(), String> {
     let deliver_policy = DeliverPolicy::ByStartSequence { start_sequence: from.max(1) };
     let config = OrderedConfig { filter_subject, deliver_policy, ..OrderedConfig::default() };
     let consumer = stream.create_consumer(config).await.map_err(|error| told(&error))?;
     let mut messages = consumer.messages().await.map_err(|error| told(&error))?;
+    let (mut chunk, mut bytes) = (Vec::new(), 0);
     loop {
         let message = tokio::time::timeout(PATIENCE, next(&mut messages)).await;
         let message = message.map_err(|_| "the records stopped coming".to_owned())?;
         let message = message.ok_or("the records ended early")?.map_err(|error| told(&error))?;
         let sequence = message.info().map_err(|error| error.to_string())?.stream_sequence;
-        let stored = Stored { sequence, bytes: message.payload.to_vec() };
-        if sequence > until || arrived.send(Ok(stored)).await.is_err() || sequence == until {
-            return Ok(());
+        if sequence <= until {
+            bytes += message.payload.len();
+            chunk.push(Stored { sequence, bytes: message.payload.to_vec() });
+        }
+        let is_last = sequence >= until;
+        if is_last || bytes >= CHUNK_BYTES || chunk.len() >= CHUNK_RECORDS {
+            bytes = 0;
+            if arrived.send(Ok(std::mem::take(&mut chunk))).await.is_err() || is_last {
+                return Ok(());
+            }
         }
     }
 }

@@ -23,7 +23,7 @@ pub use networks::Networks;
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 
 /// The names of all settings, in files and in the environment.
-pub const NAMES: [&str; 59] = [
+pub const NAMES: [&str; 60] = [
     "data_dir",
     "listen",
     "grpc_listen",
@@ -81,6 +81,7 @@ pub const NAMES: [&str; 59] = [
     "cluster_system_credentials",
     "cluster_sync",
     "cluster_replicas",
+    "cluster_streams",
     "cluster_development",
     "cluster_term_ms",
 ];

@@ -31,6 +31,8 @@ pub struct ClusterConfig {
     pub is_sync_stated: bool,
     /// `cluster_replicas`: how many servers keep each stream, 1 to 5. Default: 3.
     pub replicas: usize,
+    /// `cluster_streams`: how many streams keep the journals of a new cluster, 1 to 16, and no more than partitions. Default: 3.
+    pub streams: u16,
     /// `cluster_development`: whether fewer copies and writes that are not synced are taken, `on` or `off`. Default: `off`.
     pub is_development: bool,
     /// `cluster_term_ms`: how long a node that is not heard is believed to live, 500 ms to a minute. Default: 2 seconds.
@@ -65,6 +67,7 @@ impl Default for ClusterConfig {
             system: NatsIdentity::Nobody,
             is_sync_stated: false,
             replicas: 3,
+            streams: 3,
             is_development: false,
             term: Duration::from_secs(2),
         }
@@ -127,6 +130,7 @@ impl ClusterConfig {
             )?,
             is_sync_stated: is_sync_stated.is_some_and(|sync| sync.0),
             replicas: settings.number("cluster_replicas", d.replicas, 1, 5)?,
+            streams: settings.number("cluster_streams", d.streams, 1, 16)?,
             is_development: development.is_some_and(|switch| switch.0),
             term: Duration::from_millis(term_ms),
         }))
@@ -217,8 +221,9 @@ mod tests {
     fn a_node_is_set_up_by_its_servers_alone() {
         let found = load(&[("cluster", "nats://a:4222, tls://b")]).expect("it fits").expect("it is set");
         assert_eq!(found.servers, ["nats://a:4222", "tls://b"]);
-        assert_eq!((found.name.as_str(), found.replicas, found.is_development), ("weir", 3, false));
-        assert_eq!((found.identity, found.is_sync_stated), (NatsIdentity::Nobody, false));
+        assert_eq!((found.name.as_str(), found.replicas, found.streams), ("weir", 3, 3));
+        assert_eq!(found.identity, NatsIdentity::Nobody);
+        assert!(!found.is_sync_stated && !found.is_development);
     }
 
     #[test]
@@ -239,5 +244,6 @@ mod tests {
         refused(&[("cluster_nkey", "n"), ("cluster_credentials", "c")], &["cluster_credentials"]);
         refused(&[("cluster_sync", "yes")], &["asked or stated"]);
         refused(&[("cluster_replicas", "0")], &["cluster_replicas", "1 to 5"]);
+        refused(&[("cluster_streams", "17")], &["cluster_streams", "1 to 16"]);
     }
 }

@@ -90,7 +90,8 @@ pub fn setup(cluster: &ClusterConfig) -> Result<Setup, Fault> {
     };
     let ClusterConfig { replicas, is_sync_stated, is_development, .. } = *cluster;
     let demands = Demands { replicas, is_sync_stated, is_development };
-    Ok(Setup { name: cluster.name.clone(), access, system, demands, append_patience: APPEND_PATIENCE })
+    let (name, streams) = (cluster.name.clone(), cluster.streams);
+    Ok(Setup { name, access, system, demands, streams, append_patience: APPEND_PATIENCE })
 }
 
 fn identity(identity: &NatsIdentity) -> Result<Identity, Fault> {

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::cluster::jetstream::{JetStreamBoard, Keeper, Post, Serve};
+use crate::cluster::jetstream::{JetStreamBoard, Keeper, Post, Serve, Setup};
 use crate::cluster::lease::{Addresses, Life, is_name};
 use crate::cluster::node::{self, Board, Host, Lookout, Node};
 use crate::config::{ClusterConfig, Config};
@@ -70,6 +70,7 @@ impl Clustered {
         let me = life(cluster, addresses.0)?;
         let addresses = self_addresses(config, cluster, addresses)?;
         let setup = streams::setup(cluster).map_err(ServeError::Cluster)?;
+        let setup = Setup { streams: setup.streams.min(config.partitions), ..setup };
         let keeper = Arc::new(Keeper::connect(&setup).map_err(ServeError::Cluster)?);
         let board: Arc<dyn Board> = Arc::new(JetStreamBoard::new(Arc::clone(&keeper)));
         let mut new = [0; 16];
@@ -121,9 +122,9 @@ impl Clustered {
                 let why = "the servers do not carry what this node says; see that it reaches them".to_owned();
                 return Some(("cut_off", why));
             }
-            let stalled = keeper.stalled()?;
+            let (stream, stalled) = keeper.stalled()?;
             let why = format!(
-                "the stream of the journals has kept nothing for {} s, though it was asked to; see that two of its three servers are there and that it has a leader",
+                "the stream {stream} has kept nothing for {} s, though it was asked to; see that two of its three servers are there and that it has a leader",
                 stalled.as_secs()
             );
             Some(("stalled", why))

@@ -23,6 +23,7 @@ mod rolling;
 #[path = "../storm/server.rs"]
 mod server;
 mod servers;
+mod streams;
 #[path = "../stores/suite.rs"]
 mod suite;
 mod told;
@@ -61,6 +62,7 @@ fn setup(servers: &Servers, name: &str) -> Setup {
         access: servers.access("app"),
         system: Some(servers.access("sys")),
         demands: Demands::default(),
+        streams: 3,
         append_patience: Duration::from_secs(2),
     }
 }

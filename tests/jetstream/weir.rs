@@ -20,7 +20,7 @@ use crate::process::{Ended, license_key, operator_key, text, trusted_issuers, we
 use crate::server::Server;
 use crate::servers::{Servers, Sync};
 use crate::told::{TAKEOVERS, Told, every_metric, readiness};
-use crate::{fit, rounds};
+use crate::{fit, rounds, streams};
 use tokenweir::cluster::jetstream::Keeper;
 use tokenweir::cluster::{Answer, Remote as _};
 use tokenweir::domain::hash;
@@ -39,6 +39,10 @@ const PAUSE: Duration = Duration::from_millis(10);
 const LOOK: Duration = Duration::from_millis(100);
 /// In so long every organization must be served after anything that is done here.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// An organization without an acknowledgement for longer was stopped.
+const STOPPED: Duration = Duration::from_secs(1);
+/// An organization without an acknowledgement for longer was stopped.
+const STOPPED: Duration = Duration::from_secs(1);
 /// What an organization may go without an acknowledgement when a node is killed.
 pub(crate) const FAILOVER_MAX: Duration = Duration::from_secs(5);
 const TOKENS: u64 = 1_000_000_000;
@@ -480,8 +484,10 @@ fn strike(weirs: &mut Weirs, load: &Load) {
     let told = Told::by(weirs, &[2]);
     assert!(told.sum(LOSSES, "overtaken") + told.sum(LOSSES, "ended") > 0, "it finds that others have them");
     for server in 0..3 {
+        spread(&keeper, "the streams of journals");
         weirs.servers.kill(server);
-        load.served(&format!("server {server} was killed"));
+        let (_, stopped) = load.stopped(&format!("server {server} was killed"));
+        assert!(stopped < ORGANIZATIONS, "those whose streams are led elsewhere go on");
         weirs.servers.restart(server);
         weirs.servers.wait();
     }
@@ -525,7 +531,7 @@ fn others(node: usize) -> Vec<usize> {
 }
 
 /// Ends the load, whatever ends the test.
-struct Over<'a>(&'a AtomicBool);
+pub(crate) struct Over<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Over<'_> {
     fn drop(&mut self) {

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use async_nats::ConnectOptions;
+use async_nats::{Client, ConnectOptions, Event};
+use tokio::sync::watch;
 
 use super::PATIENCE;
 
@@ -11,6 +12,9 @@ use super::PATIENCE;
 const PING: Duration = Duration::from_secs(1);
 /// How long a connection may take to be made, before the next server is tried.
 const CONNECTING: Duration = Duration::from_secs(2);
+
+/// Tells that a connection was lost: what was under way on it may or may not have arrived.
+pub(super) type Lost = watch::Receiver<()>;
 
 /// Who one is.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -77,12 +81,19 @@ impl Access {
         self.servers.iter().map(bare).collect::<Vec<_>>().join(", ")
     }
 
-    pub(super) async fn connect(&self, name: &str) -> Result<async_nats::Client, String> {
+    pub(super) async fn connect(&self, name: &str) -> Result<(Client, Lost), String> {
+        let (losing, lost) = watch::channel(());
         let mut options = ConnectOptions::new()
             .name(name)
             .request_timeout(Some(PATIENCE))
             .ping_interval(PING)
-            .connection_timeout(CONNECTING);
+            .connection_timeout(CONNECTING)
+            .event_callback(move |event| {
+                if matches!(event, Event::Disconnected) {
+                    losing.send_replace(());
+                }
+                std::future::ready(())
+            });
         options = match &self.identity {
             Identity::Nobody => options,
             Identity::User(user, password) => options.user_and_password(user.clone(), password.clone()),
@@ -102,7 +113,8 @@ impl Access {
         if let Some((certificate, key)) = &self.certificate {
             options = options.add_client_certificate(certificate.clone(), key.clone()).require_tls(true);
         }
-        options.connect(self.servers.clone()).await.map_err(|error| super::told(&error))
+        let client = options.connect(self.servers.clone()).await.map_err(|error| super::told(&error))?;
+        Ok((client, lost))
     }
 }
 

@@ -45,7 +45,7 @@ struct Settings {
 pub(super) async fn gather(
     client: &Client,
     context: &Context,
-    streams: [String; 3],
+    streams: Vec<String>,
     system: Option<&Access>,
 ) -> Result<Facts, String> {
     let mut facts = Facts { payload_bytes_max: client.server_info().max_payload, ..Facts::default() };
@@ -89,7 +89,7 @@ fn of_stream(info: &Info) -> StreamFact {
 /// Asks every server, until all that keep a stream have answered or the time is over.
 async fn ask(access: &Access, streams: &[StreamFact]) -> Result<Vec<ServerFact>, String> {
     let told = |error: &dyn std::fmt::Display| format!("the system account: {error}");
-    let system = access.connect("weir, settings").await.map_err(|error| told(&error))?;
+    let (system, _) = access.connect("weir, settings").await.map_err(|error| told(&error))?;
     let inbox = system.new_inbox();
     let mut answers = system.subscribe(inbox.clone()).await.map_err(|error| told(&error))?;
     let question = r#"{"config":true}"#.into();

@@ -7,7 +7,7 @@ use async_nats::HeaderMap;
 use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_EXPECTED_STREAM, NATS_MESSAGE_ID};
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::consumer::pull::OrderedConfig;
-use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::context::{Context, PublishErrorKind};
 use async_nats::jetstream::object_store::{DeleteErrorKind, GetErrorKind};
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use tokio::io::AsyncReadExt as _;
@@ -15,9 +15,10 @@ use tokio::sync::mpsc;
 
 use crate::cluster::remote::{Answer, OnRecord, Remote, Stored};
 
+use super::streams::Journal;
 use super::{Keeper, PATIENCE, Threads, next, told};
 
-/// A record that is due while a log is read, or a snapshot, may take so long.
+/// A snapshot may take so long.
 const SLOW: Duration = Duration::from_secs(60);
 /// How long the last record may take to be told.
 const LAST: Duration = Duration::from_millis(500);
@@ -33,6 +34,7 @@ const PAUSE_MAX: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug)]
 pub struct JetStreamLog {
     keeper: Arc<Keeper>,
+    journal: Journal,
     subject: String,
     /// How the names of its snapshots begin.
     prefix: String,
@@ -40,8 +42,9 @@ pub struct JetStreamLog {
 
 impl JetStreamLog {
     pub(super) fn new(keeper: Arc<Keeper>, partition: u16) -> Self {
-        let subject = format!("{}.journal.p{partition:03}", keeper.name);
-        Self { keeper, subject, prefix: format!("p{partition:03}/") }
+        let journal = keeper.journal(partition).clone();
+        let subject = format!("{}.p{partition:03}", journal.prefix);
+        Self { keeper, journal, subject, prefix: format!("p{partition:03}/") }
     }
 
     fn object(&self, name: &str) -> String {
@@ -55,23 +58,23 @@ impl Remote for JetStreamLog {
     }
 
     fn append(&self, record: &[u8], expected: u64, id: &str) -> Answer {
-        let to = (self.subject.clone(), self.keeper.journal());
+        let to = (self.subject.clone(), self.journal.name.clone());
         let answer = append(&self.keeper, to, record, expected, Some(id));
         if matches!(answer, Answer::Stored(_)) {
-            self.keeper.watch.kept();
+            self.journal.watch.kept();
         }
         answer
     }
 
     fn last(&self) -> Result<Option<Stored>, String> {
-        last(&self.keeper.threads, self.keeper.stream.clone(), self.subject.clone())
+        last(&self.keeper.threads, self.journal.stream.clone(), self.subject.clone())
     }
 
     fn read(&self, from: u64, until: u64, on_record: &mut OnRecord<'_>) -> Result<(), String> {
         if until == 0 || from > until {
             return Ok(());
         }
-        let (stream, filter_subject) = (self.keeper.stream.clone(), self.subject.clone());
+        let (stream, filter_subject) = (self.journal.stream.clone(), self.subject.clone());
         let (arrived, mut chunks) = mpsc::channel(CHUNKS_MAX);
         self.keeper.threads.spawn(async move {
             if let Err(why) = follow(&stream, filter_subject, (from, until), &arrived).await {
@@ -89,7 +92,7 @@ impl Remote for JetStreamLog {
     }
 
     fn purge_before(&self, sequence: u64) -> Result<(), String> {
-        let (stream, subject) = (self.keeper.stream.clone(), self.subject.clone());
+        let (stream, subject) = (self.journal.stream.clone(), self.subject.clone());
         let purge = async move {
             let purged = stream.purge().filter(subject).sequence(sequence).await;
             purged.map(drop).map_err(|error| told(&error))
@@ -156,11 +159,32 @@ impl Remote for JetStreamLog {
     }
 }
 
-/// Appends to a subject of a stream when its last message is at `expected`.
+/// Appends to a subject of a stream when its last message is at `expected`. The outcome is unknown when the connection is lost meanwhile, or the answer takes too
+/// long: whoever waits for an answer that was lost waits for nothing.
 pub(super) fn append(
     keeper: &Keeper,
-    (subject, stream): (String, String),
+    to: (String, String),
     record: &[u8],
+    expected: u64,
+    id: Option<&str>,
+) -> Answer {
+    let (context, record, id) = (keeper.context.clone(), record.to_vec(), id.map(str::to_owned));
+    let mut lost = keeper.lost.clone();
+    lost.mark_unchanged();
+    let publish = async move {
+        tokio::select! {
+            answer = append_to(&context, to, record, expected, id.as_deref()) => Ok(answer),
+            _ = lost.changed() => Err("the connection to the servers was lost".to_owned()),
+        }
+    };
+    keeper.threads.wait(keeper.append_patience, publish).unwrap_or_else(Answer::Unknown)
+}
+
+/// The same, for one who awaits it.
+pub(super) async fn append_to(
+    context: &Context,
+    (subject, stream): (String, String),
+    record: Vec<u8>,
     expected: u64,
     id: Option<&str>,
 ) -> Answer {
@@ -168,37 +192,32 @@ pub(super) fn append(
     headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
     headers.insert(NATS_EXPECTED_STREAM, stream);
     id.into_iter().for_each(|id| headers.insert(NATS_MESSAGE_ID, id));
-    let (context, record) = (keeper.context.clone(), record.to_vec().into());
-    let publish = async move {
-        let sent = context.publish_with_headers(subject, headers, record).await;
-        let acknowledged = match sent {
-            Ok(under_way) => under_way.await,
-            Err(error) => Err(error),
-        };
-        Ok(match acknowledged {
-            Ok(acknowledged) if acknowledged.duplicate => Answer::Unknown("it was sent before".to_owned()),
-            Ok(acknowledged) => Answer::Stored(acknowledged.sequence),
-            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
-                Answer::Refused(told(&error))
-            }
-            Err(error) => Answer::Unknown(told(&error)),
-        })
+    let sent = context.publish_with_headers(subject, headers, record.into()).await;
+    let acknowledged = match sent {
+        Ok(under_way) => under_way.await,
+        Err(error) => Err(error),
     };
-    // An answer that was lost with its connection never comes, and the client waits for it as for anything.
-    keeper.threads.wait(keeper.append_patience, publish).unwrap_or_else(Answer::Unknown)
+    match acknowledged {
+        Ok(acknowledged) if acknowledged.duplicate => Answer::Unknown("it was sent before".to_owned()),
+        Ok(acknowledged) => Answer::Stored(acknowledged.sequence),
+        Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Answer::Refused(told(&error)),
+        Err(error) => Answer::Unknown(told(&error)),
+    }
 }
 
 /// The last message of a subject, as the leader of its stream has it. A stream without a leader does not answer, so it is not waited for long: an owner
 /// asks again soon.
 pub(super) fn last(threads: &Threads, stream: Stream, subject: String) -> Result<Option<Stored>, String> {
-    let ask = async move {
-        match stream.get_last_raw_message_by_subject(&subject).await {
-            Ok(last) => Ok(Some(Stored { sequence: last.sequence, bytes: last.payload.to_vec() })),
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(error) => Err(told(&error)),
-        }
-    };
-    threads.wait(LAST, ask)
+    threads.wait(LAST, async move { last_of(&stream, &subject).await })
+}
+
+/// The same, for one who awaits it as long as it takes.
+pub(super) async fn last_of(stream: &Stream, subject: &str) -> Result<Option<Stored>, String> {
+    match stream.get_last_raw_message_by_subject(subject).await {
+        Ok(last) => Ok(Some(Stored { sequence: last.sequence, bytes: last.payload.to_vec() })),
+        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+        Err(error) => Err(told(&error)),
+    }
 }
 
 /// Sends on what is kept of a subject, from a sequence up to another, in chunks: on a busy machine whoever waits for each record alone waits for the

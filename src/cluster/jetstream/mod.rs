@@ -1,4 +1,4 @@
-//! NATS JetStream keeps the logs: a subject of a stream for each partition, snapshots in an object store, leases in a key-value bucket.
+//! NATS JetStream keeps the logs: a subject of one of a few streams for each partition, snapshots in an object store, leases in a key-value bucket.
 //!
 //! A stream of three servers acknowledges a record when a majority has it, and with `sync_interval: always` has it on the disk. The rest of what is
 //! asked of it is in [`demands`](super::demands), and a start refuses servers that do not do.
@@ -16,6 +16,7 @@ mod board;
 mod facts;
 mod log;
 mod post;
+mod streams;
 mod watch;
 
 use std::future::Future;
@@ -23,9 +24,9 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use async_nats::Client;
-use async_nats::jetstream::context::{Context, ContextBuilder, GetStreamErrorKind};
-use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType, Stream};
-use async_nats::jetstream::{ErrorCode, kv, object_store};
+use async_nats::jetstream::context::{Context, ContextBuilder};
+use async_nats::jetstream::stream::Stream;
+use async_nats::jetstream::{kv, object_store};
 use futures_core::Stream as Arriving;
 use tokio::runtime::Runtime;
 
@@ -33,15 +34,16 @@ use crate::storage::{Fault, Result};
 
 use super::demands::Demands;
 
+use streams::{Journal, Opened};
 use watch::Watch;
+
+use access::Lost;
 
 pub use access::{Access, Identity};
 pub use board::JetStreamBoard;
 pub use log::JetStreamLog;
 pub use post::{Answering, Post, Serve};
 
-/// For so long an id of a record is recognised by the servers. What comes later is refused for its sequence.
-const DUPLICATES: Duration = Duration::from_secs(120);
 /// How long anything may take to be answered, but for an append and what an owner asks while it appends.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often servers are tried before a node does not start, and how long it waits between.
@@ -61,6 +63,8 @@ pub struct Setup {
     pub system: Option<Access>,
     /// What servers and streams must be.
     pub demands: Demands,
+    /// How many streams keep the journals of a cluster that is new; one that is there has as many as it has.
+    pub streams: u16,
     /// How long an append may take before its outcome is unknown.
     pub append_patience: Duration,
 }
@@ -69,13 +73,13 @@ pub struct Setup {
 pub struct Keeper {
     threads: Threads,
     client: Client,
+    lost: Lost,
     context: Context,
-    stream: Stream,
+    append_patience: Duration,
+    journals: Vec<Journal>,
     snapshots: object_store::ObjectStore,
     leases: Stream,
-    watch: Watch,
     name: String,
-    append_patience: Duration,
 }
 
 /// The threads of the network; they end in the background, because the last owner may be dropped where blocking is not allowed.
@@ -135,8 +139,9 @@ impl Keeper {
         let opened = threads.wait(6 * PATIENCE, async move { open_in_time(&wanted).await });
         let (parts, facts) = opened.map_err(failed)?;
         setup.demands.judge(&facts).map_err(|what| Fault::Unfit { place, what })?;
-        let watch = Watch::start(&threads, &parts, &setup.name);
-        Ok(Self::of(threads, parts, watch, setup))
+        threads.spawn(streams::keep_spread(parts.context.clone(), parts.journals.clone()));
+        let watches = Watch::start(&threads, &parts);
+        Ok(Self::of(threads, parts, watches, setup))
     }
 
     /// Connects to read what is there: nothing is made, asked to be kept, or judged.
@@ -149,13 +154,15 @@ impl Keeper {
         let threads = Threads::start().map_err(|error| failed(error.to_string()))?;
         let wanted = setup.clone();
         let found = threads.wait(3 * PATIENCE, async move { find(&wanted).await }).map_err(failed)?;
-        Ok(Self::of(threads, found, Watch::idle(), setup))
+        let watches = found.journals.iter().map(|_| Watch::idle()).collect();
+        Ok(Self::of(threads, found, watches, setup))
     }
 
-    fn of(threads: Threads, parts: Parts, watch: Watch, setup: &Setup) -> Self {
-        let Parts { client, context, stream, snapshots, leases } = parts;
+    fn of(threads: Threads, parts: Parts, watches: Vec<Watch>, setup: &Setup) -> Self {
+        let Parts { client, lost, context, journals, snapshots, leases } = parts;
+        let journals = journals.into_iter().zip(watches).map(Journal::new).collect();
         let (name, append_patience) = (setup.name.clone(), setup.append_patience);
-        Self { threads, client, context, stream, snapshots, leases, watch, name, append_patience }
+        Self { threads, client, lost, context, append_patience, journals, snapshots, leases, name }
     }
 
     /// The log of a partition.
@@ -164,16 +171,25 @@ impl Keeper {
         JetStreamLog::new(std::sync::Arc::clone(self), partition)
     }
 
-    /// For how long the stream of the journals has kept nothing, though it was asked to: longer than the leader of a stream takes to
-    /// answer, so that nothing is durable meanwhile. None while it does.
+    /// A stream of journals that has kept nothing, though it was asked to, and for how long: longer than an election takes, so that nothing of its
+    /// partitions is durable meanwhile. None while all do.
     #[must_use]
-    pub fn stalled(&self) -> Option<Duration> {
-        self.watch.stalled()
+    pub fn stalled(&self) -> Option<(&str, Duration)> {
+        self.journals.iter().find_map(|journal| Some((journal.name.as_str(), journal.watch.stalled()?)))
     }
 
-    /// The stream of the journals.
-    fn journal(&self) -> String {
-        format!("{}-journal", self.name)
+    /// The server that leads each stream of journals; empty where that is not told now.
+    ///
+    /// # Errors
+    /// When the servers do not answer.
+    pub fn leaders(&self) -> std::result::Result<Vec<String>, String> {
+        let all = self.journals.iter().map(|journal| journal.stream.clone()).collect();
+        self.threads.wait(2 * PATIENCE, async move { Ok(streams::leading(all).await) })
+    }
+
+    /// The stream that keeps the log of a partition.
+    fn journal(&self, partition: u16) -> &Journal {
+        &self.journals[usize::from(partition) % self.journals.len()]
     }
 }
 
@@ -185,8 +201,9 @@ impl std::fmt::Debug for Keeper {
 
 struct Parts {
     client: Client,
+    lost: Lost,
     context: Context,
-    stream: Stream,
+    journals: Opened,
     snapshots: object_store::ObjectStore,
     leases: Stream,
 }
@@ -204,35 +221,32 @@ async fn open_in_time(setup: &Setup) -> std::result::Result<(Parts, super::deman
     }
 }
 
-async fn connect(setup: &Setup) -> std::result::Result<(Client, Context), String> {
-    let client = setup.access.connect(&setup.name).await?;
+async fn connect(setup: &Setup) -> std::result::Result<(Client, Lost, Context), String> {
+    let (client, lost) = setup.access.connect(&setup.name).await?;
     let context = ContextBuilder::new().timeout(PATIENCE).build(client.clone());
-    Ok((client, context))
+    Ok((client, lost, context))
 }
 
 /// What is there.
 async fn find(setup: &Setup) -> std::result::Result<Parts, String> {
-    let (client, context) = connect(setup).await?;
+    let (client, lost, context) = connect(setup).await?;
     let name = &setup.name;
     let missing = |what: String, error: &dyn std::error::Error| {
         format!("{what} is not there, or may not be read: {}; see that `cluster_name` is right", told(error))
     };
-    let journal = format!("{name}-journal");
-    let stream = context.get_stream(&journal).await;
-    let stream = stream.map_err(|error| missing(format!("the stream {journal}"), &error))?;
     let bucket = format!("{name}-leases");
     let leases = context.get_key_value(&bucket).await;
     let leases = leases.map_err(|error| missing(format!("the bucket {bucket}"), &error))?.stream;
+    let journals = streams::find(&context, &leases, name).await?;
     let bucket = format!("{name}-snapshots");
     let snapshots = context.get_object_store(&bucket).await;
     let snapshots = snapshots.map_err(|error| missing(format!("the bucket {bucket}"), &error))?;
-    Ok(Parts { client, context, stream, snapshots, leases })
+    Ok(Parts { client, lost, context, journals, snapshots, leases })
 }
 
 async fn open(setup: &Setup) -> std::result::Result<(Parts, super::demands::Facts), String> {
-    let (client, context) = connect(setup).await?;
+    let (client, lost, context) = connect(setup).await?;
     let (name, num_replicas) = (&setup.name, setup.demands.replicas);
-    let stream = stream(&context, journal_config(setup)).await?;
     let bucket = format!("{name}-leases");
     let leases = match context.get_key_value(&bucket).await {
         Ok(found) => found,
@@ -253,36 +267,11 @@ async fn open(setup: &Setup) -> std::result::Result<(Parts, super::demands::Fact
                 .map_err(|error| format!("the bucket {bucket}: {error}"))?
         }
     };
-    let streams = [format!("{name}-journal"), format!("KV_{name}-leases"), format!("OBJ_{name}-snapshots")];
+    let journals = streams::open(&context, &leases.stream, setup).await?;
+    let mut streams = vec![format!("KV_{name}-leases"), format!("OBJ_{name}-snapshots")];
+    streams.extend(journals.iter().map(|(_, prefix)| streams::name_of(prefix)));
     let facts = facts::gather(&client, &context, streams, setup.system.as_ref()).await?;
-    Ok((Parts { client, context, stream, snapshots, leases: leases.stream }, facts))
-}
-
-fn journal_config(setup: &Setup) -> Config {
-    Config {
-        name: format!("{}-journal", setup.name),
-        subjects: vec![format!("{}.journal.*", setup.name)],
-        retention: RetentionPolicy::Limits,
-        discard: DiscardPolicy::New,
-        storage: StorageType::File,
-        num_replicas: setup.demands.replicas,
-        duplicate_window: DUPLICATES,
-        deny_delete: true,
-        ..Config::default()
-    }
-}
-
-/// The stream as it is; made when there is none, and never changed.
-async fn stream(context: &Context, config: Config) -> std::result::Result<Stream, String> {
-    let name = config.name.clone();
-    match context.get_stream(&name).await {
-        Ok(found) => return Ok(found),
-        Err(error) => match error.kind() {
-            GetStreamErrorKind::JetStream(told) if told.error_code() == ErrorCode::STREAM_NOT_FOUND => {}
-            _ => return Err(format!("the stream {name}: {error}")),
-        },
-    }
-    context.create_stream(config).await.map_err(|error| format!("the stream {name} cannot be made: {error}"))
+    Ok((Parts { client, lost, context, journals, snapshots, leases: leases.stream }, facts))
 }
 
 /// What arrives next.

@@ -66,6 +66,9 @@ pub struct ClusterArgs {
     /// How many servers keep each stream.
     #[arg(long, value_name = "N")]
     pub cluster_replicas: Option<String>,
+    /// How many streams keep the journals of a new cluster.
+    #[arg(long, value_name = "N")]
+    pub cluster_streams: Option<String>,
     /// Take servers that may lose what they acknowledged: `on` or `off`.
     #[arg(long, value_name = "ON|OFF")]
     pub cluster_development: Option<String>,
@@ -120,6 +123,7 @@ impl ClusterArgs {
             ("cluster_system_credentials", &self.cluster_system_credentials),
             ("cluster_sync", &self.cluster_sync),
             ("cluster_replicas", &self.cluster_replicas),
+            ("cluster_streams", &self.cluster_streams),
             ("cluster_development", &self.cluster_development),
             ("cluster_term_ms", &self.cluster_term_ms),
         ];
@@ -140,6 +144,7 @@ impl ClusterArgs {
             cluster_system_credentials: set(),
             cluster_sync: set(),
             cluster_replicas: set(),
+            cluster_streams: set(),
             cluster_development: set(),
             cluster_term_ms: set(),
         }

@@ -9,6 +9,7 @@
 
 mod allocation;
 mod audit;
+mod cluster;
 mod compare;
 mod drive;
 mod failure;
@@ -44,6 +45,8 @@ enum Command {
     Floors(floors::FloorsArgs),
     /// Measure ours beside floors and peers, in one run.
     Compare(compare::CompareArgs),
+    /// Measure the engine on three servers of NATS JetStream beside a bare publisher, and what a node costs.
+    Cluster(cluster::ClusterArgs),
     /// Drive a server at a steady rate for long, and hold its end against its beginning.
     Soak(soak::SoakArgs),
     /// Serve as `weir serve` does; the load tester starts it as a process of its own.
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Floors(args) => floors::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Cluster(args) => cluster::run(&args),
         Command::Soak(args) => soak::run(&args),
         Command::Serve(args) => serve(&args),
         Command::Echo(args) => floors::serve_echo(&args),

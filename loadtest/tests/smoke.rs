@@ -87,6 +87,22 @@ fn the_floors_are_measured_and_told_as_json() {
 }
 
 #[test]
+fn a_cluster_is_measured_beside_a_bare_publisher_or_says_that_there_is_no_server() {
+    let output = loadtest(&["cluster", "--quick", "--json"]);
+    assert!(output.status.success(), "{}", said(&output));
+    let report = json_of(&output);
+    let rows = report["rows"].as_array().expect("a list");
+    let skipped = report["skipped"].as_array().expect("a list");
+    if skipped.is_empty() {
+        let with_reference = rows.iter().filter(|row| row["reference_value"].as_f64() > Some(0.0)).count();
+        assert!(with_reference == 13 && rows.iter().all(|row| row["ours"].is_number()), "{report}");
+    } else {
+        println!("skipped: {skipped:?}");
+        assert!(rows.is_empty(), "{report}");
+    }
+}
+
+#[test]
 fn a_load_that_cannot_be_is_refused_before_anything_is_made() {
     for (arguments, what) in [
         (&["--duration", "0"][..], "above zero"),

@@ -6,14 +6,14 @@
 
 pub(crate) mod grpc_load;
 pub(crate) mod http_load;
+pub(crate) mod rows;
+pub(crate) mod table;
 
 mod embedded;
 mod neighbour;
 mod recovery;
-mod rows;
 mod sizes;
 mod snapshots;
-mod table;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -221,7 +221,7 @@ fn measure(
 }
 
 /// The machine, and how busy it was before: this program is the load of its own end.
-fn machine(load_before: &str) -> String {
+pub(crate) fn machine(load_before: &str) -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
@@ -230,12 +230,14 @@ fn machine(load_before: &str) -> String {
     format!("{cores} cores, {model}, linux {}, load average at the start {load_before}", kernel.trim())
 }
 
-fn load_average() -> String {
+/// How busy it is.
+pub(crate) fn load_average() -> String {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     load.split(' ').take(3).collect::<Vec<_>>().join(" ")
 }
 
-fn commit() -> String {
+/// What is measured.
+pub(crate) fn commit() -> String {
     let head = output("git", &["rev-parse", "--short", "HEAD"]).unwrap_or_else(|| "unknown".to_owned());
     let changed = output("git", &["status", "--porcelain", "--", "src", "loadtest", "Cargo.toml"]);
     if changed.is_some_and(|lines| !lines.is_empty()) { format!("{head} with changes") } else { head }

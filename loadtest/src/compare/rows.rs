@@ -235,7 +235,8 @@ pub(crate) const ROWS: &[Spec] = &[
     alone("cost_100k_organizations", "cost_organizations_100k", "ns a debit", Bar::Stated),
 ];
 
-const fn beside(
+/// A figure of ours beside another.
+pub(crate) const fn beside(
     id: &'static str,
     ours: &'static str,
     unit: &'static str,
@@ -245,7 +246,8 @@ const fn beside(
     Spec { id, ours: (ours, unit), reference: Some(reference), bar }
 }
 
-const fn alone(id: &'static str, ours: &'static str, unit: &'static str, bar: Bar) -> Spec {
+/// A figure without another.
+pub(crate) const fn alone(id: &'static str, ours: &'static str, unit: &'static str, bar: Bar) -> Spec {
     Spec { id, ours: (ours, unit), reference: None, bar }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::rows::Row;
 
 /// The table.
-pub(super) fn text(rows: &[Row]) -> String {
+pub(crate) fn text(rows: &[Row]) -> String {
     let mut out = format!(
         "{:<34} {:>12} {:<18} {:>12} {:>8} {:>6} {:>5} {:>6}  {}\n",
         "", "ours", "", "reference", "ratio", "bar", "met", "spread", "reference is"

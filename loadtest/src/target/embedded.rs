@@ -56,6 +56,11 @@ impl Embedded {
     pub(crate) fn with(scene: &Scene, configure: impl FnOnce(Config) -> Config) -> Outcome<Self> {
         let directory = temporary_directory()?;
         let meter = Meter::open(configure(Config::new(directory.path())))?;
+        Self::of(meter, directory, scene)
+    }
+
+    /// A meter that is there, with its directory; makes the organizations of the scene.
+    pub(crate) fn of(meter: Meter, directory: TempDir, scene: &Scene) -> Outcome<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build()?;
         let mut embedded =
             Self { organizations: Vec::new(), meter, runtime, durability: scene.durability, directory };

@@ -78,6 +78,8 @@ pub(crate) fn start_server_with(program: Option<&PathBuf>, settings: &[&str]) ->
     let (issuer, issuers) = (directory.path().join("issuer.jwk"), directory.path().join("issuers"));
     std::fs::write(&issuers, Issuer::create(&issuer, None)?.public_line())?;
     let mut command = Command::new(program);
+    // It names what this program starts, and is no setting.
+    command.env_remove("WEIR_NATS_SERVER");
     command.arg("serve").arg("--data").arg(directory.path().join("data"));
     command.arg("--license-issuers").arg(&issuers);
     command.args([
@@ -96,7 +98,8 @@ pub(crate) fn start_server_with(program: Option<&PathBuf>, settings: &[&str]) ->
     let line = service.wait_for("grpc listening on ")?;
     let grpc_url = format!("http://{}", line.rsplit_once(' ').map_or("", |(_, address)| address).trim());
     service.wait_for("ready")?;
-    let key = std::fs::read_to_string(&key_file)?.trim().to_owned();
+    // A node of a cluster that has an operator already makes none.
+    let key = std::fs::read_to_string(&key_file).unwrap_or_default().trim().to_owned();
     Ok(Server { address, grpc_url, key, issuer, service, directory })
 }
 

@@ -1,11 +1,13 @@
 //! A publisher that does nothing but what a log must: one message of a subject in flight, which names the sequence of the one before it.
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_EXPECTED_STREAM, NATS_MESSAGE_ID};
-use async_nats::jetstream::Context;
+use async_nats::jetstream::context::PublishError;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType};
+use async_nats::jetstream::{self, Context, ErrorCode};
 use rand::rngs::StdRng;
 use rand::{RngCore as _, SeedableRng as _};
 use tokenweir::telemetry::clock;
@@ -44,7 +46,7 @@ impl Bare {
         let (addresses, (user, _)) = (servers.addresses(), servers.user());
         let subjects = runtime.block_on(async {
             let options = async_nats::ConnectOptions::new().user_and_password(user.into(), user.into());
-            let context = async_nats::jetstream::new(options.connect(addresses).await?);
+            let context = jetstream::new(options.connect(addresses).await?);
             for number in 0..streams(subjects) {
                 context.create_stream(config(name, number)).await?;
             }
@@ -97,10 +99,26 @@ impl Subject {
         headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, self.last.to_string());
         headers.insert(NATS_EXPECTED_STREAM, self.stream.as_str());
         headers.insert(NATS_MESSAGE_ID, format!("{}/{}", self.subject, self.count));
-        let sent = self.context.publish_with_headers(self.subject.clone(), headers, payload.into()).await?;
-        self.last = sent.await?.sequence;
-        Ok(())
+        loop {
+            let (subject, headers, payload) = (self.subject.clone(), headers.clone(), payload.clone());
+            let sent = self.context.publish_with_headers(subject, headers, payload.into()).await?;
+            match sent.await {
+                Ok(kept) => {
+                    self.last = kept.sequence;
+                    return Ok(());
+                }
+                // The one before is acknowledged and not quite done.
+                Err(error) if is_busy(&error) => tokio::task::yield_now().await,
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
+}
+
+/// Whether the server did not look at the last message, because the one before is under way.
+fn is_busy(error: &PublishError) -> bool {
+    let told = error.source().and_then(|source| source.downcast_ref::<jetstream::Error>());
+    told.is_some_and(|told| told.error_code() == ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT)
 }
 
 fn config(name: &str, number: u16) -> Config {

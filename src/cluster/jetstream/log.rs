@@ -1,5 +1,6 @@
 //! The log of one partition on JetStream.
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,9 +8,10 @@ use async_nats::HeaderMap;
 use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_EXPECTED_STREAM, NATS_MESSAGE_ID};
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::consumer::pull::OrderedConfig;
-use async_nats::jetstream::context::{Context, PublishErrorKind};
+use async_nats::jetstream::context::{Context, PublishError, PublishErrorKind};
 use async_nats::jetstream::object_store::{DeleteErrorKind, GetErrorKind};
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
+use async_nats::jetstream::{self, ErrorCode};
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::mpsc;
 
@@ -22,6 +24,8 @@ use super::{Keeper, PATIENCE, Threads, next, told};
 const SLOW: Duration = Duration::from_secs(60);
 /// How long the last record may take to be told.
 const LAST: Duration = Duration::from_millis(500);
+/// A subject is free again after so long.
+const BUSY: Duration = Duration::from_micros(500);
 /// Records are handed over in chunks of so many bytes or records, and so many chunks wait at most.
 const CHUNK_BYTES: usize = 1 << 20;
 const CHUNK_RECORDS: usize = 1_024;
@@ -180,7 +184,8 @@ pub(super) fn append(
     keeper.threads.wait(keeper.append_patience, publish).unwrap_or_else(Answer::Unknown)
 }
 
-/// The same, for one who awaits it.
+/// The same, for one who awaits it. The leader of a stream acknowledges a record a moment before it takes a subject for free again; what comes in between is not
+/// kept, whatever the last record is, and is sent again.
 pub(super) async fn append_to(
     context: &Context,
     (subject, stream): (String, String),
@@ -192,10 +197,17 @@ pub(super) async fn append_to(
     headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
     headers.insert(NATS_EXPECTED_STREAM, stream);
     id.into_iter().for_each(|id| headers.insert(NATS_MESSAGE_ID, id));
-    let sent = context.publish_with_headers(subject, headers, record.into()).await;
-    let acknowledged = match sent {
-        Ok(under_way) => under_way.await,
-        Err(error) => Err(error),
+    let acknowledged = loop {
+        let sent =
+            context.publish_with_headers(subject.clone(), headers.clone(), record.clone().into()).await;
+        let acknowledged = match sent {
+            Ok(under_way) => under_way.await,
+            Err(error) => Err(error),
+        };
+        match acknowledged {
+            Err(error) if is_busy(&error) => tokio::time::sleep(BUSY).await,
+            acknowledged => break acknowledged,
+        }
     };
     match acknowledged {
         Ok(acknowledged) if acknowledged.duplicate => Answer::Unknown("it was sent before".to_owned()),
@@ -203,6 +215,12 @@ pub(super) async fn append_to(
         Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Answer::Refused(told(&error)),
         Err(error) => Answer::Unknown(told(&error)),
     }
+}
+
+/// Whether the leader of the stream did not look at the last record, because one before it is not quite done.
+fn is_busy(error: &PublishError) -> bool {
+    let told = error.source().and_then(|source| source.downcast_ref::<jetstream::Error>());
+    told.is_some_and(|told| told.error_code() == ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT)
 }
 
 /// The last message of a subject, as the leader of its stream has it. A stream without a leader does not answer, so it is not waited for long: an owner

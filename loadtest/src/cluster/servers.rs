@@ -1,6 +1,6 @@
 //! Three servers of NATS JetStream on this machine, each syncing every write.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokenweir::cluster::demands::Demands;
 use tokenweir::cluster::jetstream::{Access, Identity, Keeper, Setup};
 use tokenweir::telemetry::clock;
 
-use crate::failure::Outcome;
+use crate::failure::{Outcome, tell};
 use crate::number::fraction;
 use crate::process::{Cost, Service, find_program, free_port, pause, temporary_directory};
 use crate::target::Wire;
@@ -20,6 +20,8 @@ pub(super) const MISSING: &str =
     "there is no nats-server: set WEIR_NATS_SERVER to one, or run `cargo xtask cluster`, which fetches it";
 
 const COUNT: u16 = 3;
+/// How often they are started: what connects somewhere may have taken one of their ports meanwhile.
+const TRIES_MAX: u32 = 3;
 /// Much longer than a start takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The user of the streams; it is its password as well.
@@ -46,6 +48,17 @@ impl Servers {
     /// Starts them; none where there is no program.
     pub(super) fn start() -> Outcome<Option<Self>> {
         let Some(program) = program() else { return Ok(None) };
+        let mut tries = 1;
+        loop {
+            match Self::run(&program) {
+                Err(failure) if tries < TRIES_MAX => tell(&format!("again: {failure}")),
+                started => return started.map(Some),
+            }
+            tries += 1;
+        }
+    }
+
+    fn run(program: &Path) -> Outcome<Self> {
         let folder = temporary_directory()?;
         let ports = || (0..COUNT).map(|_| free_port()).collect::<Outcome<Vec<u16>>>();
         let (clients, monitors, routes) = (ports()?, ports()?, ports()?);
@@ -64,13 +77,14 @@ impl Servers {
             );
             let file = folder.path().join(format!("{server}.conf"));
             std::fs::write(&file, text)?;
-            let service = Service::start("nats-server", Command::new(&program).arg("-c").arg(file))?;
+            services.push(Service::start("nats-server", Command::new(program).arg("-c").arg(file))?);
+        }
+        for service in &services {
             service.wait_for("Server is ready")?;
-            services.push(service);
         }
         let servers = Self { services, clients, monitors, folder };
         servers.keeper("probe", 1)?;
-        Ok(Some(servers))
+        Ok(servers)
     }
 
     /// Their addresses.

@@ -50,8 +50,8 @@ pub(super) fn describe() {
     );
     describe_histogram!(GROUP_BYTES, Unit::Bytes, "Bytes of a group of journal frames");
     describe_counter!(APPENDS, "Appends to replicated logs, by outcome");
-    describe_gauge!(STALLED, "1 while the stream of the journals keeps nothing");
-    describe_counter!(STALLS, "Times that the stream of the journals began to keep nothing");
+    describe_gauge!(STALLED, "1 while a stream of journals keeps nothing");
+    describe_counter!(STALLS, "Times that a stream of journals began to keep nothing");
 }
 
 /// Counts from 0 on what a node counts, so that the first of each is seen as a rise.

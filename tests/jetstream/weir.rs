@@ -41,8 +41,6 @@ const LOOK: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// An organization without an acknowledgement for longer was stopped.
 const STOPPED: Duration = Duration::from_secs(1);
-/// An organization without an acknowledgement for longer was stopped.
-const STOPPED: Duration = Duration::from_secs(1);
 /// What an organization may go without an acknowledgement when a node is killed.
 pub(crate) const FAILOVER_MAX: Duration = Duration::from_secs(5);
 const TOKENS: u64 = 1_000_000_000;
@@ -483,10 +481,17 @@ fn strike(weirs: &mut Weirs, load: &Load) {
     weirs.settle();
     let told = Told::by(weirs, &[2]);
     assert!(told.sum(LOSSES, "overtaken") + told.sum(LOSSES, "ended") > 0, "it finds that others have them");
+    let keeper = Keeper::connect(&fit(&weirs.servers, "weir")).expect("fit");
     for server in 0..3 {
-        spread(&keeper, "the streams of journals");
+        streams::spread(&keeper, "the streams of journals");
         weirs.servers.kill(server);
-        let (_, stopped) = load.stopped(&format!("server {server} was killed"));
+        let what = format!("server {server} was killed");
+        let mut gaps = load.gaps(&what);
+        let stopped = gaps.iter().filter(|gap| **gap > STOPPED).count();
+        println!(
+            "{what}: {stopped} of {ORGANIZATIONS} stopped; without an acknowledgement: {}",
+            spread(&mut gaps)
+        );
         assert!(stopped < ORGANIZATIONS, "those whose streams are led elsewhere go on");
         weirs.servers.restart(server);
         weirs.servers.wait();

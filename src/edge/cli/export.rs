@@ -95,10 +95,10 @@ fn of_files<'a>(args: &'a ExportArgs, directory: &Path) -> Result<Export<'a>, Fa
 }
 
 fn of_streams<'a>(args: &'a ExportArgs, place: &Place) -> Result<Export<'a>, Failure> {
-    let stores = place.open_all().map_err(verify::failure)?;
     let mut export = Export { args, sink: sink(args)?, rows: 0, broken: None };
-    for store in stores {
-        let before = extent(&*store);
+    for partition in place.partitions() {
+        let before = extent(&*place.open(partition).map_err(verify::failure)?);
+        let store = place.open(partition).map_err(verify::failure)?;
         export.partition(&*store, |fault| {
             if extent(&*store) == before {
                 return verify::failure(fault);

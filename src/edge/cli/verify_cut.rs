@@ -19,8 +19,9 @@ pub(super) fn broken_in_a_cut(
     broken: Vec<ViolationReport>,
 ) -> Result<Vec<ViolationReport>, Failure> {
     for tries in 1.. {
+        let before: Vec<_> =
+            place.open_all().map_err(failure)?.iter().map(|store| extent(&**store)).collect();
         let stores = place.open_all().map_err(failure)?;
-        let before: Vec<_> = stores.iter().map(|store| extent(&**store)).collect();
         match states_in_a_cut(&stores, seen) {
             Ok(Some(states)) => {
                 let (registry, pools) = together(states);

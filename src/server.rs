@@ -27,7 +27,6 @@ use crate::meter::{self, Deed, Meter, Principal};
 use crate::reports::{self, Reports};
 use crate::storage::{Fault, Hold, HoldReader};
 use crate::telemetry::clock::Clock;
-use crate::telemetry::metric;
 
 mod cluster;
 mod descriptors;
@@ -303,7 +302,6 @@ impl Server {
         let (node, meter) =
             opened.map_err(|_| system("open the meter")(io::Error::other("its thread panicked")))??;
         if let Some(node) = node {
-            metric::carried_begin();
             self.state.watch(Box::new(node.trouble()));
             *self.cluster.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(node));
         }

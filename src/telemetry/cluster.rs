@@ -22,6 +22,10 @@ pub const GROUP_BYTES: &str = "tokenweir_cluster_group_bytes";
 const APPENDS: &str = "tokenweir_cluster_appends_total";
 const STALLED: &str = "tokenweir_cluster_stalled";
 const STALLS: &str = "tokenweir_cluster_stalls_total";
+const CARRIED: &str = "tokenweir_cluster_carried_requests_total";
+const CARRIED_SECONDS: &str = "tokenweir_cluster_carried_seconds";
+
+const CARRIED_OUTCOMES: [&str; 2] = ["answered", "unanswered"];
 
 /// Says what each metric means, to the recorder that is installed.
 pub(super) fn describe() {
@@ -52,6 +56,12 @@ pub(super) fn describe() {
     describe_counter!(APPENDS, "Appends to replicated logs, by outcome");
     describe_gauge!(STALLED, "1 while a stream of journals keeps nothing");
     describe_counter!(STALLS, "Times that a stream of journals began to keep nothing");
+    describe_counter!(CARRIED, "Requests for organizations of other nodes, by whether their owner answered");
+    describe_histogram!(
+        CARRIED_SECONDS,
+        Unit::Seconds,
+        "Time until a request for another node's organization was answered, or given up"
+    );
 }
 
 /// Counts from 0 on what a node counts, so that the first of each is seen as a rise.
@@ -60,6 +70,7 @@ pub fn begin(vacancies: &[&'static str], departures: &[&'static str]) {
     departures.iter().for_each(|cause| counter!(LOSSES, "cause" => *cause).increment(0));
     counter!(TAKEOVER_FAILURES).increment(0);
     ["stored", "refused", "unknown"].into_iter().for_each(|outcome| table_writes(outcome).increment(0));
+    CARRIED_OUTCOMES.into_iter().for_each(|outcome| counter!(CARRIED, "outcome" => outcome).increment(0));
 }
 
 /// The gauge that is 1 while this node serves the partition.
@@ -104,6 +115,13 @@ pub fn left(cause: &'static str) {
 pub fn stalled(is_stalled: bool) {
     gauge!(STALLED).set(if is_stalled { 1 } else { 0 });
     counter!(STALLS).increment(u64::from(is_stalled));
+}
+
+/// Counts a request for an organization of another node, which took so many seconds to be answered or given up.
+pub fn carried(is_answered: bool, seconds: f64) {
+    let outcome = CARRIED_OUTCOMES[usize::from(!is_answered)];
+    counter!(CARRIED, "outcome" => outcome).increment(1);
+    histogram!(CARRIED_SECONDS).record(seconds);
 }
 
 /// What is measured of the appends to the log of one partition.

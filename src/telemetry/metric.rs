@@ -34,11 +34,7 @@ const REBUILDS: &str = "tokenweir_organization_rebuilds_total";
 pub const BUSY: &str = "tokenweir_requests_refused_busy_total";
 /// Calls without a known key.
 pub const UNAUTHENTICATED: &str = "tokenweir_requests_unauthenticated_total";
-const CARRIED: &str = "tokenweir_carried_requests_total";
-const CARRIED_SECONDS: &str = "tokenweir_carried_seconds";
 const START: &str = "tokenweir_start_time_seconds";
-
-const CARRIED_OUTCOMES: [&str; 2] = ["answered", "unanswered"];
 
 /// Says what each metric means, to the recorder that is installed. What no partition counts is counted from here on.
 pub fn describe() {
@@ -68,12 +64,6 @@ pub fn describe() {
     describe_counter!(REBUILDS, "Organizations rebuilt from storage after a panic");
     describe_counter!(BUSY, "Requests refused because as much was in flight as is admitted");
     describe_counter!(UNAUTHENTICATED, "Requests refused because they bore no known API key");
-    describe_counter!(CARRIED, "Requests for organizations of other nodes, by whether their owner answered");
-    describe_histogram!(
-        CARRIED_SECONDS,
-        Unit::Seconds,
-        "Time until a request for another node's organization was answered, or given up"
-    );
     describe_gauge!(START, Unit::Seconds, "When the process began to serve, in seconds since the Unix epoch");
     super::cluster::describe();
     gauge!(START).set(gauge_value(Clock::System.now().ms() / 1_000));
@@ -224,20 +214,6 @@ pub fn webhook_attempt(is_taken: bool) {
 pub fn webhooks_pending(count: u64, oldest_s: u64) {
     gauge!(WEBHOOK_PENDING).set(gauge_value(count));
     gauge!(WEBHOOK_OLDEST).set(gauge_value(oldest_s));
-}
-
-/// Counts requests for organizations of other nodes from 0 on, so that the first one is seen as a rise.
-pub fn carried_begin() {
-    for outcome in CARRIED_OUTCOMES {
-        counter!(CARRIED, "outcome" => outcome).increment(0);
-    }
-}
-
-/// Counts a request for an organization of another node, which took so many seconds to be answered or given up.
-pub fn carried(is_answered: bool, seconds: f64) {
-    let outcome = CARRIED_OUTCOMES[usize::from(!is_answered)];
-    counter!(CARRIED, "outcome" => outcome).increment(1);
-    histogram!(CARRIED_SECONDS).record(seconds);
 }
 
 /// Counts a request that bore no known API key.

@@ -14,7 +14,7 @@ use actix_web::{FromRequest as _, HttpMessage as _, HttpRequest, HttpResponse, R
 use crate::domain::limits::{CARRIED_BYTES_MAX, CARRIED_WAIT_MS};
 use crate::edge::budget::Room;
 use crate::meter::Meter;
-use crate::telemetry::{clock, metric};
+use crate::telemetry::{clock, cluster};
 
 use super::auth::bearer_id;
 use super::body::{self, Kept};
@@ -53,7 +53,7 @@ pub(in crate::edge) async fn on(
         timeout(Duration::from_millis(CARRIED_WAIT_MS), asked).await.ok().flatten()
     };
     let answered = answered.await;
-    metric::carried(answered.is_some(), begun.elapsed().as_secs_f64());
+    cluster::carried(answered.is_some(), begun.elapsed().as_secs_f64());
     answered
 }
 

@@ -164,6 +164,24 @@ fn i9_a_stale_append_is_refused_by_the_servers_and_a_second_copy_is_kept_once() 
 }
 
 #[test]
+fn what_is_removed_leaves_nothing_behind_that_grows_or_is_listed() {
+    let Some(servers) = Servers::start(3, Sync::Always) else { return };
+    let keeper = Arc::new(Keeper::connect(&setup(&servers, "removed")).expect("fit"));
+    let [log, other] = [0, 1].map(|partition| keeper.partition(partition));
+    let names = ["0001.snap", "0002.snap", "0003.snap"];
+    names.iter().for_each(|name| log.put(name, name.as_bytes()).expect("kept"));
+    other.put(names[0], b"of another").expect("kept");
+    names.iter().skip(1).for_each(|name| log.remove(name).expect("removed"));
+    log.remove(names[1]).expect("removed before");
+    assert_eq!(log.names().expect("listed"), [names[0]], "not even their names are left");
+    assert_eq!(log.get(names[1]), Ok(None));
+    assert_eq!(log.get(names[0]), Ok(Some(names[0].as_bytes().to_vec())));
+    log.remove(names[0]).expect("removed");
+    assert_eq!(log.names().expect("listed"), [""; 0]);
+    assert_eq!(other.get(names[0]), Ok(Some(b"of another".to_vec())), "partitions do not meet");
+}
+
+#[test]
 fn i3_i10_an_owner_goes_on_when_any_server_is_killed_and_nothing_acknowledged_is_lost() {
     let Some(mut servers) = Servers::start(3, Sync::Always) else { return };
     let keeper = Arc::new(Keeper::connect(&setup(&servers, "killed")).expect("fit"));

@@ -12,6 +12,8 @@ use async_nats::jetstream::context::{Context, PublishError, PublishErrorKind};
 use async_nats::jetstream::object_store::{DeleteErrorKind, GetErrorKind};
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use async_nats::jetstream::{self, ErrorCode};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::mpsc;
 
@@ -129,13 +131,17 @@ impl Remote for JetStreamLog {
     }
 
     fn names(&self) -> Result<Vec<String>, String> {
-        let (snapshots, prefix) = (self.keeper.snapshots.clone(), self.prefix.clone());
+        let (objects, prefix) = (self.keeper.objects.clone(), self.prefix.clone());
         let list = async move {
-            let mut objects = snapshots.list().await.map_err(|error| told(&error))?;
+            let subjects = object_subject(&objects, "");
+            let listed = objects.info_with_subjects(format!("{subjects}>")).await;
+            let mut listed = listed.map_err(|error| told(&error))?;
             let mut names = Vec::new();
-            while let Some(object) = next(&mut objects).await {
-                let object = object.map_err(|error| told(&error))?;
-                names.extend(object.name.strip_prefix(&prefix).map(str::to_owned));
+            while let Some(subject) = next(&mut listed).await {
+                let (subject, _) = subject.map_err(|error| told(&error))?;
+                let name = subject.strip_prefix(&subjects).and_then(|name| URL_SAFE.decode(name).ok());
+                let name = name.and_then(|name| String::from_utf8(name).ok());
+                names.extend(name.and_then(|name| name.strip_prefix(&prefix).map(str::to_owned)));
             }
             Ok(names)
         };
@@ -143,12 +149,16 @@ impl Remote for JetStreamLog {
     }
 
     fn remove(&self, name: &str) -> Result<(), String> {
-        let (snapshots, name) = (self.keeper.snapshots.clone(), self.object(name));
+        let (snapshots, objects, name) =
+            (self.keeper.snapshots.clone(), self.keeper.objects.clone(), self.object(name));
         let remove = async move {
             match snapshots.delete(&name).await {
-                Err(error) if error.kind() != DeleteErrorKind::NotFound => Err(told(&error)),
-                _ => Ok(()),
+                Err(error) if error.kind() == DeleteErrorKind::NotFound => return Ok(()),
+                deleted => deleted.map_err(|error| told(&error))?,
             }
+            // The store remembers the name of what was deleted for ever; of names that never come again that grows without an end.
+            let purged = objects.purge().filter(object_subject(&objects, &name)).await;
+            purged.map(drop).map_err(|error| told(&error))
         };
         self.keeper.threads.wait(PATIENCE, remove)
     }
@@ -161,6 +171,12 @@ impl Remote for JetStreamLog {
         };
         _ = self.keeper.threads.wait(2 * pause, passed);
     }
+}
+
+/// The subject under which an object store tells of an object; how all of them begin for the empty name (ADR-20 of NATS).
+fn object_subject(objects: &Stream, name: &str) -> String {
+    let store = &objects.cached_info().config.name;
+    format!("$O.{}.M.{}", store.strip_prefix("OBJ_").unwrap_or(store), URL_SAFE.encode(name))
 }
 
 /// Appends to a subject of a stream when its last message is at `expected`. The outcome is unknown when the connection is lost meanwhile, or the answer takes too

@@ -78,6 +78,8 @@ pub struct Keeper {
     append_patience: Duration,
     journals: Vec<Journal>,
     snapshots: object_store::ObjectStore,
+    /// The stream that keeps them.
+    objects: Stream,
     leases: Stream,
     name: String,
 }
@@ -159,10 +161,10 @@ impl Keeper {
     }
 
     fn of(threads: Threads, parts: Parts, watches: Vec<Watch>, setup: &Setup) -> Self {
-        let Parts { client, lost, context, journals, snapshots, leases } = parts;
+        let Parts { client, lost, context, journals, snapshots, objects, leases } = parts;
         let journals = journals.into_iter().zip(watches).map(Journal::new).collect();
         let (name, append_patience) = (setup.name.clone(), setup.append_patience);
-        Self { threads, client, lost, context, append_patience, journals, snapshots, leases, name }
+        Self { threads, client, lost, context, append_patience, journals, snapshots, objects, leases, name }
     }
 
     /// The log of a partition.
@@ -205,6 +207,7 @@ struct Parts {
     context: Context,
     journals: Opened,
     snapshots: object_store::ObjectStore,
+    objects: Stream,
     leases: Stream,
 }
 
@@ -241,7 +244,8 @@ async fn find(setup: &Setup) -> std::result::Result<Parts, String> {
     let bucket = format!("{name}-snapshots");
     let snapshots = context.get_object_store(&bucket).await;
     let snapshots = snapshots.map_err(|error| missing(format!("the bucket {bucket}"), &error))?;
-    Ok(Parts { client, lost, context, journals, snapshots, leases })
+    let objects = objects(&context, name).await?;
+    Ok(Parts { client, lost, context, journals, snapshots, objects, leases })
 }
 
 async fn open(setup: &Setup) -> std::result::Result<(Parts, super::demands::Facts), String> {
@@ -271,7 +275,14 @@ async fn open(setup: &Setup) -> std::result::Result<(Parts, super::demands::Fact
     let mut streams = vec![format!("KV_{name}-leases"), format!("OBJ_{name}-snapshots")];
     streams.extend(journals.iter().map(|(_, prefix)| streams::name_of(prefix)));
     let facts = facts::gather(&client, &context, streams, setup.system.as_ref()).await?;
-    Ok((Parts { client, lost, context, journals, snapshots, leases: leases.stream }, facts))
+    let objects = objects(&context, name).await?;
+    Ok((Parts { client, lost, context, journals, snapshots, objects, leases: leases.stream }, facts))
+}
+
+/// The stream that keeps the snapshots.
+async fn objects(context: &Context, name: &str) -> std::result::Result<Stream, String> {
+    let stream = format!("OBJ_{name}-snapshots");
+    context.get_stream(&stream).await.map_err(|error| format!("the stream {stream}: {}", told(&error)))
 }
 
 /// What arrives next.

@@ -21,6 +21,7 @@ use crate::proto::v1::stream_request::Request;
 use super::answer::{Answers, Sent};
 use super::batch::{Batch, Chargeable};
 use super::error::Error;
+use super::places::ELSEWHERE;
 use super::{Config, Lag};
 
 /// Most cameras that are opened with one request.
@@ -44,6 +45,8 @@ pub(super) struct Core {
     hurries: bool,
     is_connected: bool,
     reconnects: u64,
+    /// Where the organization is served, as the last connection was told.
+    owner: Option<String>,
     fate: Option<Error>,
     /// Woken when there may be something to send.
     pub(super) outbound: Option<Waker>,
@@ -110,6 +113,7 @@ impl Core {
             hurries: false,
             is_connected: false,
             reconnects: 0,
+            owner: None,
             fate: None,
             outbound: None,
         }
@@ -158,6 +162,16 @@ impl Core {
             self.wake();
         }
         Ok(sent)
+    }
+
+    /// Whose debits they are.
+    pub(super) fn organization(&self) -> &str {
+        &self.organization
+    }
+
+    /// Where the organization is served, as the connection that ended was told; it is told once.
+    pub(super) fn take_owner(&mut self) -> Option<String> {
+        self.owner.take()
     }
 
     /// How many debits are held.
@@ -246,7 +260,7 @@ impl Core {
         match reply {
             Reply::Credit(credit) => self.grant(credit.debits)?,
             Reply::Opened(opened) => self.opened(opened)?,
-            Reply::Ack(ack) => self.acknowledge(ack),
+            Reply::Ack(ack) => self.acknowledge(ack)?,
             Reply::Problem(problem) => return Err(error_of(problem)),
         }
         self.wake();
@@ -295,6 +309,7 @@ impl Core {
         let places = self.session.asked.pop_front().unwrap_or_default();
         let Some(organization) = opened.organizations.into_iter().next() else { return Ok(()) };
         if let Some(problem) = organization.problem {
+            self.owner = Some(problem.owner.clone()).filter(|owner| !owner.is_empty());
             return Err(error_of(problem));
         }
         self.session.organization = Some(organization.organization);
@@ -305,7 +320,13 @@ impl Core {
         Ok(())
     }
 
-    fn acknowledge(&mut self, ack: v1::Ack) {
+    /// # Errors
+    /// When the organization is served elsewhere now: what became of these batches is not known, and all of them are sent again there.
+    fn acknowledge(&mut self, ack: v1::Ack) -> Result<(), Error> {
+        if ack.exceptions.iter().any(|exceptions| exceptions.every_row() == Outcome::Elsewhere) {
+            let detail = "another node serves the organization".to_owned();
+            return Err(Error::Unavailable { code: ELSEWHERE.to_owned(), detail });
+        }
         let mut exceptions = ack.exceptions.into_iter().peekable();
         while let Some(batch) = self.in_flight.pop_front_if(|batch| batch.number <= ack.last_batch) {
             let own = exceptions.next_if(|exceptions| exceptions.batch == batch.number).unwrap_or_default();
@@ -324,6 +345,7 @@ impl Core {
             self.held -= batch.len();
             self.session.used = self.session.used.saturating_sub(count(batch.len()));
         }
+        Ok(())
     }
 
     /// A camera that was unknown may have been registered since: it is opened again before its next debit.
@@ -419,7 +441,7 @@ impl Cameras {
 }
 
 fn error_of(problem: v1::Problem) -> Error {
-    let v1::Problem { code, detail, retryable } = problem;
+    let v1::Problem { code, detail, retryable, .. } = problem;
     if retryable { Error::Unavailable { code, detail } } else { Error::Refused { code, detail } }
 }
 

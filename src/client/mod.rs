@@ -14,20 +14,25 @@ mod credential;
 mod error;
 mod lease;
 mod outbound;
+mod places;
 mod pump;
 mod stream;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::sleep;
 use tonic::codegen::http::Uri;
 use tonic::codegen::http::uri::InvalidUri;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use crate::proto::v1;
 use crate::proto::v1::metering_client::MeteringClient;
 
 use error::with_sources;
+use places::{ELSEWHERE, Places};
+use pump::jittered;
 
 pub use crate::domain::debit::{CameraRef, Debit, FirstOutcome, Identity, Measured, UsageKind};
 pub use crate::domain::ids::ReservationId;
@@ -86,13 +91,18 @@ impl Config {
     }
 }
 
-/// A client of one server. Cheap to clone; clones share the connection.
+/// A client of one server, or of a cluster: given any of its nodes it learns which one owns an organization, asks there, and follows when that moves. Cheap
+/// to clone; clones share connections.
 #[derive(Clone, Debug)]
 pub struct Client {
     config: Config,
-    service: MeteringClient<Channel>,
+    places: Arc<Places>,
 }
 
+type Service = MeteringClient<Channel>;
+
+/// How often a call is made while its organization is on the move: with the default pauses for some six seconds.
+const CALLS_MAX: u32 = 8;
 /// How often a silent connection is asked for a sign of life, and how long it has to give one.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
@@ -106,12 +116,8 @@ impl Client {
         if let Err(Error::Key) = config.credential.authorization() {
             return Err(Error::Key);
         }
-        let channel = endpoint(&config)?
-            .http2_keep_alive_interval(KEEP_ALIVE)
-            .keep_alive_timeout(KEEP_ALIVE)
-            .tcp_nodelay(true)
-            .connect_lazy();
-        Ok(Self { config, service: MeteringClient::new(channel) })
+        let places = Arc::new(Places::new(&config.url, service(&config, &config.url)?));
+        Ok(Self { config, places })
     }
 
     /// A stream of debits of one organization. It works by itself until it is closed, or its last clone is dropped.
@@ -125,7 +131,9 @@ impl Client {
     /// # Errors
     /// When the call fails; whether it was charged is then not known, and sending it again under the same id is safe.
     pub async fn debit(&self, request: v1::DebitRequest) -> Result<v1::DebitReply, Error> {
-        self.answer(self.service().debit(self.signed(request)?).await)
+        let organization = request.organization.clone();
+        self.call(&organization, request, |mut service, request| async move { service.debit(request).await })
+            .await
     }
 
     /// A batch of debits, answered by itself.
@@ -133,7 +141,13 @@ impl Client {
     /// # Errors
     /// As [`Self::debit`].
     pub async fn debit_batch(&self, request: v1::DebitBatchRequest) -> Result<v1::DebitBatchReply, Error> {
-        self.answer(self.service().debit_batch(self.signed(request)?).await)
+        let organization = request.organization.clone();
+        self.call(
+            &organization,
+            request,
+            |mut service, request| async move { service.debit_batch(request).await },
+        )
+        .await
     }
 
     /// The AI Token Summary of an organization.
@@ -142,7 +156,8 @@ impl Client {
     /// When the call fails.
     pub async fn summary(&self, organization: &str) -> Result<v1::SummaryReply, Error> {
         let request = v1::SummaryRequest { organization: organization.to_owned() };
-        self.answer(self.service().summary(self.signed(request)?).await)
+        self.call(organization, request, |mut service, request| async move { service.summary(request).await })
+            .await
     }
 
     /// Holds tokens back for work whose cost is known only afterwards.
@@ -150,7 +165,12 @@ impl Client {
     /// # Errors
     /// When the call fails; the same request again is answered with where that reservation stands.
     pub async fn reserve(&self, request: v1::ReserveRequest) -> Result<v1::Reservation, Error> {
-        let reply = self.answer(self.service().reserve(self.signed(request)?).await)?;
+        let organization = request.organization.clone();
+        let reply =
+            self.call(&organization, request, |mut service, request| async move {
+                service.reserve(request).await
+            })
+            .await?;
         Ok(reply.reservation.unwrap_or_default())
     }
 
@@ -159,9 +179,11 @@ impl Client {
     /// # Errors
     /// When the call fails; to release it again is safe.
     pub async fn release(&self, organization: &str, id: &ReservationId) -> Result<v1::Reservation, Error> {
-        let (organization, id) = (organization.to_owned(), id.to_string());
-        let request = v1::ReleaseReservationRequest { organization, id };
-        let reply = self.answer(self.service().release_reservation(self.signed(request)?).await)?;
+        let request =
+            v1::ReleaseReservationRequest { organization: organization.to_owned(), id: id.to_string() };
+        let release =
+            |mut service: Service, request| async move { service.release_reservation(request).await };
+        let reply = self.call(organization, request, release).await?;
         Ok(reply.reservation.unwrap_or_default())
     }
 
@@ -171,7 +193,8 @@ impl Client {
     /// When the call fails.
     pub async fn reservations(&self, organization: &str) -> Result<Vec<v1::Reservation>, Error> {
         let request = v1::ReservationsRequest { organization: organization.to_owned() };
-        Ok(self.answer(self.service().reservations(self.signed(request)?).await)?.reservations)
+        let list = |mut service: Service, request| async move { service.reservations(request).await };
+        Ok(self.call(organization, request, list).await?.reservations)
     }
 
     /// Moves a whole pool.
@@ -179,11 +202,45 @@ impl Client {
     /// # Errors
     /// When the call fails; the same request again tells where the transfer stands.
     pub async fn transfer(&self, request: v1::TransferRequest) -> Result<v1::TransferReply, Error> {
-        self.answer(self.service().transfer(self.signed(request)?).await)
+        let source = request.source.clone();
+        self.call(&source, request, |mut service, request| async move { service.transfer(request).await })
+            .await
     }
 
-    fn service(&self) -> MeteringClient<Channel> {
-        self.service.clone()
+    /// Makes a call where its organization is served. While that moves it is made again, under the ids that it bears.
+    async fn call<T: Clone, R, F: Future<Output = Result<Response<R>, Status>>>(
+        &self,
+        organization: &str,
+        message: T,
+        ask: impl Fn(Service, Request<T>) -> F,
+    ) -> Result<R, Error> {
+        let (mut pause, mut calls) = (self.config.backoff_min, 0);
+        loop {
+            let at = self.places.of(organization);
+            let status = match ask(at.service.clone(), self.signed(message.clone())?).await {
+                Ok(answer) => return Ok(answer.into_inner()),
+                Err(status) => status,
+            };
+            let told = |name| status.metadata().get(name).and_then(|value| value.to_str().ok());
+            let goes_on = match (told("weir-code"), told("weir-owner")) {
+                (Some(ELSEWHERE), Some(owner))
+                    if self.places.learn(&self.config, organization, &at, owner) =>
+                {
+                    pause = Duration::ZERO;
+                    true
+                }
+                (Some(ELSEWHERE), _) => true,
+                (Some("closing" | "recovering"), _) => self.places.pass_over(organization, &at),
+                (None, _) if status.code() == Code::Unavailable => self.places.pass_over(organization, &at),
+                _ => false,
+            };
+            calls += 1;
+            if !goes_on || calls == CALLS_MAX {
+                return Err(self.judge(status));
+            }
+            sleep(jittered(pause)).await;
+            pause = (pause * 2).max(self.config.backoff_min).min(self.config.backoff_max);
+        }
     }
 
     fn signed<T>(&self, message: T) -> Result<Request<T>, Error> {
@@ -192,18 +249,27 @@ impl Client {
         Ok(request)
     }
 
-    fn answer<T>(&self, answer: Result<Response<T>, Status>) -> Result<T, Error> {
-        answer.map(Response::into_inner).map_err(|status| self.judge(status))
-    }
-
     /// What is to be made of a failure of this client.
     fn judge(&self, error: impl Into<Error>) -> Error {
         self.config.credential.judge(error.into())
     }
 }
 
-fn endpoint(config: &Config) -> Result<Endpoint, Error> {
-    let uri: Uri = config.url.parse().map_err(|error: InvalidUri| Error::Url(error.to_string()))?;
+/// The service at this URL. The connection is made when it is first used.
+///
+/// # Errors
+/// When the URL or the certificates cannot be used.
+fn service(config: &Config, url: &str) -> Result<Service, Error> {
+    let channel = endpoint(config, url)?
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE)
+        .tcp_nodelay(true)
+        .connect_lazy();
+    Ok(MeteringClient::new(channel))
+}
+
+fn endpoint(config: &Config, url: &str) -> Result<Endpoint, Error> {
+    let uri: Uri = url.parse().map_err(|error: InvalidUri| Error::Url(error.to_string()))?;
     let endpoint = match uri.scheme_str() {
         Some("http") => return Ok(Endpoint::from(uri)),
         Some("https") => Endpoint::from(uri),

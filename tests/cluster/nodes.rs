@@ -50,6 +50,8 @@ struct Carried {
     /// Which node each owner is.
     homes: BTreeMap<u16, usize>,
     edges: BTreeMap<usize, CarryOut>,
+    /// Where each node serves gRPC.
+    grpc: BTreeMap<usize, String>,
     /// Requests of callers, in their order.
     requests: Vec<Vec<u8>>,
     random: SplitMix,
@@ -62,8 +64,8 @@ struct Carried {
 impl Default for Carried {
     fn default() -> Self {
         let (owners, homes, edges) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let (requests, late) = (Vec::new(), Vec::new());
-        Self { owners, homes, edges, requests, random: SplitMix(1), troubled: 0, late, told: 0 }
+        let (grpc, requests, late) = (BTreeMap::new(), Vec::new(), Vec::new());
+        Self { owners, homes, edges, grpc, requests, random: SplitMix(1), troubled: 0, late, told: 0 }
     }
 }
 
@@ -94,6 +96,12 @@ impl Net {
     #[cfg(feature = "server")]
     pub(crate) fn serve(&self, node: usize, carry_out: CarryOut) {
         self.carried().edges.insert(node, carry_out);
+    }
+
+    /// A node serves gRPC there from now on.
+    #[cfg(all(feature = "server", feature = "client"))]
+    pub(crate) fn listen(&self, node: usize, url: String) {
+        self.carried().grpc.insert(node, url);
     }
 
     /// The requests of callers that were carried, in their order.
@@ -173,11 +181,9 @@ impl Peers for Net {
     }
 
     fn owner(&self, partition: u16) -> Option<Owner> {
-        self.carried().owners.contains_key(&partition).then(|| Owner {
-            node: format!("node of {partition}"),
-            http: None,
-            grpc: None,
-        })
+        let carried = self.carried();
+        let node = carried.homes.get(&partition)?;
+        Some(Owner { node: format!("node {node}"), http: None, grpc: carried.grpc.get(node).cloned() })
     }
 }
 

@@ -5,6 +5,8 @@
 #![cfg(all(feature = "server", feature = "testing"))]
 
 mod access;
+#[cfg(feature = "client")]
+mod any_node;
 #[expect(dead_code, reason = "the storm uses the rest of it")]
 #[path = "../storm/client.rs"]
 mod client;

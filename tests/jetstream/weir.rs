@@ -30,7 +30,7 @@ use tokenweir::telemetry::{clock, cluster};
 pub(crate) const NODES: usize = 3;
 pub(crate) const PARTITIONS: u16 = 6;
 /// They belong to all partitions but few.
-const ORGANIZATIONS: usize = 12;
+pub(crate) const ORGANIZATIONS: usize = 12;
 /// How long a client waits for one answer.
 const ANSWER: Duration = Duration::from_secs(2);
 /// Before a client tries the next node.
@@ -139,6 +139,16 @@ impl Weirs {
 
     fn log(&self, node: usize) -> String {
         std::fs::read_to_string(self.path(&format!("log-{node}"))).unwrap_or_default()
+    }
+
+    /// A client that asks one node alone, and waits for it longer than it waits for owners.
+    pub(crate) fn only(&self, node: usize, key: &str) -> Client {
+        Client::new(&self.url(node), key, PATIENCE)
+    }
+
+    /// Where a node serves gRPC.
+    pub(crate) fn grpc(&self, node: usize) -> String {
+        format!("http://{}", self.places[node].grpc)
     }
 
     fn caller(&self, key: &str) -> Caller {
@@ -254,15 +264,15 @@ pub(crate) struct Load {
     is_over: AtomicBool,
 }
 
-fn organization(number: usize) -> String {
+pub(crate) fn organization(number: usize) -> String {
     format!("org-{number}")
 }
 
-fn debit(seq: u64) -> Value {
+pub(crate) fn debit(seq: u64) -> Value {
     json!([{ "camera": "cam", "epoch": 1, "seq": seq, "tokens": 1 + seq % 100 }])
 }
 
-fn tokens(debits: u64) -> u64 {
+pub(crate) fn tokens(debits: u64) -> u64 {
     (1..=debits).map(|seq| 1 + seq % 100).sum()
 }
 
@@ -384,7 +394,7 @@ fn spread(durations: &mut [Duration]) -> String {
 }
 
 /// Makes organizations with tokens and a camera; the key of a gateway of all.
-fn set_up(weirs: &Weirs) -> (String, String) {
+pub(crate) fn set_up(weirs: &Weirs) -> (String, String) {
     let mut operator = weirs.caller(&operator_key(&weirs.path("operator.key")));
     let all: Vec<_> = (0..ORGANIZATIONS).map(organization).collect();
     for id in &all {

@@ -18,11 +18,12 @@ use tonic::codegen::{BoxFuture, Bytes, Service};
 use tonic::server::NamedService;
 
 use crate::edge::budget::Room;
+use crate::meter::Meter;
 
 use super::auth::Caller;
 use super::calls::STREAM;
 use super::state::State;
-use super::trouble::Trouble;
+use super::trouble::{Trouble, name_owner};
 
 /// By how much a deadline is kept early. The transport keeps it too, and would answer `CANCELLED`.
 const EARLY: Duration = Duration::from_millis(1);
@@ -69,7 +70,7 @@ where
             Err(trouble) => return Box::pin(std::future::ready(Ok(Status::from(trouble).into_http()))),
         };
         let room = Arc::new(Mutex::new(self.state.budget.room(caller.principal().actor())));
-        let deadline = deadline(request.headers());
+        let (deadline, meter) = (deadline(request.headers()), caller.meter.clone());
         request.extensions_mut().insert(caller);
         if request.uri().path() != STREAM {
             request = request.map(|body| Body::new(Counted { body, room: Arc::clone(&room) }));
@@ -79,14 +80,15 @@ where
             return Box::pin(async move {
                 let answer = answer.await;
                 drop(room);
-                answer
+                answer.map(|answer| naming_owner(&meter, answer))
             });
         };
         let answer = timeout(deadline.saturating_sub(EARLY), answer);
         Box::pin(async move {
             let answer = answer.await;
             drop(room);
-            answer.unwrap_or_else(|_| Ok(Status::from(Trouble::deadline()).into_http()))
+            let answer = answer.unwrap_or_else(|_| Ok(Status::from(Trouble::deadline()).into_http()));
+            answer.map(|answer| naming_owner(&meter, answer))
         })
     }
 }
@@ -117,6 +119,11 @@ impl http_body::Body for Counted {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
+}
+
+fn naming_owner(meter: &Meter, mut answer: Response<Body>) -> Response<Body> {
+    name_owner(meter, answer.headers_mut());
+    answer
 }
 
 /// How long the caller waits, as its header `grpc-timeout` says. One that cannot be read is none.

@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::edge::bearers::Bearers;
 use crate::edge::budget::Budget;
 use crate::edge::tls::Tls;
-use crate::meter::Meter;
+use crate::meter::{Meter, PartitionStatus};
 use crate::proto::DESCRIPTORS;
 
 use super::calls::Calls;
@@ -159,7 +159,7 @@ fn services(state: &Arc<State>) -> io::Result<(HealthReporter, Router)> {
 /// Tells when a partition stopped. It does not come back before a restart.
 async fn watch_health(health: &HealthReporter, meter: Meter) {
     let mut ticks = interval(HEALTH_PERIOD);
-    while meter.status().iter().all(|partition| partition.failure.is_none()) {
+    while !meter.status().iter().any(PartitionStatus::is_poisoned) {
         ticks.tick().await;
     }
     tell_health(health, ServingStatus::NotServing).await;

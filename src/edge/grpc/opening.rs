@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use crate::meter::{CameraId, Error, OrgId, Organization, Slot};
+use crate::meter::{CameraId, Error, Meter, OrgId, Organization, Slot};
 use crate::proto::v1;
 
 use super::auth::Caller;
@@ -45,10 +45,11 @@ impl Organizations {
             .into_iter()
             .map(|asked| self.find(caller, &asked.organization).map(|found| (found, asked.cameras)))
             .collect();
+        let meter = caller.meter.clone();
         Ok(Box::pin(async move {
             let mut organizations = Vec::with_capacity(found.len());
             for found in found {
-                organizations.push(opened(found).await);
+                organizations.push(opened(&meter, found).await);
             }
             v1::Opened { organizations }
         }))
@@ -69,7 +70,10 @@ impl Organizations {
     }
 }
 
-async fn opened(found: Result<((u32, Organization), Vec<String>), Error>) -> v1::OpenedOrganization {
+async fn opened(
+    meter: &Meter,
+    found: Result<((u32, Organization), Vec<String>), Error>,
+) -> v1::OpenedOrganization {
     let looked_up = match found {
         Ok(((handle, organization), cameras)) => {
             look_up(&organization, &cameras).await.map(|cameras| (handle, cameras))
@@ -79,7 +83,7 @@ async fn opened(found: Result<((u32, Organization), Vec<String>), Error>) -> v1:
     match looked_up {
         Ok((organization, cameras)) => v1::OpenedOrganization { organization, cameras, problem: None },
         Err(error) => {
-            let problem = Some(Trouble::from(error).problem());
+            let problem = Some(Trouble::from(error).naming_owner(meter).problem());
             v1::OpenedOrganization { problem, ..Default::default() }
         }
     }

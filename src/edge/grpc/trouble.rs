@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use tonic::codegen::http::HeaderMap;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
@@ -9,11 +10,16 @@ use crate::domain::limits::GUESSES_MAX;
 use crate::edge::bearers::Stranger;
 use crate::edge::budget::Full;
 use crate::edge::token::TokenError;
-use crate::meter::{Error, Invalid, Refusal, status};
+use crate::meter::{Error, Invalid, Meter, Refusal, Unavailable, status};
 use crate::proto::v1;
 
 /// The name under which the stable code stands in the metadata of a status.
 const CODE_KEY: &str = "weir-code";
+
+/// The name under which the partition stands that another node owns.
+const PARTITION_KEY: &str = "weir-partition";
+/// The name under which it stands where that node serves.
+const OWNER_KEY: &str = "weir-owner";
 
 /// Why a call or a stream is ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +28,10 @@ pub(super) struct Trouble {
     code: &'static str,
     detail: Cow<'static, str>,
     retryable: bool,
+    /// The partition of another node that it is about.
+    elsewhere: Option<u16>,
+    /// Where that node serves.
+    owner: Option<String>,
 }
 
 impl Trouble {
@@ -85,7 +95,13 @@ impl Trouble {
     /// The same as a message on the stream.
     pub(super) fn problem(&self) -> v1::Problem {
         let (code, detail) = (self.code.to_owned(), self.detail.clone().into_owned());
-        v1::Problem { code, detail, retryable: self.retryable }
+        let owner = self.owner.clone().unwrap_or_default();
+        v1::Problem { code, detail, retryable: self.retryable, owner }
+    }
+
+    /// The same with where the owner of the partition serves, where it is about one.
+    pub(super) fn naming_owner(self, meter: &Meter) -> Self {
+        Self { owner: self.elsewhere.and_then(|partition| meter.owner(partition)?.grpc), ..self }
     }
 
     fn later(self) -> Self {
@@ -93,7 +109,17 @@ impl Trouble {
     }
 
     fn new(status: Code, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, code, detail: detail.into(), retryable: false }
+        Self { status, code, detail: detail.into(), retryable: false, elsewhere: None, owner: None }
+    }
+}
+
+/// Adds to an answer `elsewhere` where the owner serves.
+pub(super) fn name_owner(meter: &Meter, headers: &mut HeaderMap) {
+    let Some(partition) = headers.get(PARTITION_KEY) else { return };
+    let partition = partition.to_str().ok().and_then(|partition| partition.parse().ok());
+    let owner = partition.and_then(|partition| meter.owner(partition)?.grpc);
+    if let Some(owner) = owner.and_then(|owner| owner.parse().ok()) {
+        headers.insert(OWNER_KEY, owner);
     }
 }
 
@@ -104,6 +130,11 @@ impl From<Error> for Trouble {
             code: error.code(),
             detail: error.to_string().into(),
             retryable: error.is_retryable(),
+            elsewhere: match error {
+                Error::Unavailable(Unavailable::Elsewhere { partition }) => Some(partition),
+                _ => None,
+            },
+            owner: None,
         }
     }
 }
@@ -148,6 +179,9 @@ impl From<Trouble> for Status {
     fn from(trouble: Trouble) -> Self {
         let mut status = Self::new(trouble.status, trouble.detail);
         status.metadata_mut().insert(CODE_KEY, MetadataValue::from_static(trouble.code));
+        if let Some(partition) = trouble.elsewhere {
+            status.metadata_mut().insert(PARTITION_KEY, partition.into());
+        }
         status
     }
 }

@@ -107,7 +107,10 @@ impl Handler<Ask> for CoordinatorActor {
             Question::ApiKeys { after, known } => {
                 Reply::ApiKeys(KeysPage::of(&registry.api_keys, after.as_ref(), known))
             }
-            Question::Order(_) | Question::IsAnyUnknown(_) => Reply::Unavailable,
+            Question::Order(_)
+            | Question::IsAnyUnknown(_)
+            | Question::Summary(_)
+            | Question::Organizations(_) => Reply::Unavailable,
         };
         self.partition.staging.lock().release(Release::answer(reply, answer));
     }

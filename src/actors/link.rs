@@ -7,7 +7,7 @@
 //! covers what was lost and a node that was cut off. So a revoked key acts at another node for a second more at most, as long as that node reaches the owner
 //! of partition 0. A key that was revoked stays so whatever comes late.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,17 +15,19 @@ use actix::Addr;
 use tokio::sync::oneshot;
 
 use crate::domain::ids::{ActorId, KeyId, OrgId, TransferId};
+use crate::domain::pool::Pool;
 use crate::domain::registry::{ApiKey, Transfer};
+use crate::domain::summary::Summary;
 use crate::protocol::coordinator::{Answer, Order};
 use crate::protocol::message::{ToCoordinator, ToOrg, from_nobody};
 
 use super::coordinator::{Ask, CoordinatorActor, FromOrg, Ordered};
 use super::directory::Directory;
-use super::messages::{Release, Request, Unavailable};
+use super::messages::{ReadWith, Release, Request, Unavailable};
 use super::partition::Confirm;
-use super::peers::{self, Answering, KeysVersion, Message, Owner, Question, Reply};
+use super::peers::{self, Answering, KeysVersion, Listed, Listing, Message, Owner, Question, Reply};
 
-/// How long an answer about the API keys is waited for.
+/// How long an answer about the API keys, or about organizations, is waited for.
 const KEYS_PATIENCE: Duration = Duration::from_secs(1);
 
 impl Directory {
@@ -74,6 +76,57 @@ impl Directory {
             }
         }
         Ok(false)
+    }
+
+    /// The AI Token Summary of an organization, wherever it is; none when there is no such organization.
+    ///
+    /// # Errors
+    /// When it cannot be told now.
+    pub(crate) async fn summary(self: &Arc<Self>, id: OrgId) -> Result<Option<Summary>, Unavailable> {
+        let partition = self.number_of(&id);
+        match self.ask(partition, Question::Summary(id)).await? {
+            Reply::Summary(summary) => Ok(summary.map(|summary| *summary)),
+            _ => Err(Unavailable::Elsewhere { partition }),
+        }
+    }
+
+    /// The organizations that are here, and the partitions that are.
+    fn organizations_here(&self, listing: &Listing) -> Listed {
+        let is_later = |id: &OrgId| listing.after.as_ref().is_none_or(|after| id > after);
+        let mut found: Vec<OrgId> = match &listing.named {
+            Some(named) => named.iter().filter(|id| self.organizations.contains_key(*id)).cloned().collect(),
+            None => self.organizations.iter().map(|entry| entry.key().clone()).collect(),
+        };
+        found.retain(is_later);
+        found.sort_unstable();
+        found.truncate(listing.rows);
+        let partitions = self.partitions().filter(|partition| self.is_here(partition.number));
+        Listed {
+            organizations: found.into_iter().collect(),
+            partitions: partitions.map(|partition| partition.number).collect(),
+        }
+    }
+
+    /// The organizations of all nodes. The partitions of a node that gave no answer are missing.
+    pub(crate) async fn organizations_everywhere(self: &Arc<Self>, listing: Listing) -> Listed {
+        let (mut all, mut asked) = (self.organizations_here(&listing), BTreeSet::new());
+        for partition in 0..self.count() {
+            let owner = self.owner(partition).filter(|_| !all.partitions.contains(&partition));
+            if owner.is_none_or(|owner| !asked.insert(owner.node)) {
+                continue;
+            }
+            let question = Question::Organizations(listing.clone());
+            if let Ok(Ok(Reply::Organizations(listed))) =
+                tokio::time::timeout(KEYS_PATIENCE, self.ask(partition, question)).await
+            {
+                all.organizations.extend(listed.organizations);
+                all.partitions.extend(listed.partitions);
+            }
+        }
+        while all.organizations.len() > listing.rows {
+            all.organizations.pop_last();
+        }
+        all
     }
 
     /// Brings the copy of the API keys up to date, unless it is of this version; the version that it is of then.
@@ -196,9 +249,14 @@ impl Directory {
 
     async fn answer_here(self: &Arc<Self>, partition: u16, question: Question) -> Result<Reply, Unavailable> {
         let elsewhere = Unavailable::Elsewhere { partition };
-        if let Question::IsAnyUnknown(organizations) = question {
-            return self.is_any_unknown_here(partition, &organizations).await;
-        }
+        let question = match question {
+            Question::IsAnyUnknown(all) => return self.is_any_unknown_here(partition, &all).await,
+            Question::Summary(id) => return self.summary_here(partition, &id).await,
+            Question::Organizations(listing) => {
+                return Ok(Reply::Organizations(self.organizations_here(&listing)));
+            }
+            of_coordinator => of_coordinator,
+        };
         let place = self.partition(partition).ok_or(elsewhere.clone())?;
         place.check_open()?;
         let coordinator = self.coordinator().ok_or(elsewhere)?;
@@ -221,6 +279,22 @@ impl Directory {
             }
         }
         Ok(Reply::Is(false))
+    }
+
+    async fn summary_here(&self, partition: u16, id: &OrgId) -> Result<Reply, Unavailable> {
+        if self.number_of(id) != partition {
+            return Err(Unavailable::Elsewhere { partition });
+        }
+        let Some(org) = self.look_up(id)? else {
+            self.partition_of(id).confirm().await?;
+            return Ok(Reply::Summary(None));
+        };
+        let Ok(permit) = org.admit(1) else { return Ok(Reply::Unavailable) };
+        let (reply, answer) = oneshot::channel();
+        let question = |pool: &Pool, now| pool.summary(now);
+        org.submit(Request::Read { read: Box::new(ReadWith { question, reply }), permit })?;
+        let summary = answer.await.unwrap_or_else(|_| Err(org.partition.lost()))?;
+        Ok(Reply::Summary(Some(Box::new(summary))))
     }
 
     /// Queues a message for an organization that is here; `answer` gets the answer that stands for it when there is none.

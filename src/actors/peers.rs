@@ -8,7 +8,7 @@
 //!
 //! Deliberately absent: who owns what, and addresses. Nodes trust each other as far as their servers let them in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::future::Future;
 use std::ops::Bound;
@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::{ActorId, KeyId, OrgId, TransferId};
 use crate::domain::registry::{ApiKey, Transfer};
+use crate::domain::summary::Summary;
 use crate::protocol::coordinator::{Answer, Order};
 use crate::protocol::message::{ToCoordinator, ToOrg};
 
@@ -79,6 +80,28 @@ pub(crate) enum Question {
     ApiKeys { after: Option<ActorId>, known: Option<KeysVersion> },
     /// Whether one of these organizations does not exist; to the owner of their partition.
     IsAnyUnknown(Vec<OrgId>),
+    /// The AI Token Summary of an organization; to the owner of its partition.
+    Summary(OrgId),
+    /// The organizations that are at a node; to the owner of any partition there.
+    Organizations(Listing),
+}
+
+/// Which organizations are asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Listing {
+    /// Those behind this one.
+    pub(crate) after: Option<OrgId>,
+    /// At most so many.
+    pub(crate) rows: usize,
+    /// These alone; all where none are named.
+    pub(crate) named: Option<Vec<OrgId>>,
+}
+
+/// Organizations in order, and the partitions that they are all of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Listed {
+    pub(crate) organizations: BTreeSet<OrgId>,
+    pub(crate) partitions: BTreeSet<u16>,
 }
 
 /// What it answers.
@@ -93,6 +116,10 @@ pub(crate) enum Reply {
     Transfer(Option<Transfer>),
     /// A page of API keys.
     ApiKeys(KeysPage),
+    /// The summary; none when there is no such organization.
+    Summary(Option<Box<Summary>>),
+    /// Organizations that are here.
+    Organizations(Listed),
     /// It could not be served here and now.
     Unavailable,
 }

@@ -2,7 +2,7 @@
 //!
 //! Current Available and Org Available AI Tokens are one figure, [`Pool::available`] (R10).
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::bindings::UnlimitedLicense;
 use super::burn::BurnRate;
@@ -14,7 +14,7 @@ use super::time::Timestamp;
 use super::tokens::Tokens;
 
 /// The AI Token Summary of an organization.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// The organization.
     pub organization: OrgId,

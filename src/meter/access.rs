@@ -122,11 +122,16 @@ impl Principal {
 
     /// Whether it names an organization of which this holds; the host names none.
     pub(super) fn names_one(&self, holds: impl Fn(&OrgId) -> bool) -> bool {
+        self.named().into_iter().any(holds)
+    }
+
+    /// The organizations that it names; the host names none.
+    pub(super) fn named(&self) -> Vec<&OrgId> {
         match self {
-            Self::Host => false,
-            Self::Key { organizations, .. } => organizations.iter().any(holds),
+            Self::Host => Vec::new(),
+            Self::Key { organizations, .. } => organizations.iter().collect(),
             Self::Token(bearer) => {
-                bearer.roles.iter().filter_map(|given| given.organization.as_ref()).any(holds)
+                bearer.roles.iter().filter_map(|given| given.organization.as_ref()).collect()
             }
         }
     }

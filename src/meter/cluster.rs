@@ -3,16 +3,22 @@
 //! What belongs to a partition of another node is answered [`Unavailable::Elsewhere`](super::Unavailable::Elsewhere); an edge that may forward it
 //! has the owner [carry it out](Meter::carry). Orders to the coordinator, and its messages, find their way by [`Peers`]. Deliberately absent: who owns what, and how messages travel.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::actors::engine::Engine;
+use crate::actors::peers::Listing;
 use crate::actors::recover::PartitionRecovery;
 use crate::domain::ids::OrgId;
+use crate::domain::refusal::Refusal;
+use crate::domain::summary::Summary;
 use crate::storage::layout::{DirectoryId, Layout};
 use crate::storage::manifest::Stage;
 use crate::storage::{DirectoryLock, Disk, Fault, Manifest, RealDisk, Store};
 
+use super::access::{Action, Principal};
 use super::config::Config;
+use super::error::Error;
 use super::open::{Meter, setup};
 
 pub use crate::actors::peers::{Answering, Owner, Peers};
@@ -90,6 +96,50 @@ impl Meter {
     /// Why there is no answer; whether it was carried out is not known then.
     pub async fn carry(&self, partition: u16, request: Vec<u8>) -> Result<Vec<u8>, String> {
         self.engine.directory.carry(partition, request).await
+    }
+
+    /// The AI Token Summary of an organization, wherever it is.
+    ///
+    /// # Errors
+    /// [`Refusal::Forbidden`] without the right to read, [`Refusal::UnknownOrganization`], or it cannot be told now.
+    pub async fn summary(&self, who: &Principal, id: &OrgId) -> Result<Summary, Error> {
+        if !self.is_node() || self.serves(self.partition_of(id)) {
+            return self.organization(who, id)?.summary().await;
+        }
+        who.authorize(Action::Read(id))?;
+        let summary = self.engine.directory.summary(id.clone()).await?;
+        Ok(summary.ok_or(Refusal::UnknownOrganization)?)
+    }
+
+    /// As [`Self::organizations`], of all nodes; with the partitions of which it could not be told, as [`Self::unlisted`] tells them.
+    pub async fn organizations_everywhere(
+        &self,
+        who: &Principal,
+        after: Option<&OrgId>,
+        rows: usize,
+    ) -> (Vec<OrgId>, Vec<u16>) {
+        if !self.is_node() {
+            return (self.organizations(who, after, rows), self.unlisted(who));
+        }
+        let named = (!who.may(Action::ListOrganizations)).then(|| {
+            let readable = who.named().into_iter().filter(|id| who.may(Action::Read(id)));
+            readable.cloned().collect::<BTreeSet<_>>()
+        });
+        let listed = Listing {
+            after: after.cloned(),
+            rows,
+            named: named.as_ref().map(|ids| ids.iter().cloned().collect()),
+        };
+        let listed = self.engine.directory.organizations_everywhere(listed).await;
+        let is_missing = |partition: &u16| !listed.partitions.contains(partition);
+        let unlisted: Vec<u16> = match &named {
+            None => (0..self.engine.directory.count()).filter(is_missing).collect(),
+            Some(ids) => {
+                let of_named: BTreeSet<_> = ids.iter().map(|id| self.partition_of(id)).collect();
+                of_named.into_iter().filter(is_missing).collect()
+            }
+        };
+        (listed.organizations.into_iter().collect(), unlisted)
     }
 
     /// The partition that an organization belongs to.

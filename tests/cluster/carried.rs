@@ -352,3 +352,70 @@ async fn pages_and_forms_of_an_organization_work_at_every_node_with_the_session_
     assert_eq!(stranger.status, 303);
     edges.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_node_lists_the_organizations_of_all_and_says_which_partitions_it_cannot_tell_of() {
+    let edges = Edges::start().await;
+    let mut all: Vec<_> = edges.ids.iter().map(ToString::to_string).collect();
+    all.sort_unstable();
+    let list = |node, query: &str| {
+        edges
+            .ask(node, &edges.admin, ("GET", &format!("/v1/organizations{query}")), &Value::Null)
+            .expect(200)
+            .json()
+    };
+    for node in 0..3 {
+        let page = list(node, "");
+        assert_eq!(
+            (&page["organizations"], &page["next"], &page["incomplete"]),
+            (&json!(all), &Value::Null, &json!([]))
+        );
+        let (mut after, mut found) = (String::new(), Vec::new());
+        while found.len() < all.len() {
+            let page = list(node, &format!("?limit=1{after}"));
+            let id = page["organizations"][0].as_str().expect("one").to_owned();
+            after = format!("&after={id}");
+            found.push(id);
+        }
+        assert_eq!(found, all);
+    }
+    edges.cluster.net.forget(2);
+    let page = list(0, "");
+    assert_eq!((page["organizations"].as_array().map(Vec::len), &page["incomplete"]), (Some(2), &json!([2])));
+    edges.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r13_events_of_organizations_of_several_nodes_are_each_charged_by_its_owner() {
+    let edges = Edges::start().await;
+    let event = |id: &OrgId, camera: &str, number: u64| {
+        let licenses =
+            edges.ask(0, &edges.admin, ("GET", &format!("/v1/organizations/{id}/licenses")), &Value::Null);
+        let time = licenses.expect(200).json()["licenses"][0]["added_at"].clone();
+        json!({ "specversion": "1.0", "type": "analysis", "source": "here", "id": format!("e{number}"),
+                "subject": camera, "time": time, "organization": id, "data": { "tokens": 2 } })
+    };
+    let bearer = format!("Bearer {}", edges.gateway);
+    let headers =
+        [("authorization", bearer.as_str()), ("content-type", "application/cloudevents-batch+json")];
+    for node in 0..3 {
+        let number = u64::try_from(node).expect("small");
+        let mut events: Vec<_> = edges.ids.iter().map(|id| event(id, "cam", number)).collect();
+        let all = edges.call(node, ("POST", "/v1/events"), &headers, &json!(events).to_string());
+        assert_eq!(all.status, 204, "{}", all.text);
+        events.push(event(&edges.ids[(node + 1) % 3], "nowhere", number));
+        let some = edges.call(node, ("POST", "/v1/events"), &headers, &json!(events).to_string());
+        let problem = some.expect(422).json();
+        assert_eq!(
+            (&problem["events"][0]["index"], &problem["events"][0]["code"]),
+            (&json!(3), &json!("unknown_camera"))
+        );
+        assert_eq!(problem["events"].as_array().map(Vec::len), Some(1), "{problem}");
+    }
+    for id in &edges.ids {
+        let path = format!("/v1/organizations/{id}/summary");
+        let summary = edges.ask(0, &edges.admin, ("GET", &path), &Value::Null).expect(200).json();
+        assert_eq!((&summary["debits_charged"], &summary["used"]), (&json!(3), &json!(6)), "{summary}");
+    }
+    edges.stop().await;
+}

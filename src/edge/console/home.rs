@@ -34,7 +34,7 @@ struct OrganizationsPage {
     rows: Vec<Row>,
     reads_pools: bool,
     next: Option<OrgId>,
-    /// Damaged partitions, whose organizations are not listed.
+    /// Partitions whose organizations are not listed.
     incomplete: Vec<u16>,
 }
 
@@ -64,7 +64,8 @@ async fn list(visit: Visit) -> Result<HttpResponse, Problem> {
     let visitor = &visit.visitor;
     let after = Some(visit.form.text("after")).filter(|after| !after.is_empty());
     let after: Option<OrgId> = after.map(str::parse).transpose()?;
-    let mut found = visitor.meter.organizations(&visitor.principal, after.as_ref(), ROWS + 1);
+    let (who, after) = (&visitor.principal, after.as_ref());
+    let (mut found, incomplete) = visitor.meter.organizations_everywhere(who, after, ROWS + 1).await;
     let next = if found.len() > ROWS { found.get(ROWS - 1).cloned() } else { None };
     found.truncate(ROWS);
     let reads_pools = !visitor.may(Action::ListOrganizations);
@@ -74,7 +75,6 @@ async fn list(visit: Visit) -> Result<HttpResponse, Problem> {
         rows.push(Row { id, figures });
     }
     let shell = Shell::of(visitor, &visit.request, "Organizations");
-    let incomplete = visitor.meter.unlisted(&visitor.principal);
     Ok(answer::page(&OrganizationsPage { shell, rows, reads_pools, next, incomplete }))
 }
 
@@ -91,7 +91,7 @@ async fn figures(visit: &Visit, id: &OrgId) -> Result<Option<RowFigures>, Proble
     if !visitor.may(Action::Read(id)) {
         return Ok(None);
     }
-    let summary = visitor.meter.organization(&visitor.principal, id)?.summary().await?;
+    let summary = visitor.meter.summary(&visitor.principal, id).await?;
     Ok(Some(RowFigures {
         name: summary.name.to_string(),
         available: summary.available.into(),

@@ -114,7 +114,7 @@ impl Drop for Place {
 async fn open(visit: Visit) -> Result<HttpResponse, Problem> {
     let id: OrgId = path_id(&visit.request, "org")?;
     let visitor = visit.visitor;
-    visitor.meter.organization(&visitor.principal, &id)?;
+    visitor.meter.summary(&visitor.principal, &id).await?;
     let mut answer = HttpResponse::Ok();
     answer.insert_header((CONTENT_TYPE, "text/event-stream")).insert_header(("x-accel-buffering", "no"));
     if visit.request.method() == Method::HEAD {
@@ -180,8 +180,7 @@ async fn look(visitor: &Visitor, id: &OrgId, number: usize, is_first: bool) -> N
     if !is_first && let Some(text) = visitor.console.live.fresh(id, now) {
         return Next::Tell(text);
     }
-    let read = async { visitor.meter.organization(&principal, id)?.summary().await };
-    match read.await {
+    match visitor.meter.summary(&principal, id).await {
         Ok(summary) => {
             let text = serde_json::to_string(&Figures::of(&summary)).expect("text is JSON");
             let text: Arc<str> = text.into();

@@ -159,7 +159,7 @@ async fn ask_page(
 
 /// The summary of an organization that the visitor may read.
 async fn name_of(visit: &Visit, id: &OrgId) -> Result<Summary, Problem> {
-    Ok(visit.visitor.meter.organization(&visit.visitor.principal, id)?.summary().await?)
+    Ok(visit.visitor.meter.summary(&visit.visitor.principal, id).await?)
 }
 
 impl Chosen {

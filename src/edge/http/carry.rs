@@ -12,7 +12,6 @@ use actix_web::web::{Bytes, Data, Payload};
 use actix_web::{FromRequest as _, HttpMessage as _, HttpRequest, HttpResponse, ResponseError as _};
 
 use crate::domain::limits::{CARRIED_BYTES_MAX, CARRIED_WAIT_MS};
-use crate::edge::budget::Room;
 use crate::meter::Meter;
 use crate::telemetry::{clock, cluster};
 
@@ -41,7 +40,7 @@ pub(in crate::edge) async fn on(
     let begun = clock::start();
     let answered = async {
         let _place = state.carrying.try_acquire().ok()?;
-        let (body, _room) = match body_of(request, state).await {
+        let body = match body_of(request, state).await {
             Ok(body) => body,
             Err(problem) => return Some((problem.error_response(), None)),
         };
@@ -78,20 +77,21 @@ async fn ask(
     None
 }
 
-/// What the request sends, and the room that it takes.
-async fn body_of(request: &HttpRequest, state: &State) -> Result<(Bytes, Option<Room>), Problem> {
+/// What the request sends. It keeps it, and the room that it takes.
+async fn body_of(request: &HttpRequest, state: &State) -> Result<Bytes, Problem> {
     let kept = request.extensions_mut().remove::<Kept>();
-    match kept {
-        None => Ok((Bytes::new(), None)),
-        Some(Kept::Read(body, room)) => Ok((body, Some(room))),
+    let (body, room) = match kept {
+        None => return Ok(Bytes::new()),
+        Some(Kept::Read(body, room)) => (body, room),
         Some(Kept::Unread(mut payload)) => {
             let payload = Payload::from_request(request, &mut payload).await;
             let payload = payload.map_err(|_| Problem::malformed_body("it cannot be taken"))?;
             let (most, key) = (state.limits.body_bytes_max, bearer_id(request)?);
-            let (body, room) = body::read(state, most, request, (key, payload)).await?;
-            Ok((body, Some(room)))
+            body::read(state, most, request, (key, payload)).await?
         }
-    }
+    };
+    request.extensions_mut().insert(Kept::Read(body.clone(), room));
+    Ok(body)
 }
 
 fn too_long(meter: &Meter, partition: u16) -> Problem {

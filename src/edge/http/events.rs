@@ -4,17 +4,21 @@
 //! event store; what an event holds beyond its debit is gone.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::iter::zip;
 
-use actix_web::http::Method;
+use actix_web::body::to_bytes;
+use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::meter::{Durability, Error, Estimate, OrgId, Outcome, Refusal, Role};
+use crate::meter::{Durability, Error, Estimate, Invalid, OrgId, Outcome, Refusal, Role};
 
 use super::auth::Caller;
 use super::body::{Query, is_encoded, is_other_charset, ok, with_body};
+use super::carried::Arrival;
+use super::carry;
 use super::debit_shape::CloudEvents;
 use super::describe::{Answer, Body, Shape, query};
 use super::event_rows::{Events, Group, Mode, listed};
@@ -71,6 +75,19 @@ struct Options {
     dry_run: bool,
 }
 
+/// What an owner refused of several events.
+#[derive(Default, Deserialize)]
+struct Told {
+    events: Vec<ToldEvent>,
+}
+
+#[derive(Deserialize)]
+struct ToldEvent {
+    index: usize,
+    code: String,
+    detail: String,
+}
+
 /// What events would cost.
 #[derive(Default, Serialize, ToSchema)]
 struct Estimates {
@@ -110,16 +127,55 @@ async fn ingest(
     let mode = Mode::of(headers).filter(|_| !is_encoded(headers) && !is_other_charset(headers));
     let mode = mode.ok_or_else(|| Problem::unsupported_media_type(MEDIA_TYPES))?;
     let (most, key) = (state.limits.batch_debits_max, caller.principal.actor());
+    let (who, is_dry) = (&caller, options.0.dry_run);
     let judge = |body: web::Bytes| async move {
-        let mut events = Events::read(mode, (headers, &body), most, &caller.principal)?;
+        let mut events = Events::read(mode, (headers, &body), most, &who.principal)?;
         drop(body);
-        if options.0.dry_run {
-            return estimate(events, &caller).await;
+        if !is_dry {
+            judge(&mut events, who).await;
         }
-        judge(&mut events, &caller).await;
-        answer(events)
+        Ok(events)
     };
-    with_body(&state, state.limits.body_bytes_max, &request, (key, payload), judge).await
+    let read = with_body(&state, state.limits.body_bytes_max, &request, (key, payload), judge);
+    let mut events = read.await?;
+    if is_dry {
+        return estimate(events, &caller).await;
+    }
+    ask_owners(&request, &mut events).await;
+    answer(events)
+}
+
+/// Has other nodes judge the events of what they own: each owner gets all of them, and judges its own. A request of one event is carried as every other.
+async fn ask_owners(request: &HttpRequest, events: &mut Events) {
+    if events.count == 1 || Arrival::of(request).is_some() {
+        return;
+    }
+    let partitions = events.refused.iter().filter_map(|(_, problem)| problem.elsewhere());
+    for partition in partitions.collect::<BTreeSet<_>>() {
+        let Some((answer, _)) = carry::on(request, partition, None).await else { continue };
+        let is_whole = answer.status() == StatusCode::NO_CONTENT;
+        let Ok(body) = to_bytes(answer.into_body()).await else { continue };
+        let told = if is_whole { Ok(Told::default()) } else { serde_json::from_slice::<Told>(&body) };
+        if let Ok(told) = told {
+            note_owner(&mut events.refused, partition, &told);
+        }
+    }
+}
+
+/// Takes what an owner said of the events of its partition.
+fn note_owner(refused: &mut Vec<(usize, Problem)>, partition: u16, told: &Told) {
+    refused.retain_mut(|(place, problem)| {
+        if problem.elsewhere() != Some(partition) {
+            return true;
+        }
+        let Some(told) = told.events.iter().find(|event| event.index == *place) else { return false };
+        let mut all = refusals().into_iter().chain([Refusal::Invalid(Invalid::Syntax).into()]);
+        let known = all.find(|known| known.code() == told.code);
+        if let Some(known) = known {
+            *problem = known.with_detail(Some(told.detail.clone().into()));
+        }
+        true
+    });
 }
 
 /// How one event is refused, or several of them at once.

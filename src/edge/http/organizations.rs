@@ -93,7 +93,7 @@ pub(super) struct Page {
 struct List {
     organizations: Vec<OrgId>,
     next: Option<OrgId>,
-    /// The numbers of damaged partitions whose organizations are not known, and so not listed on any page; mostly none.
+    /// The numbers of partitions whose organizations are not known now, and so not listed: damaged ones, and those of nodes that gave no answer; mostly none.
     incomplete: Vec<u16>,
 }
 
@@ -146,11 +146,11 @@ pub(super) async fn create(caller: Caller, body: Json<ToCreate>) -> Result<HttpR
 /// The organizations that the caller may know of. One row more than asked for tells whether another page follows.
 pub(super) async fn list(caller: Caller, page: Query<Page>) -> Result<HttpResponse, Problem> {
     let rows = page_rows(page.0.limit)?;
-    let mut organizations = caller.meter.organizations(&caller.principal, page.0.after.as_ref(), rows + 1);
+    let (who, after) = (&caller.principal, page.0.after.as_ref());
+    let (mut organizations, incomplete) = caller.meter.organizations_everywhere(who, after, rows + 1).await;
     let is_last = organizations.len() <= rows;
     organizations.truncate(rows);
     let next = if is_last { None } else { organizations.last().cloned() };
-    let incomplete = caller.meter.unlisted(&caller.principal);
     Ok(ok(List { organizations, next, incomplete }))
 }
 

@@ -1,8 +1,16 @@
 //! The load tester as a program: it runs, it tells what it did, and an audit that does not hold fails the run.
 
 use std::process::{Command, Output};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
+
+/// Held by what loads the whole machine for long: two of these at once each see the other's load as growth.
+static MACHINE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    MACHINE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn loadtest(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_loadtest"));
@@ -88,6 +96,7 @@ fn the_floors_are_measured_and_told_as_json() {
 
 #[test]
 fn a_cluster_is_measured_beside_a_bare_publisher_or_says_that_there_is_no_server() {
+    let _alone = alone();
     let output = loadtest(&["cluster", "--quick", "--json"]);
     assert!(output.status.success(), "{}", said(&output));
     let report = json_of(&output);
@@ -118,6 +127,7 @@ fn a_load_that_cannot_be_is_refused_before_anything_is_made() {
 
 #[test]
 fn a_short_soak_ends_as_it_began_with_every_sum_right_and_a_clean_directory() {
+    let _alone = alone();
     let output = loadtest(&["soak", "--seconds", "18", "--rate", "2000", "--transfer-every", "1"]);
     assert!(output.status.success(), "{}", said(&output));
     let printed = String::from_utf8_lossy(&output.stdout);

@@ -22,7 +22,7 @@ use crate::protocol::coordinator::{Answer, Order};
 use crate::protocol::message::{ToCoordinator, ToOrg, from_nobody};
 
 use super::coordinator::{Ask, CoordinatorActor, FromOrg, Ordered};
-use super::directory::Directory;
+use super::directory::{Directory, Org};
 use super::messages::{ReadWith, Release, Request, Unavailable};
 use super::partition::Confirm;
 use super::peers::{self, Answering, KeysVersion, Listed, Listing, Message, Owner, Question, Reply};
@@ -268,13 +268,21 @@ impl Directory {
         answer.await.unwrap_or_else(|_| Err(place.lost()))
     }
 
+    /// An organization of a partition that should be here. That there is none is confirmed.
+    async fn find_here(&self, partition: u16, id: &OrgId) -> Result<Option<Arc<Org>>, Unavailable> {
+        if self.number_of(id) != partition {
+            return Err(Unavailable::Elsewhere { partition });
+        }
+        let found = self.look_up(id)?;
+        if found.is_none() {
+            self.partition_of(id).confirm().await?;
+        }
+        Ok(found)
+    }
+
     async fn is_any_unknown_here(&self, partition: u16, all: &[OrgId]) -> Result<Reply, Unavailable> {
         for id in all {
-            if self.number_of(id) != partition {
-                return Err(Unavailable::Elsewhere { partition });
-            }
-            if self.look_up(id)?.is_none() {
-                self.partition_of(id).confirm().await?;
+            if self.find_here(partition, id).await?.is_none() {
                 return Ok(Reply::Is(true));
             }
         }
@@ -282,13 +290,7 @@ impl Directory {
     }
 
     async fn summary_here(&self, partition: u16, id: &OrgId) -> Result<Reply, Unavailable> {
-        if self.number_of(id) != partition {
-            return Err(Unavailable::Elsewhere { partition });
-        }
-        let Some(org) = self.look_up(id)? else {
-            self.partition_of(id).confirm().await?;
-            return Ok(Reply::Summary(None));
-        };
+        let Some(org) = self.find_here(partition, id).await? else { return Ok(Reply::Summary(None)) };
         let Ok(permit) = org.admit(1) else { return Ok(Reply::Unavailable) };
         let (reply, answer) = oneshot::channel();
         let question = |pool: &Pool, now| pool.summary(now);

@@ -53,8 +53,7 @@ impl Places {
     /// Where calls for an organization go.
     pub(super) fn of(&self, organization: &str) -> At {
         let known = self.lock();
-        let place =
-            known.of.get(organization).copied().filter(|place| *place < known.places.len()).unwrap_or(0);
+        let place = known.of.get(organization).copied().unwrap_or(0);
         At { place, service: known.places[place].service.clone() }
     }
 

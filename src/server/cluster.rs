@@ -140,8 +140,8 @@ pub(super) enum Whose {
 }
 
 impl Letters {
-    fn to(&self, partition: u16) -> Option<Life> {
-        owner(&self.lookout, partition)
+    fn to(&self, partition: u16) -> Result<Life, String> {
+        owner(&self.lookout, partition).ok_or_else(|| format!("nobody owns partition {partition} now"))
     }
 }
 
@@ -154,16 +154,13 @@ fn owner(lookout: &Lookout, partition: u16) -> Option<Life> {
 impl Peers for Letters {
     fn ask(&self, partition: u16, request: Vec<u8>) -> Answering<Result<Vec<u8>, String>> {
         let (post, to) = (self.post.clone(), self.to(partition));
-        Box::pin(async move {
-            let to = to.ok_or_else(|| format!("nobody owns partition {partition} now"))?;
-            post.ask(to, ASKED, partition, request, ASK_PATIENCE).await
-        })
+        Box::pin(async move { post.ask(to?, ASKED, partition, request, ASK_PATIENCE).await })
     }
 
     fn carry(&self, partition: u16, request: Vec<u8>) -> Answering<Result<Vec<u8>, String>> {
         let (post, lookout, to) = (self.post.clone(), self.lookout.clone(), self.to(partition));
         Box::pin(async move {
-            let to = to.ok_or_else(|| format!("nobody owns partition {partition} now"))?;
+            let to = to?;
             let moved = async {
                 while owner(&lookout, partition).as_ref() == Some(&to) {
                     tokio::time::sleep(LOOK).await;
@@ -179,7 +176,7 @@ impl Peers for Letters {
     }
 
     fn tell(&self, partition: u16, message: Vec<u8>) {
-        if let Some(to) = self.to(partition) {
+        if let Ok(to) = self.to(partition) {
             self.post.tell(&to, TOLD, partition, message);
         }
     }

@@ -14,10 +14,9 @@ mod servers;
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::json;
 use tokenweir::telemetry::clock;
 
-use crate::compare::{Figures, commit, load_average, machine, table};
+use crate::compare::{Figures, Place, RowsArgs};
 use crate::failure::{Outcome, tell};
 use crate::number::{fraction, p50_us};
 
@@ -27,15 +26,8 @@ use servers::Servers;
 
 #[derive(Args, Debug)]
 pub(crate) struct ClusterArgs {
-    /// Print the one JSON object alone; it is the last line in any case.
-    #[arg(long)]
-    json: bool,
-    /// How many rounds.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
-    rounds: u32,
-    /// One short round: whether it works, not how fast.
-    #[arg(long)]
-    quick: bool,
+    #[command(flatten)]
+    rows: RowsArgs,
 }
 
 /// What is measured together: the load, and the names of its figures.
@@ -82,15 +74,14 @@ const LOOKED_QUICK: Duration = Duration::from_millis(500);
 
 /// Runs it.
 pub(crate) fn run(args: &ClusterArgs) -> Outcome {
-    let (turn, looked, rounds) =
-        if args.quick { (TURN_QUICK, LOOKED_QUICK, 1) } else { (TURN, LOOKED, args.rounds) };
-    let (machine, commit) = (machine(&load_average()), commit());
+    let (turn, looked) = if args.rows.quick { (TURN_QUICK, LOOKED_QUICK) } else { (TURN, LOOKED) };
+    let place = Place::here();
     let (mut figures, mut skipped) = (Figures::new(), Vec::new());
     match Servers::start()? {
         Some(servers) => {
             for case in CASES {
                 tell(&format!("{} partitions, {} batches in flight", case.partitions, case.window));
-                rate(&servers, &case, (rounds, turn), &mut figures)?;
+                rate(&servers, &case, (args.rows.rounds(), turn), &mut figures)?;
             }
             tell("what a node costs");
             node::costs(&servers, looked, &mut figures)?;
@@ -99,19 +90,7 @@ pub(crate) fn run(args: &ClusterArgs) -> Outcome {
     }
     let mut missing = Vec::new();
     let rows: Vec<_> = rows::ROWS.iter().filter_map(|row| row.fill(&figures, &mut missing)).collect();
-    if !args.json {
-        println!("{}", table::text(&rows));
-        println!("machine {machine}\ncommit {commit}");
-        skipped.iter().for_each(|line| println!("skipped: {line}"));
-    }
-    let result = json!({
-        "rows": rows,
-        "machine": machine,
-        "commit": commit,
-        "skipped": skipped,
-        "effort": if args.quick { "quick: the figures say nothing" } else { "full" },
-    });
-    println!("{result}");
+    args.rows.tell(&rows, &place, &skipped, &[]);
     Ok(())
 }
 

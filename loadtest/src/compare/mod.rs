@@ -7,13 +7,13 @@
 pub(crate) mod grpc_load;
 pub(crate) mod http_load;
 pub(crate) mod rows;
-pub(crate) mod table;
 
 mod embedded;
 mod neighbour;
 mod recovery;
 mod sizes;
 mod snapshots;
+mod table;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,8 +28,11 @@ use crate::number::u64_of;
 use crate::peers;
 use crate::process::output;
 
+use rows::Row;
+
+/// How often rows are measured, and how they are told.
 #[derive(Args, Debug)]
-pub(crate) struct CompareArgs {
+pub(crate) struct RowsArgs {
     /// Print the one JSON object alone; it is the last line in any case.
     #[arg(long)]
     json: bool,
@@ -38,7 +41,13 @@ pub(crate) struct CompareArgs {
     rounds: u32,
     /// One short round of small sizes: whether it works, not how fast.
     #[arg(long)]
-    quick: bool,
+    pub(crate) quick: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CompareArgs {
+    #[command(flatten)]
+    rows: RowsArgs,
     /// Measure these parts alone, as `grpc,redis`; rows that need others are left out.
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Part>,
@@ -119,38 +128,62 @@ impl Probe {
     }
 }
 
+impl RowsArgs {
+    /// How many rounds there are.
+    pub(crate) fn rounds(&self) -> u32 {
+        if self.quick { 1 } else { self.rounds }
+    }
+
+    /// Prints what was measured; `peers` says how others were set up.
+    pub(crate) fn tell(&self, rows: &[Row], on: &Place, skipped: &[String], peers: &[&str]) {
+        let Place { machine, commit } = on;
+        if !self.json {
+            println!("{}", table::text(rows));
+            println!("machine {machine}\ncommit {commit}");
+            peers.iter().for_each(|line| println!("{line}"));
+            skipped.iter().for_each(|line| println!("skipped: {line}"));
+        }
+        let mut result = json!({
+            "rows": rows,
+            "machine": machine,
+            "commit": commit,
+            "skipped": skipped,
+            "effort": if self.quick { "quick: the figures say nothing" } else { "full" },
+        });
+        if !peers.is_empty() {
+            result["peers"] = json!(peers);
+        }
+        println!("{result}");
+    }
+}
+
+/// Where rows were measured.
+pub(crate) struct Place {
+    machine: String,
+    commit: String,
+}
+
+impl Place {
+    /// As it is before anything is measured.
+    pub(crate) fn here() -> Self {
+        Self { machine: machine(&load_average()), commit: commit() }
+    }
+}
+
 /// Runs it.
 pub(crate) fn run(args: &CompareArgs) -> Outcome {
-    let (effort, rounds) = if args.quick { (Effort::QUICK, 1) } else { (Effort::FULL, args.rounds) };
-    let (machine, commit) = (machine(&load_average()), commit());
+    let effort = if args.rows.quick { Effort::QUICK } else { Effort::FULL };
+    let place = Place::here();
     let mut skipped = Vec::new();
     let mut probes = probes(effort, &args.only, &mut skipped)?;
-    let figures = measure(&mut probes, rounds, effort.length, &mut skipped)?;
+    let figures = measure(&mut probes, args.rows.rounds(), effort.length, &mut skipped)?;
     drop(probes);
     let mut missing = Vec::new();
     let rows: Vec<_> = rows::ROWS.iter().filter_map(|row| row.fill(&figures, &mut missing)).collect();
     if args.only.is_empty() {
         skipped.extend(missing);
     }
-    if !args.json {
-        println!("{}", table::text(&rows));
-        println!("machine {machine}\ncommit {commit}");
-        for line in peers::CONFIGURATION {
-            println!("{line}");
-        }
-        for line in &skipped {
-            println!("skipped: {line}");
-        }
-    }
-    let result = json!({
-        "rows": rows,
-        "machine": machine,
-        "commit": commit,
-        "skipped": skipped,
-        "peers": peers::CONFIGURATION,
-        "effort": if args.quick { "quick: the figures say nothing" } else { "full" },
-    });
-    println!("{result}");
+    args.rows.tell(&rows, &place, &skipped, peers::CONFIGURATION);
     Ok(())
 }
 

@@ -185,8 +185,9 @@ impl Keeper {
     /// # Errors
     /// When the servers do not answer.
     pub fn leaders(&self) -> std::result::Result<Vec<String>, String> {
-        let all = self.journals.iter().map(|journal| journal.stream.clone()).collect();
-        self.threads.wait(2 * PATIENCE, async move { Ok(streams::leading(all).await) })
+        let all =
+            self.journals.iter().map(|journal| (journal.stream.clone(), journal.prefix.clone())).collect();
+        self.threads.wait(2 * PATIENCE, async move { Ok(streams::leading(&all).await) })
     }
 
     /// The stream that keeps the log of a partition.

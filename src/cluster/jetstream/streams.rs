@@ -211,9 +211,8 @@ async fn leaders(journals: &Opened) -> Vec<Led> {
 }
 
 /// The servers that lead the streams.
-pub(super) async fn leading(streams: Vec<Stream>) -> Vec<String> {
-    let journals = streams.into_iter().map(|stream| (stream, String::new())).collect();
-    leaders(&journals).await.into_iter().map(|led| led.leader).collect()
+pub(super) async fn leading(journals: &Opened) -> Vec<String> {
+    leaders(journals).await.into_iter().map(|led| led.leader).collect()
 }
 
 fn led(info: &Info) -> Led {

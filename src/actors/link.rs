@@ -15,6 +15,7 @@ use actix::Addr;
 use tokio::sync::oneshot;
 
 use crate::domain::ids::{ActorId, KeyId, OrgId, TransferId};
+use crate::domain::limits::NODES_ASKED_MAX;
 use crate::domain::pool::Pool;
 use crate::domain::registry::{ApiKey, Transfer};
 use crate::domain::summary::Summary;
@@ -25,9 +26,13 @@ use super::coordinator::{Ask, CoordinatorActor, FromOrg, Ordered};
 use super::directory::{Directory, Org};
 use super::messages::{ReadWith, Release, Request, Unavailable};
 use super::partition::Confirm;
-use super::peers::{self, Answering, KeysVersion, Listed, Listing, Message, Owner, Question, Reply};
+use super::peers::{
+    self, Answering, KeysVersion, Listed, Listing, Message, NodeQuestion, NodeReply, Nodes, Owner, Peers,
+    Question, Reply,
+};
+use super::together::together;
 
-/// How long an answer about the API keys, or about organizations, is waited for.
+/// How long an answer about the API keys, about organizations, or of a node for a page is waited for.
 const KEYS_PATIENCE: Duration = Duration::from_secs(1);
 
 impl Directory {
@@ -107,18 +112,18 @@ impl Directory {
         }
     }
 
-    /// The organizations of all nodes. The partitions of a node that gave no answer are missing.
+    /// The organizations of all nodes, which are asked side by side. The partitions of a node that gave no answer are missing.
     pub(crate) async fn organizations_everywhere(self: &Arc<Self>, listing: Listing) -> Listed {
         let (mut all, mut asked) = (self.organizations_here(&listing), BTreeSet::new());
-        for partition in 0..self.count() {
-            let owner = self.owner(partition).filter(|_| !all.partitions.contains(&partition));
-            if owner.is_none_or(|owner| !asked.insert(owner.node)) {
-                continue;
-            }
+        let elsewhere = (0..self.count()).filter(|partition| !all.partitions.contains(partition));
+        let firsts = elsewhere
+            .filter(|partition| self.owner(*partition).is_some_and(|owner| asked.insert(owner.node)));
+        let ask = |partition| {
             let question = Question::Organizations(listing.clone());
-            if let Ok(Ok(Reply::Organizations(listed))) =
-                tokio::time::timeout(KEYS_PATIENCE, self.ask(partition, question)).await
-            {
+            tokio::time::timeout(KEYS_PATIENCE, self.ask(partition, question))
+        };
+        for answer in together(firsts.map(ask).collect::<Vec<_>>()).await {
+            if let Ok(Ok(Reply::Organizations(listed))) = answer {
                 all.organizations.extend(listed.organizations);
                 all.partitions.extend(listed.partitions);
             }
@@ -127,6 +132,49 @@ impl Directory {
             all.organizations.pop_last();
         }
         all
+    }
+
+    /// The nodes that are known of, so many as are asked; none where there are no other nodes.
+    pub(crate) fn nodes(&self) -> Option<Nodes> {
+        let mut nodes = self.peers.as_ref()?.nodes();
+        nodes.others.truncate(NODES_ASKED_MAX);
+        Some(nodes)
+    }
+
+    /// Asks nodes side by side, each something; none for one that gave no answer within a second.
+    pub(crate) async fn ask_nodes(
+        &self,
+        asked: Vec<(String, NodeQuestion)>,
+    ) -> Vec<(String, Option<NodeReply>)> {
+        let ask = |(node, question): (String, NodeQuestion)| async move {
+            let answer = self.of_node(|peers| peers.ask_node(&node, peers::encode(&question))).await;
+            (node, answer.and_then(|bytes| peers::decode(&bytes)))
+        };
+        together(asked.into_iter().map(ask)).await
+    }
+
+    /// Has all other nodes carry out a request, side by side; none for one that gave no answer within a second.
+    pub(crate) async fn carry_to_others(&self, request: &[u8]) -> Vec<(String, Option<Vec<u8>>)> {
+        let others = self.nodes().unwrap_or_default().others;
+        let carry = |node: String| async move {
+            let answer = self.of_node(|peers| peers.carry_to(&node, request.to_vec())).await;
+            (node, answer)
+        };
+        together(others.into_iter().map(carry)).await
+    }
+
+    async fn of_node(
+        &self,
+        ask: impl FnOnce(&dyn Peers) -> Answering<Result<Vec<u8>, String>>,
+    ) -> Option<Vec<u8>> {
+        let answer = ask(&**self.peers.as_ref()?);
+        match tokio::time::timeout(KEYS_PATIENCE, answer).await.ok()? {
+            Ok(bytes) => Some(bytes),
+            Err(why) => {
+                tracing::debug!(why, "a node gave no answer");
+                None
+            }
+        }
     }
 
     /// Brings the copy of the API keys up to date, unless it is of this version; the version that it is of then.

@@ -29,3 +29,4 @@ pub(crate) mod snapshotter;
 pub mod stepped;
 pub(crate) mod supervisor;
 mod tenure;
+pub(crate) mod together;

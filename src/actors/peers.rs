@@ -17,11 +17,12 @@ use std::pin::Pin;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::ids::{ActorId, KeyId, OrgId, TransferId};
+use crate::domain::ids::{ActorId, KeyId, Lsn, OrgId, TransferId};
 use crate::domain::registry::{ApiKey, Transfer};
 use crate::domain::summary::Summary;
 use crate::protocol::coordinator::{Answer, Order};
 use crate::protocol::message::{ToCoordinator, ToOrg};
+use crate::storage::audit;
 
 const VERSION: u8 = 1;
 
@@ -53,6 +54,31 @@ pub trait Peers: Send + Sync + Debug {
 
     /// Where the owner of a partition serves, as far as is known.
     fn owner(&self, partition: u16) -> Option<Owner>;
+
+    /// The nodes that are known of.
+    fn nodes(&self) -> Nodes;
+
+    /// Asks a node, whatever it owns, whose [`Meter::answer_as_node`](crate::meter::Meter::answer_as_node) gives the answer. It is polled as
+    /// [`Self::ask`] is.
+    ///
+    /// # Errors
+    /// Why there is no answer: no such node is known, or none came.
+    fn ask_node(&self, node: &str, request: Vec<u8>) -> Answering<Result<Vec<u8>, String>>;
+
+    /// Has a node, whatever it owns, carry out a whole request of a caller, at the edge that it came to. It is polled as [`Self::ask`] is.
+    ///
+    /// # Errors
+    /// Why there is no answer; whether it was carried out is not known then.
+    fn carry_to(&self, node: &str, request: Vec<u8>) -> Answering<Result<Vec<u8>, String>>;
+}
+
+/// The nodes of a cluster, as one of them knows them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Nodes {
+    /// The name of this one.
+    pub me: String,
+    /// The names of the others that were heard since this one started, in order, whether they live or not.
+    pub others: Vec<String>,
 }
 
 /// Where a node serves.
@@ -121,6 +147,35 @@ pub(crate) enum Reply {
     /// Organizations that are here.
     Organizations(Listed),
     /// It could not be served here and now.
+    Unavailable,
+}
+
+/// What a node is asked, whatever it owns.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum NodeQuestion {
+    /// A part of its audit log.
+    Audit(AuditPart),
+}
+
+/// Which part of an audit log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AuditPart {
+    /// The acts in this organization; those of operators where none is named.
+    pub(crate) organization: Option<OrgId>,
+    /// Below this frame; the newest where none is named.
+    pub(crate) below: Option<Lsn>,
+    /// At most so many.
+    pub(crate) rows: usize,
+}
+
+/// What a node answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum NodeReply {
+    /// A part of its audit log.
+    Audit(audit::Page),
+    /// It could not be told here and now.
     Unavailable,
 }
 
@@ -227,6 +282,15 @@ mod tests {
             r"\x01\x81\xa5order\x81\xa8transfer\x82\xa5order\x84\xa2id\xa1t\xa6source\xa1a\xa6target\xa1b\xa2by\xa1k\xa5until\xa5begun",
         );
         check(&Reply::Unavailable, r"\x01\xabunavailable");
+        let part = AuditPart { organization: Some(org("a")), below: Some(Lsn(9)), rows: 2 };
+        check(
+            &NodeQuestion::Audit(part),
+            r"\x01\x81\xa5audit\x83\xacorganization\xa1a\xa5below\t\xa4rows\x02",
+        );
+        check(
+            &NodeReply::Audit(audit::Page { acts: Vec::new(), next: Some(Lsn(3)) }),
+            r"\x01\x81\xa5audit\x82\xa4acts\x90\xa4next\x03",
+        );
         let (by, source) = (actor("k"), org("a"));
         let vote = Ok(Cargo { tokens: Tokens(5), licenses: Vec::new(), by, source });
         let answer = ToCoordinator::OutPrepared { transfer: id, vote };

@@ -310,6 +310,12 @@ impl Member {
             .map(move |(life, heard)| (life.node.as_str(), now_ns.saturating_sub(heard.clock_ns)))
     }
 
+    /// The latest life of each other node that was heard since this one started, whether it goes on or not, by name.
+    pub fn known(&self) -> impl Iterator<Item = Life> + '_ {
+        let others = self.boots.iter().filter(|(node, _)| **node != self.me.node);
+        others.map(|(node, boot)| Life { node: node.clone(), boot: *boot })
+    }
+
     /// The revision of the newest table that is known; zero for none.
     #[must_use]
     pub fn revision(&self) -> u64 {

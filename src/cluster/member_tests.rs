@@ -355,3 +355,15 @@ fn a_node_that_joins_is_handed_each_partition_of_its_share_within_a_moment() {
     world.check_served();
     assert!(world.vacancies.iter().all(|vacancy| *vacancy == Vacancy::Handed), "{:?}", world.vacancies);
 }
+
+#[test]
+fn a_node_that_was_heard_stays_known_by_its_latest_life_also_when_it_is_gone() {
+    let mut world = World::default();
+    (0..3).for_each(|name| world.start(name));
+    world.start(2);
+    (0..ROUNDS_TO_END).for_each(|_| world.round(&mut || u8::MAX));
+    let last = world.nodes.pop().expect("the later life of the third");
+    (0..ROUNDS_TO_END).for_each(|_| world.round(&mut || u8::MAX));
+    let known: Vec<_> = world.nodes[0].member.known().collect();
+    assert_eq!(known, [world.nodes[1].member.me.clone(), last.member.me]);
+}

@@ -129,6 +129,8 @@ pub struct Sight {
     pub is_heard: bool,
     /// Who owns each partition and where he serves, as far as is known.
     pub owners: Vec<Option<(Life, Addresses)>>,
+    /// The latest life of each other node that was heard since this one started, whether it goes on or not, by name.
+    pub others: Vec<Life>,
     /// The partitions that this node serves.
     pub serving: Vec<u16>,
     /// Why this node ended by itself, if it did.
@@ -425,6 +427,7 @@ impl Running {
         let sight = Sight {
             is_heard: self.member.is_heard(now_ns),
             owners: (0..partitions).map(owner).collect(),
+            others: self.member.known().collect(),
             serving: self.member.serving().collect(),
             ended,
         };

@@ -137,6 +137,8 @@ pub enum Invalid {
     WebhookUrl,
     /// How long two secrets of a webhook count together.
     Overlap,
+    /// A place in the audit log.
+    AuditCursor,
 }
 
 /// Which total would pass its bound.
@@ -365,6 +367,7 @@ impl Invalid {
                 "the url of a webhook is https://host/path or http://host/path, at most {} bytes, without a user and a fragment",
                 limits::WEBHOOK_URL_BYTES_MAX
             ),
+            Self::AuditCursor => f.write_str("a place in the audit log is the `next` of a page"),
             Self::Overlap => {
                 write!(f, "two secrets count together for at most {} ms", limits::SECRET_OVERLAP_MS_MAX)
             }

@@ -3,7 +3,8 @@
 //! What is recorded: organizations created, licenses added, cameras registered and removed, Unlimited AI Licenses bound and unbound, transfers
 //! begun, reservations released by an administrator, thresholds and webhooks set, API keys made and revoked, settings read again; and what was refused of these. An act that cannot be
 //! recorded is not carried out. An act of the embedding host is recorded as that of `host`, without an address: the program is trusted, and
-//! knows itself who asked. Deliberately absent: debits, reservations of gateways, and reads.
+//! knows itself who asked. Deliberately absent: debits, reservations of gateways, and reads. How it is read is in
+//! [`trail`](super::trail).
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -11,30 +12,23 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-use tokio::sync::oneshot;
-
-use crate::actors::auditor::{Order, PageOrder, Wanted};
+use crate::actors::auditor::Order;
 use crate::actors::engine::Engine;
 use crate::actors::messages::Unavailable;
-use crate::domain::ids::{ActorId, Lsn, OrgId};
+use crate::domain::ids::{ActorId, OrgId};
 use crate::domain::limits::{AUDIT_CALLERS_MAX, AUDIT_REFUSALS_MAX, AUDIT_WINDOW_MS};
 use crate::domain::time::Timestamp;
-use crate::storage::audit::{Act, End, Ended};
+use crate::storage::audit::{Act, End};
 use crate::telemetry::clock;
 
-use super::access::{Action, Bearer, Principal};
+use super::access::{Bearer, Principal};
 use super::error::Error;
 use super::open::Meter;
-use super::organization::{Organization, allow};
 
 /// The outcome of an act that was carried out.
 const DONE: &str = "done";
 /// The outcome of an act of the host that failed.
 const FAILED: &str = "failed";
-/// Acts that an operator reads, whatever organizations they are about.
-const OF_OPERATORS: [&str; 4] =
-    ["create_organization", "create_api_key", "revoke_api_key", "reload_settings"];
 
 /// Where a call came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,44 +61,6 @@ pub struct Deed {
     pub organizations: Vec<OrgId>,
     /// What in them: a license key, a camera, an API key.
     pub target: Option<String>,
-}
-
-/// An act as people see it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct AuditEntry {
-    /// Its place in the log; they rise, with gaps.
-    pub id: Lsn,
-    /// When it was begun.
-    pub at: Timestamp,
-    /// Who did it.
-    pub actor: ActorId,
-    /// Who signed his token; none without one.
-    pub issuer: Option<String>,
-    /// Whom the token names.
-    pub subject: Option<String>,
-    /// Where he came in: `http`, `grpc`, `console` or `host`.
-    pub edge: String,
-    /// The address that he called from.
-    pub peer: Option<String>,
-    /// What he did, as a stable code.
-    pub act: String,
-    /// To which organizations.
-    pub organizations: Vec<OrgId>,
-    /// To what in them.
-    pub target: Option<String>,
-    /// `done`, `unknown`, or the code of the refusal.
-    pub outcome: String,
-    /// How many refusals of the same caller before this one were not recorded one by one.
-    pub unrecorded: u64,
-}
-
-/// A page of the audit log, newest first.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct AuditPage {
-    /// The acts.
-    pub entries: Vec<AuditEntry>,
-    /// Where the next page begins; none at the beginning of the log. A page may be short, and not the last.
-    pub next: Option<Lsn>,
 }
 
 /// Who acts, and whence.
@@ -253,61 +209,5 @@ impl Meter {
     ) -> Result<Result<T, E>, Error> {
         let actor = Actor::new(&Principal::Host, self.origin);
         recorded(&self.engine, &actor, deed, async { work() }, |_| FAILED).await
-    }
-
-    /// The acts of operators below a place in the log, newest first: organizations created, API keys made and revoked, settings read again.
-    ///
-    /// # Errors
-    /// [`Refusal::Forbidden`](super::Refusal::Forbidden) unless `who` is an operator or the host; or the log cannot be read.
-    pub async fn audit(&self, who: &Principal, below: Option<Lsn>, rows: usize) -> Result<AuditPage, Error> {
-        who.authorize(Action::ManageApiKeys)?;
-        page(
-            &self.engine,
-            below,
-            rows,
-            Box::new(|act| act.organizations.is_empty() || OF_OPERATORS.contains(&&*act.act)),
-        )
-        .await
-    }
-}
-
-impl Organization {
-    /// The administrative acts in the organization below a place in the log, newest first.
-    ///
-    /// # Errors
-    /// [`Refusal::Forbidden`](super::Refusal::Forbidden) unless an administrator asks; or the log cannot be read.
-    pub async fn audit(&self, below: Option<Lsn>, rows: usize) -> Result<AuditPage, Error> {
-        allow(self.rights.administer)?;
-        let organization = self.org.id.clone();
-        page(&self.engine, below, rows, Box::new(move |act| act.organizations.contains(&organization))).await
-    }
-}
-
-async fn page(engine: &Engine, below: Option<Lsn>, rows: usize, wanted: Wanted) -> Result<AuditPage, Error> {
-    let Some(auditor) = &engine.auditor else { return Ok(AuditPage { entries: Vec::new(), next: None }) };
-    let (reply, read) = oneshot::channel();
-    auditor.send(Order::Page(PageOrder { below, rows, wanted }, reply));
-    let page = read.await.unwrap_or(Err(Unavailable::Closing))?;
-    Ok(AuditPage { entries: page.acts.into_iter().map(AuditEntry::from).collect(), next: page.next })
-}
-
-impl From<Ended> for AuditEntry {
-    fn from(Ended { lsn, act, end }: Ended) -> Self {
-        let Act { at, actor, issuer, subject, edge, peer, act, organizations, target } = act;
-        let End { outcome, unrecorded, .. } = end;
-        Self {
-            id: lsn,
-            at,
-            actor,
-            issuer,
-            subject,
-            edge,
-            peer,
-            act,
-            organizations,
-            target,
-            outcome,
-            unrecorded,
-        }
     }
 }

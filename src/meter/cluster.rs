@@ -21,7 +21,7 @@ use super::config::Config;
 use super::error::Error;
 use super::open::{Meter, setup};
 
-pub use crate::actors::peers::{Answering, Owner, Peers};
+pub use crate::actors::peers::{Answering, Nodes, Owner, Peers};
 
 impl Meter {
     /// Starts a meter without any partition, which it [takes](Self::take) later. The data directory keeps its lock and its audit log; `config.partitions` is
@@ -42,7 +42,7 @@ impl Meter {
         Ok(Self::of(Engine::join(&setup, &disk, Some(lock), peers)?, retention_ms))
     }
 
-    /// As [`Meter::join`], on a disk of the caller's, without a lock and without an audit log: for tests.
+    /// As [`Meter::join`], on a disk of the caller's and without a lock: for tests.
     ///
     /// # Errors
     /// As [`Meter::join`].
@@ -54,7 +54,7 @@ impl Meter {
         directory: DirectoryId,
         peers: Arc<dyn Peers>,
     ) -> Result<Self, Fault> {
-        let (retention_ms, setup) = setup(config, directory, false);
+        let (retention_ms, setup) = setup(config, directory, true);
         Ok(Self::of(Engine::join(&setup, &disk, None, peers)?, retention_ms))
     }
 
@@ -96,6 +96,23 @@ impl Meter {
     /// Why there is no answer; whether it was carried out is not known then.
     pub async fn carry(&self, partition: u16, request: Vec<u8>) -> Result<Vec<u8>, String> {
         self.engine.directory.carry(partition, request).await
+    }
+
+    /// Has every other node [carry out](Peers::carry_to) a request of a caller, side by side; none for one that gave no answer within a second.
+    pub async fn carry_to_others(&self, request: &[u8]) -> Vec<(String, Option<Vec<u8>>)> {
+        self.engine.directory.carry_to_others(request).await
+    }
+
+    /// The name of this node; none where there are no other nodes.
+    #[must_use]
+    pub fn node(&self) -> Option<String> {
+        self.engine.directory.nodes().map(|nodes| nodes.me)
+    }
+
+    /// How many partitions there are, here and at other nodes.
+    #[must_use]
+    pub fn partitions(&self) -> u16 {
+        self.engine.directory.count()
     }
 
     /// The AI Token Summary of an organization, wherever it is.

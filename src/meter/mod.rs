@@ -17,14 +17,15 @@ pub mod pending;
 pub mod rates;
 pub mod reservations;
 pub mod status;
+pub mod trail;
 pub mod transfers;
 
 mod open;
 
 pub use access::{Action, Bearer, Principal, RoleIn};
 pub use api_keys::{ApiKeyView, NewApiKey};
-pub use audit::{AuditEntry, AuditPage, Deed, Edge, Origin};
-pub use cluster::{Answering, Owner, Peers};
+pub use audit::{Deed, Edge, Origin};
+pub use cluster::{Answering, Nodes, Owner, Peers};
 pub use config::Config;
 pub use error::Error;
 pub use licenses::{Grant, LicenseClaim, LicensePreview, LicenseView};
@@ -33,6 +34,7 @@ pub use organization::Organization;
 pub use pending::Pending;
 pub use rates::Estimate;
 pub use reservations::{ReservationStatus, ReservationView};
+pub use trail::{AuditCursor, AuditEntry, AuditPage};
 pub use transfers::TransferView;
 
 pub use crate::actors::messages::{BatchReply, DebitReply, Durability, Unavailable};

@@ -14,7 +14,7 @@ use crate::config::{ClusterConfig, Config};
 use crate::domain::limits::CARRIED_WAIT_MS;
 use crate::edge::http::Inbox;
 use crate::edge::streams;
-use crate::meter::{self, Answering, Meter, Owner, Peers};
+use crate::meter::{self, Answering, Meter, Nodes, Owner, Peers};
 use crate::storage::manifest::Stage;
 use crate::storage::{DirectoryId, Fault, Store};
 use crate::telemetry::clock::Clock;
@@ -27,10 +27,14 @@ const ASKED: u8 = 0;
 const TOLD: u8 = 1;
 /// A request that a caller of another node made; [`Inbox::answer`] answers it.
 const CARRIED: u8 = 2;
-/// How long its answer is waited for.
+/// A question to a node, whatever it owns; [`Meter::answer_as_node`] answers it.
+const NODE_ASKED: u8 = 3;
+/// How long an answer to what was carried is waited for.
 const CARRY_PATIENCE: Duration = Duration::from_millis(CARRIED_WAIT_MS);
 /// How often it is looked whether somebody else became the owner.
 const LOOK: Duration = Duration::from_millis(100);
+/// Longer than anybody waits for the answer of a node.
+const NODE_PATIENCE: Duration = Duration::from_secs(2);
 /// An order may wait ten seconds for its answer.
 const ASK_PATIENCE: Duration = Duration::from_secs(12);
 
@@ -49,6 +53,7 @@ type Served = Arc<Mutex<Option<(Meter, Inbox)>>>;
 /// Messages to and from the other nodes.
 #[derive(Debug)]
 struct Letters {
+    me: String,
     post: Post,
     lookout: Lookout,
 }
@@ -81,7 +86,7 @@ impl Clustered {
         let post = Post::start(Arc::clone(&keeper), me.clone(), serve(Arc::clone(&served)));
         let cause = |cause| Fault::Remote { action: "listen at", place: "the servers".to_owned(), cause };
         let post = post.map_err(cause).map_err(ServeError::Cluster)?;
-        let letters = Letters { post, lookout: lookout.clone() };
+        let letters = Letters { me: me.node.clone(), post, lookout: lookout.clone() };
         let partitions = u16::try_from(leases.holders.len()).expect("a table is bounded");
         let meter = meter::Config { partitions, ..meter };
         let meter = Meter::join(meter, leases.directory, Arc::new(letters))?;
@@ -143,6 +148,13 @@ impl Letters {
     fn to(&self, partition: u16) -> Result<Life, String> {
         owner(&self.lookout, partition).ok_or_else(|| format!("nobody owns partition {partition} now"))
     }
+
+    /// Asks a node, whatever it owns.
+    fn ask_at(&self, node: &str, topic: u8, request: Vec<u8>) -> Answering<Result<Vec<u8>, String>> {
+        let to = self.lookout.sight().others.iter().find(|life| life.node == node).cloned();
+        let (post, to) = (self.post.clone(), to.ok_or_else(|| format!("no node {node} is known")));
+        Box::pin(async move { post.ask(to?, topic, 0, request, NODE_PATIENCE).await })
+    }
 }
 
 fn owner(lookout: &Lookout, partition: u16) -> Option<Life> {
@@ -186,6 +198,19 @@ impl Peers for Letters {
         let (life, Addresses { http, grpc }) = sight.owners.get(usize::from(partition))?.as_ref()?;
         Some(Owner { node: life.node.clone(), http: Some(http.clone()), grpc: grpc.clone() })
     }
+
+    fn nodes(&self) -> Nodes {
+        let others = self.lookout.sight().others.iter().map(|life| life.node.clone()).collect();
+        Nodes { me: self.me.clone(), others }
+    }
+
+    fn ask_node(&self, node: &str, request: Vec<u8>) -> Answering<Result<Vec<u8>, String>> {
+        self.ask_at(node, NODE_ASKED, request)
+    }
+
+    fn carry_to(&self, node: &str, request: Vec<u8>) -> Answering<Result<Vec<u8>, String>> {
+        self.ask_at(node, CARRIED, request)
+    }
 }
 
 impl Host for Partitions {
@@ -213,6 +238,7 @@ fn serve(served: Served) -> Serve {
             match head.topic {
                 CARRIED => Some(inbox.answer(message).await),
                 ASKED => Some(meter.answer(head.partition, &message).await),
+                NODE_ASKED => Some(meter.answer_as_node(&message).await),
                 TOLD => {
                     meter.hear(&message);
                     None

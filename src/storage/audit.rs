@@ -78,7 +78,7 @@ pub struct Entry {
 }
 
 /// An act with its outcome, and the frame of that.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ended {
     /// The frame.
     pub lsn: Lsn,
@@ -89,7 +89,7 @@ pub struct Ended {
 }
 
 /// A part of the log, newest first.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Page {
     /// The acts.
     pub acts: Vec<Ended>,

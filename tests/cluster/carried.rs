@@ -14,42 +14,42 @@ use tokenweir::meter::{ActorId, Name, NewApiKey, OrgId, Role};
 
 use crate::nodes::{Cluster, HOST, PARTITIONS, name_in};
 
-const FORM: &str = "application/x-www-form-urlencoded";
+pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Three nodes with their edges, an organization in each partition, and keys for all.
-struct Edges {
-    cluster: Cluster,
-    edges: Vec<(Arc<State>, Listener)>,
+pub(crate) struct Edges {
+    pub(crate) cluster: Cluster,
+    pub(crate) edges: Vec<(Arc<State>, Listener)>,
     agent: ureq::Agent,
-    ids: Vec<OrgId>,
-    admin: String,
+    pub(crate) ids: Vec<OrgId>,
+    pub(crate) admin: String,
     gateway: String,
     gateway_id: ActorId,
 }
 
-struct Answer {
+pub(crate) struct Answer {
     status: u16,
     headers: ureq::http::HeaderMap,
-    text: String,
+    pub(crate) text: String,
 }
 
 impl Answer {
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
 
-    fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    fn expect(&self, status: u16) -> &Self {
+    pub(crate) fn expect(&self, status: u16) -> &Self {
         assert_eq!(self.status, status, "{}", self.text);
         self
     }
 }
 
 impl Edges {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let cluster = Cluster::of(3);
         let ids: Vec<_> = (0..PARTITIONS).map(|partition| name_in(partition, 0)).collect();
         for id in &ids {
@@ -89,7 +89,7 @@ impl Edges {
     }
 
     /// Calls a node.
-    fn call(
+    pub(crate) fn call(
         &self,
         node: usize,
         (method, path): (&str, &str),
@@ -110,7 +110,7 @@ impl Edges {
     }
 
     /// Calls a node with a key and a body of JSON.
-    fn ask(&self, node: usize, key: &str, call: (&str, &str), body: &Value) -> Answer {
+    pub(crate) fn ask(&self, node: usize, key: &str, call: (&str, &str), body: &Value) -> Answer {
         let bearer = format!("Bearer {key}");
         let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
         self.call(node, call, &headers, &if body.is_null() { String::new() } else { body.to_string() })
@@ -121,7 +121,7 @@ impl Edges {
         self.ask(node, &self.gateway, ("POST", &format!("/v1/organizations/{id}/debits")), &body)
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         for (_, listener) in self.edges {
             listener.stop().await.expect("in order");
         }

@@ -1,6 +1,6 @@
 //! Nodes in one process, the log that they share, and what carries their messages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -12,11 +12,12 @@ use tokenweir::cluster::sim_log::SimLog;
 use tokenweir::domain::hash;
 use tokenweir::meter::{
     Answering, CameraId, CameraRef, CameraSpec, Config, Debit, Error, Identity, Meter, Name, NewOrganization,
-    OrgId, Organization, Outcome, Owner, Peers, Principal, Tokens, UsageKind,
+    Nodes, OrgId, Organization, Outcome, Owner, Peers, Principal, Tokens, UsageKind,
 };
 use tokenweir::storage::manifest::Stage;
 use tokenweir::storage::sim_disk::SplitMix;
 use tokenweir::storage::{DirectoryId, Fault, SimDisk};
+use tokio::sync::Barrier;
 
 pub(crate) const HOST: &Principal = &Principal::Host;
 pub(crate) const PARTITIONS: u16 = 3;
@@ -32,9 +33,12 @@ pub(crate) struct Cluster {
     epochs: AtomicU64,
 }
 
-/// What carries messages; clones are the same one.
+/// What carries messages, as a node sees it; all share one.
 #[derive(Clone, Default)]
-pub(crate) struct Net(Arc<Mutex<Carried>>);
+pub(crate) struct Net {
+    shared: Arc<Mutex<Carried>>,
+    me: usize,
+}
 
 impl std::fmt::Debug for Net {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -50,6 +54,12 @@ struct Carried {
     /// Which node each owner is.
     homes: BTreeMap<u16, usize>,
     edges: BTreeMap<usize, CarryOut>,
+    /// All nodes, whatever they own.
+    nodes: BTreeMap<usize, Meter>,
+    /// Nodes that answer nothing.
+    silent: BTreeSet<usize>,
+    /// Where questions wait until so many of them are under way.
+    gathering: Option<Arc<Barrier>>,
     /// Where each node serves gRPC.
     grpc: BTreeMap<usize, String>,
     /// Requests of callers, in their order.
@@ -64,8 +74,23 @@ struct Carried {
 impl Default for Carried {
     fn default() -> Self {
         let (owners, homes, edges) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let (nodes, silent, gathering) = (BTreeMap::new(), BTreeSet::new(), None);
         let (grpc, requests, late) = (BTreeMap::new(), Vec::new(), Vec::new());
-        Self { owners, homes, edges, grpc, requests, random: SplitMix(1), troubled: 0, late, told: 0 }
+        let (random, troubled, told) = (SplitMix(1), 0, 0);
+        Self {
+            owners,
+            homes,
+            edges,
+            nodes,
+            silent,
+            gathering,
+            grpc,
+            requests,
+            random,
+            troubled,
+            late,
+            told,
+        }
     }
 }
 
@@ -90,6 +115,24 @@ impl Net {
     /// Others take a node for the owner of a partition, whether it is or not.
     pub(crate) fn believe(&self, partition: u16, node: usize) {
         self.carried().homes.insert(partition, node);
+    }
+
+    /// From now on a node answers nothing, or answers again.
+    pub(crate) fn silence(&self, node: usize, is_silent: bool) {
+        let silent = &mut self.carried().silent;
+        if is_silent { silent.insert(node) } else { silent.remove(&node) };
+    }
+
+    /// From now on questions are answered when so many of them wait.
+    pub(crate) fn gather(&self, count: usize) {
+        self.carried().gathering = Some(Arc::new(Barrier::new(count)));
+    }
+
+    async fn gathered(&self) {
+        let gathering = self.carried().gathering.clone();
+        if let Some(gathering) = gathering {
+            gathering.wait().await;
+        }
     }
 
     /// Requests that are carried to this node are carried out there from now on.
@@ -127,7 +170,7 @@ impl Net {
     }
 
     fn carried(&self) -> MutexGuard<'_, Carried> {
-        self.0.lock().expect("no panic")
+        self.shared.lock().expect("no panic")
     }
 }
 
@@ -136,6 +179,7 @@ impl Peers for Net {
         let me = self.clone();
         Box::pin(async move {
             let owner = me.carried().owners.get(&partition).cloned().ok_or("nobody owns it")?;
+            me.gathered().await;
             if me.strikes() {
                 return Err("the question was lost".to_owned());
             }
@@ -183,20 +227,55 @@ impl Peers for Net {
     fn owner(&self, partition: u16) -> Option<Owner> {
         let carried = self.carried();
         let node = carried.homes.get(&partition)?;
-        Some(Owner { node: format!("node {node}"), http: None, grpc: carried.grpc.get(node).cloned() })
+        Some(Owner { node: name_of(*node), http: None, grpc: carried.grpc.get(node).cloned() })
     }
+
+    fn nodes(&self) -> Nodes {
+        let carried = self.carried();
+        let others = carried.nodes.keys().filter(|node| **node != self.me);
+        Nodes { me: name_of(self.me), others: others.map(|node| name_of(*node)).collect() }
+    }
+
+    fn ask_node(&self, node: &str, request: Vec<u8>) -> Answering<Result<Vec<u8>, String>> {
+        let me = self.clone();
+        let found = {
+            let carried = self.carried();
+            let named = carried.nodes.iter().find(|(number, _)| name_of(**number) == node);
+            named.filter(|(number, _)| !carried.silent.contains(number)).map(|(_, meter)| meter.clone())
+        };
+        Box::pin(async move {
+            me.gathered().await;
+            Ok(found.ok_or("it does not answer")?.answer_as_node(&request).await)
+        })
+    }
+
+    fn carry_to(&self, node: &str, request: Vec<u8>) -> Answering<Result<Vec<u8>, String>> {
+        let found = {
+            let carried = self.carried();
+            let named = carried.edges.iter().find(|(number, _)| name_of(**number) == node);
+            named.filter(|(number, _)| !carried.silent.contains(number)).map(|(_, edge)| Arc::clone(edge))
+        };
+        Box::pin(async move { Ok(found.ok_or("it does not answer")?(request).await) })
+    }
+}
+
+/// The name of a node.
+pub(crate) fn name_of(node: usize) -> String {
+    format!("node-{node}")
 }
 
 impl Cluster {
     /// So many nodes, of which none owns anything.
     pub(crate) fn idle(count: usize) -> Self {
         let net = Net::default();
-        let node = |_| {
+        let node = |me| {
             let config = Config { partitions: PARTITIONS, ..Config::new(Path::new("d")) };
-            Meter::join_on(Arc::new(SimDisk::new()), config, DIRECTORY, Arc::new(net.clone())).expect("new")
+            let peers = Arc::new(Net { me, ..net.clone() });
+            Meter::join_on(Arc::new(SimDisk::new()), config, DIRECTORY, peers).expect("new")
         };
-        let (nodes, logs) =
-            ((0..count).map(node).collect(), (0..PARTITIONS).map(|_| SimLog::default()).collect());
+        let nodes: Vec<_> = (0..count).map(node).collect();
+        let logs = (0..PARTITIONS).map(|_| SimLog::default()).collect();
+        net.carried().nodes = nodes.iter().cloned().enumerate().collect();
         Self { net, nodes, logs, epochs: AtomicU64::new(0) }
     }
 
@@ -299,6 +378,7 @@ impl Cluster {
     /// Ends all nodes.
     pub(crate) async fn close(self) {
         self.net.carried().owners.clear();
+        self.net.carried().nodes.clear();
         for node in self.nodes {
             node.close().await;
         }

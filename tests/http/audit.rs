@@ -138,7 +138,7 @@ fn the_trail_is_read_page_by_page_newest_first() {
         let page = server.get(&format!("{NORTH}/audit?limit=7{after}"), &server.admin).expect(200);
         let entries = page["entries"].as_array().expect("a list");
         targets.extend(entries.iter().map(|entry| entry["target"].as_str().unwrap_or_default().to_owned()));
-        let Some(next) = page["next"].as_u64() else { break };
+        let Some(next) = page["next"].as_str() else { break };
         after = format!("&after={next}");
     }
     let expected: Vec<_> = (0..25).rev().map(|number| format!("c{number}")).collect();

@@ -1,5 +1,7 @@
 //! Three real nodes: each takes every request over HTTP, and the gRPC client of one finds the others and follows when they die.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 use tokenweir::client::{CameraRef, Client, Config, Debit, DebitStream, Identity, UsageKind, code};
 
@@ -82,6 +84,39 @@ fn r13_r14_i3_i4_a_client_of_one_node_follows_the_owners_and_loses_nothing_when_
             (&json!(acknowledged), &json!(acknowledged))
         );
     }
+}
+
+#[test]
+fn r11_any_node_shows_the_acts_of_all_nodes_and_names_the_one_that_is_gone() {
+    let Some(servers) = Servers::start(3, Sync::Always) else { return };
+    let mut weirs = Weirs::start(servers);
+    let (admin, _) = set_up(&weirs);
+    // Each act of each organization: the node that has it, the act, and when it was.
+    let read = |weirs: &Weirs, node| {
+        let (client, mut acts, mut gone) = (weirs.only(node, &admin), BTreeSet::new(), BTreeSet::new());
+        for number in 0..ORGANIZATIONS {
+            let path = format!("/v1/organizations/{}/audit", organization(number));
+            let page = client.must("GET", &path, &Value::Null);
+            gone.extend(page["incomplete"].as_array().expect("a list").iter().map(Value::to_string));
+            let entries = page["entries"].as_array().expect("a list").iter();
+            acts.extend(entries.map(|entry| ["node", "act", "at"].map(|name| entry[name].to_string())));
+        }
+        (acts, gone)
+    };
+    let (acts, gone) = read(&weirs, 0);
+    let nodes: BTreeSet<_> = acts.iter().map(|[node, ..]| node.clone()).collect();
+    assert!(
+        nodes.len() == NODES && gone.is_empty(),
+        "{nodes:?} have acts, {gone:?} did not answer: {acts:?}"
+    );
+    assert_eq!(
+        (read(&weirs, 1), read(&weirs, 2)),
+        ((acts.clone(), BTreeSet::new()), (acts.clone(), BTreeSet::new()))
+    );
+    weirs.stop(2);
+    let left = acts.into_iter().filter(|[node, ..]| node != "\"n2\"").collect();
+    let gone = BTreeSet::from(["\"n2\"".to_owned()]);
+    assert_eq!((read(&weirs, 0), read(&weirs, 1)), ((left, gone.clone()), (read(&weirs, 0).0, gone)));
 }
 
 /// Sends a round of debits on each stream, behind the last one.

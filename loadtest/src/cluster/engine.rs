@@ -8,7 +8,7 @@ use tokenweir::cluster::jetstream::{JetStreamBoard, Keeper};
 use tokenweir::cluster::node::{Board as _, found};
 use tokenweir::cluster::record::{HEADER_BYTES, Owned};
 use tokenweir::cluster::{Answer, ReplicatedStore};
-use tokenweir::meter::{Answering, Config, Durability, Meter, Owner, Peers};
+use tokenweir::meter::{Answering, Config, Durability, Meter, Nodes, Owner, Peers};
 use tokenweir::storage::DirectoryId;
 use tokenweir::storage::manifest::Stage;
 use tokenweir::telemetry::clock;
@@ -201,5 +201,18 @@ impl Peers for Alone {
 
     fn owner(&self, _: u16) -> Option<Owner> {
         None
+    }
+
+    fn nodes(&self) -> Nodes {
+        Nodes::default()
+    }
+
+    fn ask_node(&self, node: &str, _: Vec<u8>) -> Answering<Result<Vec<u8>, String>> {
+        let nobody = format!("there is no node {node}");
+        Box::pin(async move { Err(nobody) })
+    }
+
+    fn carry_to(&self, node: &str, request: Vec<u8>) -> Answering<Result<Vec<u8>, String>> {
+        self.ask_node(node, request)
     }
 }

@@ -5,7 +5,7 @@ use askama::Template;
 
 use crate::edge::http::Problem;
 use crate::edge::http::route::Right;
-use crate::meter::{AuditEntry, AuditPage, Invalid, Lsn, Refusal};
+use crate::meter::{AuditCursor, AuditEntry, AuditPage};
 
 use super::answer;
 use super::route::{Route, page};
@@ -28,12 +28,17 @@ struct AuditLogPage {
     shell: Shell,
     of: String,
     rows: Vec<Row>,
-    next: Option<Lsn>,
+    /// Whether there are other nodes, whose acts are here as well.
+    is_node: bool,
+    next: Option<AuditCursor>,
+    /// Nodes that gave no answer.
+    incomplete: Vec<String>,
     is_first: bool,
 }
 
 struct Row {
     at: Time,
+    node: Option<String>,
     actor: String,
     subject: Option<String>,
     act: String,
@@ -48,13 +53,13 @@ struct Row {
 
 async fn of_organization(visit: Visit) -> Result<HttpResponse, Problem> {
     let (organization, summary) = visit.organization().await?;
-    let page = organization.audit(after(&visit)?, ROWS).await?;
+    let page = organization.audit(after(&visit)?.as_ref(), ROWS).await?;
     Ok(show(&visit, summary.name.to_string(), page))
 }
 
 async fn of_operators(visit: Visit) -> Result<HttpResponse, Problem> {
     let visitor = &visit.visitor;
-    let page = visitor.meter.audit(&visitor.principal, after(&visit)?, ROWS).await?;
+    let page = visitor.meter.audit(&visitor.principal, after(&visit)?.as_ref(), ROWS).await?;
     Ok(show(&visit, "Acts of operators".to_owned(), page))
 }
 
@@ -63,21 +68,23 @@ fn show(visit: &Visit, of: String, page: AuditPage) -> HttpResponse {
         shell: Shell::of(&visit.visitor, &visit.request, "Audit log"),
         of,
         rows: page.entries.into_iter().map(Row::from).collect(),
+        is_node: visit.visitor.meter.is_node(),
         next: page.next,
+        incomplete: page.incomplete,
         is_first: visit.form.text("after").is_empty(),
     })
 }
 
-fn after(visit: &Visit) -> Result<Option<Lsn>, Problem> {
+fn after(visit: &Visit) -> Result<Option<AuditCursor>, Problem> {
     let text = Some(visit.form.text("after")).filter(|text| !text.is_empty());
-    let number = text.map(str::parse).transpose().map_err(|_| Refusal::Invalid(Invalid::Syntax))?;
-    Ok(number.map(Lsn))
+    Ok(text.map(str::parse).transpose()?)
 }
 
 impl From<AuditEntry> for Row {
     fn from(entry: AuditEntry) -> Self {
         Self {
             at: Time(entry.at),
+            node: entry.node,
             actor: entry.actor.to_string(),
             subject: entry.subject,
             act: entry.act,

@@ -14,6 +14,7 @@ mod audit;
 mod cameras;
 mod chart;
 mod events;
+mod facts;
 mod form;
 mod home;
 mod keys;
@@ -39,8 +40,8 @@ use actix_web::web;
 
 use crate::config::Config;
 
+use facts::Looks;
 use live::Live;
-use operator::Looks;
 use session::Sessions;
 
 /// What all requests of the console share.

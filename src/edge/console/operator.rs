@@ -1,46 +1,31 @@
 //! How the server is doing, for operators: its partitions, how far they are durable and kept, what they do at what speed, and what the last
-//! start found.
-//!
-//! Rates are told between two looks, whoever looked; the first look after a start tells all the time since then.
+//! start found. In a cluster, of all nodes: the one that is asked asks the others, and names those that gave no answer.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 use actix_web::HttpResponse;
 use askama::Template;
 
 use crate::edge::http::Problem;
 use crate::edge::http::route::Right;
-use crate::edge::meters::Meters;
-use crate::meter::{PartitionRecovery, PartitionStatus};
-use crate::reports::ReportsStatus;
-use crate::telemetry::clock;
+use crate::meter::PartitionRecovery;
 
 use super::answer;
+use super::facts::{self, Facts, PartitionFacts};
 use super::route::{Route, page};
 use super::shell::Shell;
-use super::text::{Data, Span, Time};
+use super::text::{Count, Data, Span, Time};
 use super::visit::Visit;
 
 /// What is answered here.
-pub(super) const ROUTES: &[Route] =
-    &[page("/console/server", Right::ManageApiKeys, |visit| Box::pin(show(visit)))];
+pub(super) const ROUTES: &[Route] = &[
+    page("/console/server", Right::ManageApiKeys, |visit| Box::pin(show(visit))),
+    page(facts::PATH, Right::ManageApiKeys, |visit| Box::pin(facts::tell(visit))),
+];
 
-/// The shortest time between two looks that a rate is told of.
-const LEAST: Duration = Duration::from_secs(2);
 /// Outcomes of debits, in the order in which they are told.
 const OUTCOMES: [&str; 4] = ["charged", "exempt", "duplicate", "refused"];
-
-/// The last two looks at the metrics.
-#[derive(Debug, Default)]
-pub(super) struct Looks(Mutex<Option<Pair>>);
-
-#[derive(Debug)]
-struct Pair {
-    /// None until there were two.
-    before: Option<(Instant, Meters)>,
-    last: (Instant, Meters),
-}
 
 #[derive(Template)]
 #[template(path = "console/server.html")]
@@ -48,21 +33,35 @@ struct ServerPage {
     shell: Shell,
     version: &'static str,
     is_sound: bool,
+    /// Of all nodes, this one first; without a name where there is no other.
+    nodes: Vec<Node>,
+    is_node: bool,
+    partitions: Vec<Partition>,
+    /// Nodes that gave no answer.
+    silent: Vec<String>,
+    /// Partitions that no node tells of.
+    untold: Vec<u16>,
+    keeps_reports: bool,
+    recoveries: Vec<Recovery>,
+    now: Time,
+}
+
+struct Node {
+    name: String,
+    version: String,
+    is_sound: bool,
     /// Over which time rates are told; none for all since the start.
     span: Option<Span>,
     rates: Vec<(&'static str, String)>,
     busy: Data,
     unknown: Data,
-    partitions: Vec<Partition>,
-    keeps_reports: bool,
-    recoveries: Vec<Recovery>,
     streams: usize,
     sessions: usize,
-    now: Time,
 }
 
 struct Partition {
     number: u16,
+    node: String,
     durable: Data,
     snapshot: Data,
     since_snapshot: Data,
@@ -92,76 +91,73 @@ struct Recovery {
     found: Vec<String>,
 }
 
-impl Looks {
-    /// What was counted between the last two looks, of which this is one unless another was a moment ago; and how long that took.
-    fn take(&self, now: Instant, meters: Meters) -> (Meters, Option<Duration>) {
-        let mut pair = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = match pair.take() {
-            None => Pair { before: None, last: (now, meters) },
-            Some(Pair { last, .. }) if now.saturating_duration_since(last.0) >= LEAST => {
-                Pair { before: Some(last), last: (now, meters) }
-            }
-            Some(recent) => recent,
-        };
-        let told = match &last {
-            Pair { before: Some((then, before)), last: (at, meters) } => {
-                (meters.since(before), Some(at.saturating_duration_since(*then)))
-            }
-            Pair { last: (_, meters), .. } => (meters.clone(), None),
-        };
-        *pair = Some(last);
-        told
-    }
-}
-
 async fn show(visit: Visit) -> Result<HttpResponse, Problem> {
     let visitor = &visit.visitor;
-    let meters = Meters::read(&(visitor.state.render_metrics)());
-    let (meters, span) = visitor.console.looks.take(clock::start(), meters);
-    let traffic = meters.traffic(span);
-    let rate = |outcome: &'static str| {
-        let count = traffic.debits.get(outcome).copied().unwrap_or(0);
-        (outcome, span.map_or_else(|| super::text::Count(count).to_string(), |span| a_second(count, span)))
+    let (own, name) = (Facts::of(visitor), visitor.meter.node().unwrap_or_default());
+    let (mut all, mut silent) = (vec![(name, own)], Vec::new());
+    for (node, facts) in facts::of_others(&visit).await {
+        match facts {
+            Some(facts) => all.push((node, facts)),
+            None => silent.push(node),
+        }
+    }
+    let of_node = |(node, facts): &(String, Facts)| {
+        facts.partitions.iter().map(|partition| Partition::new(node, partition)).collect::<Vec<_>>()
     };
-    let reports = visitor.state.reports().map(|reports| reports.status());
-    let status = visitor.meter.status();
-    let is_sound = status.iter().all(|partition| partition.failure.is_none());
-    let partitions = status.into_iter().map(|status| {
-        let lag = reports.as_ref().and_then(|all| all.iter().find(|one| one.partition == status.partition));
-        Partition::new(status, &meters, lag)
-    });
+    let mut partitions: Vec<_> = all.iter().flat_map(of_node).collect();
+    partitions.sort_by(|one, other| (one.number, &one.node).cmp(&(other.number, &other.node)));
+    let told: BTreeSet<u16> = partitions.iter().map(|partition| partition.number).collect();
     Ok(answer::page(&ServerPage {
         shell: Shell::of(visitor, &visit.request, "Server"),
         version: env!("CARGO_PKG_VERSION"),
-        is_sound,
-        span: span.map(|span| Span(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))),
-        rates: OUTCOMES.into_iter().map(rate).collect(),
-        busy: Data(traffic.busy),
-        unknown: Data(traffic.unauthenticated),
-        partitions: partitions.collect(),
-        keeps_reports: reports.is_some(),
+        is_sound: all.iter().all(|(_, facts)| facts.is_sound()),
+        keeps_reports: all.iter().any(|(_, facts)| facts.keeps_reports),
+        nodes: all.iter().map(|(node, facts)| Node::new(node, facts)).collect(),
+        is_node: visitor.meter.is_node(),
+        untold: (0..visitor.meter.partitions()).filter(|number| !told.contains(number)).collect(),
+        partitions,
+        silent,
         recoveries: visitor.meter.recovery().iter().map(Recovery::from).collect(),
-        streams: visitor.console.live.count(),
-        sessions: visitor.console.sessions.count(clock::start()),
         now: Time(visitor.meter.now()),
     }))
 }
 
-impl Partition {
-    fn new(status: PartitionStatus, meters: &Meters, reports: Option<&ReportsStatus>) -> Self {
-        let commits = meters.commits(status.partition.into());
-        let told = |time: Option<Duration>| time.map_or("—".to_owned(), in_ms);
+impl Node {
+    fn new(name: &str, facts: &Facts) -> Self {
+        let span = facts.span_ms.map(Duration::from_millis);
+        let rate = |outcome: &'static str| {
+            let count = facts.debits.get(outcome).copied().unwrap_or(0);
+            (outcome, span.map_or_else(|| Count(count).to_string(), |span| a_second(count, span)))
+        };
         Self {
-            number: status.partition,
-            durable: Data(status.durable.0),
-            snapshot: Data(status.snapshot.0),
-            since_snapshot: Data(status.durable.0.saturating_sub(status.snapshot.0)),
-            groups: Data(status.groups),
-            bytes: Data(status.bytes),
-            mean: told(commits.mean()),
-            p99: told(commits.at_most(99)),
-            reports_lag: reports.map(|reports| Data(reports.lag_frames)),
-            failure: status.failure.map(|failure| failure.to_string()),
+            name: name.to_owned(),
+            version: facts.version.clone(),
+            is_sound: facts.is_sound(),
+            span: facts.span_ms.map(Span),
+            rates: OUTCOMES.into_iter().map(rate).collect(),
+            busy: Data(facts.busy),
+            unknown: Data(facts.unknown),
+            streams: facts.streams,
+            sessions: facts.sessions,
+        }
+    }
+}
+
+impl Partition {
+    fn new(node: &str, facts: &PartitionFacts) -> Self {
+        let told = |us: Option<u64>| us.map_or("—".to_owned(), |us| in_ms(Duration::from_micros(us)));
+        Self {
+            number: facts.number,
+            node: node.to_owned(),
+            durable: Data(facts.durable),
+            snapshot: Data(facts.snapshot),
+            since_snapshot: Data(facts.durable.saturating_sub(facts.snapshot)),
+            groups: Data(facts.groups),
+            bytes: Data(facts.bytes),
+            mean: told(facts.mean_us),
+            p99: told(facts.p99_us),
+            reports_lag: facts.reports_lag.map(Data),
+            failure: facts.failure.clone(),
         }
     }
 }
@@ -198,7 +194,7 @@ impl From<&PartitionRecovery> for Recovery {
 fn a_second(count: u64, span: Duration) -> String {
     let tenths = u128::from(count) * 10_000 / span.as_millis().max(1);
     let tenths = u64::try_from(tenths).unwrap_or(u64::MAX);
-    format!("{}.{}", super::text::Count(tenths / 10), tenths % 10)
+    format!("{}.{}", Count(tenths / 10), tenths % 10)
 }
 
 fn in_ms(time: Duration) -> String {
@@ -211,25 +207,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_are_told_between_two_looks_that_are_far_enough_apart() {
-        let (looks, begun) = (Looks::default(), clock::start());
-        let counted = |n: u64| {
-            Meters::read(&format!("tokenweir_debits_total{{partition=\"0\",outcome=\"charged\"}} {n}"))
-        };
-        let charged = |meters: &Meters| meters.traffic(None).debits["charged"];
-        let (first, span) = looks.take(begun, counted(10));
-        assert_eq!((charged(&first), span), (10, None), "all since the start");
-        let (_, span) = looks.take(begun + LEAST / 2, counted(15));
-        assert_eq!(span, None, "it is too early to tell a rate");
-        let (second, span) = looks.take(begun + LEAST, counted(30));
-        assert_eq!((charged(&second), span), (20, Some(LEAST)));
-        let (again, _) = looks.take(begun + LEAST, counted(31));
-        assert_eq!(charged(&again), 20, "another viewer at the same time is told the same");
-    }
-
-    #[test]
     fn rates_and_times_are_told_with_their_fractions() {
-        assert_eq!(a_second(0, LEAST), "0.0");
+        assert_eq!(a_second(0, Duration::from_secs(2)), "0.0");
         assert_eq!(a_second(12_345, Duration::from_secs(10)), "1,234.5");
         assert_eq!(a_second(u64::MAX, Duration::from_millis(1)), "1,844,674,407,370,955,161.5");
         assert_eq!(in_ms(Duration::from_micros(1_234)), "1.23 ms");

@@ -8,7 +8,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::meter::{ActorId, AuditEntry, AuditPage, Deed, Lsn, OrgId};
+use crate::meter::{ActorId, AuditCursor, AuditEntry, AuditPage, Deed, Lsn, OrgId};
 
 use super::auth::{Caller, InOrganization, path_id};
 use super::body::{Query, ok};
@@ -24,7 +24,7 @@ pub(super) const ROUTES: &[Route] = &[
         method: Method::GET,
         path: "/v1/organizations/{org}/audit",
         right: Right::Administer,
-        summary: "List the administrative acts in an organization, newest first.",
+        summary: "List the administrative acts in an organization, newest first; in a cluster those that any node recorded.",
         parameters: query::<Page>,
         body: None,
         answers: &[Answer::json::<List>(200, "A page of the trail; it may be short, and not the last.")],
@@ -35,7 +35,7 @@ pub(super) const ROUTES: &[Route] = &[
         method: Method::GET,
         path: "/v1/audit",
         right: Right::ManageApiKeys,
-        summary: "List the acts of operators, newest first.",
+        summary: "List the acts of operators, newest first; in a cluster those of all nodes.",
         parameters: query::<Page>,
         body: None,
         answers: &[Answer::json::<List>(200, "A page of the trail; it may be short, and not the last.")],
@@ -50,7 +50,9 @@ const REFUSALS: [&str; 5] = ["forbidden", "unsigned_key", "malformed_key", "unkn
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 struct Page {
-    after: Option<Lsn>,
+    /// The `next` of the page before.
+    #[param(value_type = Option<AuditCursor>)]
+    after: Option<AuditCursor>,
     limit: Option<usize>,
 }
 
@@ -58,13 +60,17 @@ struct Page {
 #[schema(as = AuditPage)]
 struct List {
     entries: Vec<Entry>,
-    next: Option<Lsn>,
+    next: Option<AuditCursor>,
+    /// The names of nodes that gave no answer, so that their acts are missing on this page; mostly none.
+    incomplete: Vec<String>,
 }
 
 #[derive(Serialize, ToSchema)]
 #[schema(as = AuditEntry)]
 struct Entry {
     id: Lsn,
+    /// The node that recorded it; null where there are no other nodes.
+    node: Option<String>,
     at: TimeText,
     actor: ActorId,
     issuer: Option<String>,
@@ -123,22 +129,38 @@ pub(super) fn note(request: &HttpRequest, problem: &Problem) {
 
 async fn of_organization(organization: InOrganization, page: Query<Page>) -> Result<HttpResponse, Problem> {
     let rows = page_rows(page.0.limit)?;
-    Ok(show(organization.0.audit(page.0.after, rows).await?))
+    Ok(show(organization.0.audit(page.0.after.as_ref(), rows).await?))
 }
 
 async fn of_operators(caller: Caller, page: Query<Page>) -> Result<HttpResponse, Problem> {
     let rows = page_rows(page.0.limit)?;
-    Ok(show(caller.meter.audit(&caller.principal, page.0.after, rows).await?))
+    Ok(show(caller.meter.audit(&caller.principal, page.0.after.as_ref(), rows).await?))
 }
 
 fn show(page: AuditPage) -> HttpResponse {
-    ok(List { entries: page.entries.into_iter().map(Entry::from).collect(), next: page.next })
+    let AuditPage { entries, next, incomplete } = page;
+    ok(List { entries: entries.into_iter().map(Entry::from).collect(), next, incomplete })
 }
 
 impl From<AuditEntry> for Entry {
     fn from(entry: AuditEntry) -> Self {
-        let AuditEntry { id, at, actor, issuer, subject, edge, peer, act, organizations, target, .. } = entry;
-        let (at, outcome, unrecorded) = (at.into(), entry.outcome, entry.unrecorded);
-        Self { id, at, actor, issuer, subject, edge, peer, act, organizations, target, outcome, unrecorded }
+        let AuditEntry { id, node, actor, issuer, subject, edge, peer, act, organizations, target, .. } =
+            entry;
+        let (at, outcome, unrecorded) = (entry.at.into(), entry.outcome, entry.unrecorded);
+        Self {
+            id,
+            node,
+            at,
+            actor,
+            issuer,
+            subject,
+            edge,
+            peer,
+            act,
+            organizations,
+            target,
+            outcome,
+            unrecorded,
+        }
     }
 }

@@ -168,6 +168,11 @@ impl Asked {
         }
     }
 
+    /// The same of another path, to be read.
+    pub(super) fn of_path(self, path: &str) -> Self {
+        Self { method: Method::GET.as_str().to_owned(), uri: path.to_owned(), ..self }
+    }
+
     /// The request, for the service that answers it.
     fn into_request(self, body: Bytes) -> Option<(Request, Arrival)> {
         let (_, mut payload) = h1::Payload::create(true);

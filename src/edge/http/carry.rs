@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use actix_rt::time::{sleep, timeout};
+use actix_web::body::MessageBody as _;
 use actix_web::web::{Bytes, Data, Payload};
 use actix_web::{FromRequest as _, HttpMessage as _, HttpRequest, HttpResponse, ResponseError as _};
 
@@ -54,6 +55,23 @@ pub(in crate::edge) async fn on(
     let answered = answered.await;
     cluster::carried(answered.is_some(), begun.elapsed().as_secs_f64());
     answered
+}
+
+/// Has all other nodes answer another path than the one that was asked for here, as the same caller; none for one that gave no answer, or no success, in time.
+pub(in crate::edge) async fn ask_others(
+    request: &HttpRequest,
+    path: &str,
+    guest: Guest,
+) -> Vec<(String, Option<Bytes>)> {
+    let state = request.app_data::<Data<State>>().expect("the routes are set up with their state");
+    let Some(meter) = state.meter().filter(|meter| meter.is_node()) else { return Vec::new() };
+    let message = encode(&Asked::new(request, Some(guest)).of_path(path), &[]);
+    let read = |answer: Option<Vec<u8>>| {
+        let (_, response) = Answered::read(&answer?)?;
+        Some(response).filter(|response| response.status().is_success())?.into_body().try_into_bytes().ok()
+    };
+    let answers = meter.carry_to_others(&message).await;
+    answers.into_iter().map(|(node, answer)| (node, read(answer))).collect()
 }
 
 /// Asks whoever owns the partition, until one answers or this server stops, which then learns of no other owner.

@@ -53,7 +53,7 @@ pub(in crate::edge) use alerts::blocking;
 pub(in crate::edge) use body::{media_type, with_body};
 pub use carried::Inbox;
 pub(in crate::edge) use carried::{Arrival, Guest, Told};
-pub(in crate::edge) use carry::on as carry_on;
+pub(in crate::edge) use carry::{ask_others, on as carry_on};
 pub use listener::Listener;
 pub(in crate::edge) use problem::Problem;
 pub(in crate::edge) use reports::read_reports;

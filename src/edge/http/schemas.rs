@@ -8,7 +8,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::domain::limits;
 use crate::meter::{
-    ActorId, AlertId, KeyId, LicenseId, LicenseStatus, Lsn, Measure, Name, OrgId, ReservationId,
+    ActorId, AlertId, AuditCursor, KeyId, LicenseId, LicenseStatus, Lsn, Measure, Name, OrgId, ReservationId,
     ReservationStatus, Role, Tokens, Topic, TransferId, TransferState, Unit, UsageKind, WebhookId,
     WebhookUrl,
 };
@@ -19,6 +19,10 @@ use super::time_text::TimeText;
 pub(super) const ID_PATTERN: &str = r"^(?!\.{1,2}$)[A-Za-z0-9._:-]+$";
 /// What names are made of: anything but control characters.
 const NAME_PATTERN: &str = r"^[^\u0000-\u001f\u007f-\u009f]+$";
+
+/// What places in the audit log are made of: the number of a frame, or names of nodes with one each.
+const CURSOR_PATTERN: &str =
+    r"^([0-9]{1,19}|[A-Za-z0-9._-]{1,64}~[0-9]{1,19}(~[A-Za-z0-9._-]{1,64}~[0-9]{1,19}){0,255})$";
 
 macro_rules! schema {
     ($($name:ty => $schema:expr,)*) => {
@@ -48,6 +52,7 @@ schema! {
     Name => name(),
     Tokens => whole(0, limits::POOL_TOKENS_MAX, "An amount of AI tokens."),
     Lsn => ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).description(Some("A number of a journal frame.")),
+    AuditCursor => ObjectBuilder::new().schema_type(Type::String).pattern(Some(CURSOR_PATTERN)).description(Some("A place in the audit log.")),
     UsageKind => one_of(&UsageKind::ALL, "What the tokens are used for."),
     Unit => one_of(&Unit::ALL, "Of what a price is; a duration is counted in milliseconds."),
     Role => one_of(&[Role::Operator, Role::Admin, Role::Viewer, Role::Gateway], "What an API key may do."),

@@ -103,7 +103,19 @@ pub(crate) struct Permit {
 /// What a request weighs at least among the debits in flight: one debit alone takes about as long as so many of a batch.
 pub(crate) const REQUEST_WEIGHT: u64 = 8;
 
+/// So few frames behind a snapshot are replayed in no time.
+const FRAMES_REPLAYED_AT_ONCE: u64 = 500;
+/// So many bytes of a snapshot take as long to write as a frame to replay.
+const SNAPSHOT_BYTES_OF_A_FRAME: u64 = 4 << 10;
+
 impl Partition {
+    /// Whether a snapshot spares whoever takes the partition next more than it costs.
+    pub(crate) fn is_worth_saving(&self) -> bool {
+        let behind = self.staging.durable().0.saturating_sub(self.snapshot_lsn.load(Ordering::Acquire));
+        let bytes = self.snapshot_bytes.load(Ordering::Acquire);
+        behind >= FRAMES_REPLAYED_AT_ONCE.max(bytes / SNAPSHOT_BYTES_OF_A_FRAME)
+    }
+
     pub(crate) fn new(number: u16, staging: Staging, snapshot_lsn: u64) -> Self {
         Self {
             number,

@@ -8,7 +8,9 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
+use crossbeam::channel::bounded;
 use tokio::sync::oneshot;
 
 use crate::storage::audit::{self, AuditLog};
@@ -143,6 +145,18 @@ impl Engine {
         taken
     }
 
+    /// Has a snapshot of a partition written that is to be given up soon, when so much was appended since the last one that whoever takes it would wait for its
+    /// replay. It serves meanwhile. Blocks until then, and no longer than `patience`; whether one was written.
+    pub(crate) fn save(&self, partition: u16, patience: Duration) -> bool {
+        let Some(place) = self.directory.partition(partition) else { return false };
+        if !place.is_worth_saving() {
+            return false;
+        }
+        let (told, written) = bounded(1);
+        place.tell(TakeSnapshot(Box::new(move |is_written| _ = told.send(is_written))));
+        written.recv_timeout(patience).unwrap_or(false)
+    }
+
     /// Gives partitions up in order: admits nothing more, carries out what is queued, makes it durable. Those that are not here are left
     /// alone. Blocks until then.
     pub(crate) fn leave(&self, partitions: &[u16]) {
@@ -184,7 +198,7 @@ impl Engine {
         let mut all = true;
         for partition in self.directory.partitions() {
             let (reply, written) = oneshot::channel();
-            partition.tell(TakeSnapshot(Some(reply)));
+            partition.tell(TakeSnapshot(Box::new(|is_written| _ = reply.send(is_written))));
             all &= written.await.unwrap_or(false);
         }
         all

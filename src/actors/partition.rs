@@ -63,10 +63,13 @@ pub(crate) struct Settle(pub(crate) oneshot::Sender<()>);
 #[rtype(result = "()")]
 pub(crate) struct Confirm(pub(crate) Release);
 
-/// Take a snapshot now; the reply tells whether it was written.
-#[derive(Debug, Message)]
+/// Take a snapshot now, unless one is under way; what it holds tells whether it was written.
+#[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct TakeSnapshot(pub(crate) Option<oneshot::Sender<bool>>);
+pub(crate) struct TakeSnapshot(pub(crate) Written);
+
+/// Is told whether a snapshot was written.
+pub(crate) type Written = Box<dyn FnOnce(bool) + Send>;
 
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
@@ -85,7 +88,7 @@ pub(crate) struct PartitionActor {
     pub(crate) lock: Option<Arc<DirectoryLock>>,
     pub(crate) underway: bool,
     pub(crate) last_snapshot_at: Timestamp,
-    pub(crate) waiting: Vec<oneshot::Sender<bool>>,
+    pub(crate) waiting: Vec<Written>,
     #[expect(dead_code, reason = "kept for its end")]
     pub(crate) guard: EndsInOrder,
     /// In partition 0.
@@ -134,8 +137,8 @@ impl Handler<Confirm> for PartitionActor {
 impl Handler<TakeSnapshot> for PartitionActor {
     type Result = ();
 
-    fn handle(&mut self, TakeSnapshot(reply): TakeSnapshot, ctx: &mut Self::Context) {
-        self.waiting.extend(reply);
+    fn handle(&mut self, TakeSnapshot(told): TakeSnapshot, ctx: &mut Self::Context) {
+        self.waiting.push(told);
         if !self.underway {
             self.take_snapshot(ctx);
         }
@@ -147,7 +150,7 @@ impl Handler<SnapshotDone> for PartitionActor {
 
     fn handle(&mut self, SnapshotDone { written }: SnapshotDone, _: &mut Self::Context) {
         self.underway = false;
-        self.waiting.drain(..).for_each(|reply| _ = reply.send(written));
+        self.waiting.drain(..).for_each(|told| told(written));
     }
 }
 

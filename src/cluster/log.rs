@@ -24,13 +24,15 @@ pub(super) struct Begins {
     places: VecDeque<Begin>,
     step_bytes: u64,
     bytes: u64,
+    /// Nothing is kept before this sequence; zero where that is not known.
+    begin: u64,
     /// The last record that the log's owner knows to be durable; none before there was one.
     tip: Option<Tip>,
 }
 
 impl Default for Begins {
     fn default() -> Self {
-        Self { places: VecDeque::new(), step_bytes: STEP_BYTES_MAX, bytes: 0, tip: None }
+        Self { places: VecDeque::new(), step_bytes: STEP_BYTES_MAX, bytes: 0, begin: 0, tip: None }
     }
 }
 
@@ -61,6 +63,11 @@ impl Begins {
         self.step_bytes = bytes.min(STEP_BYTES_MAX);
     }
 
+    /// Notes that nothing is kept before this sequence.
+    pub(super) fn begin_at(&mut self, sequence: u64) {
+        self.begin = sequence;
+    }
+
     /// Notes that the group from `first` on, of so many bytes, begins at a sequence.
     pub(super) fn note(&mut self, first: Lsn, sequence: u64, bytes: u64) {
         let before = self.bytes;
@@ -75,9 +82,11 @@ impl Begins {
     pub(super) fn purge(&mut self, due: Lsn, keep_bytes: u64) -> Option<u64> {
         let bytes = self.bytes;
         let may_go = |begin: &Begin| begin.first <= due && bytes - begin.before >= keep_bytes;
-        let newest = self.places.iter().rposition(may_go).filter(|newest| *newest > 0)?;
+        let newest = self.places.iter().rposition(may_go)?;
+        let sequence = self.places.get(newest).map(|place| place.sequence).filter(|due| *due > self.begin)?;
         self.places.drain(..newest);
-        self.places.front().map(|begin| begin.sequence)
+        self.begin = sequence;
+        Some(sequence)
     }
 
     /// Notes the last record that is durable.
@@ -203,6 +212,7 @@ mod tests {
     #[test]
     fn places_are_remembered_sparsely_and_forgotten_below_what_is_kept() {
         let mut begins = Begins::default();
+        begins.begin_at(1_000);
         for group in 0..100_u64 {
             begins.note(Lsn(1 + group * 10), 1_000 + group * 3, 8 << 10);
         }
@@ -212,6 +222,15 @@ mod tests {
         assert_eq!(begins.purge(Lsn(400), 0), Some(1_096), "the group that begins at 321");
         assert_eq!(begins.purge(Lsn(900), 500 << 10), None, "so many bytes are to be kept");
         assert_eq!(begins.newest(), Some(1_288));
+    }
+
+    #[test]
+    fn what_is_before_the_first_place_goes_where_it_was_never_read() {
+        let mut begins = Begins::default();
+        begins.note(Lsn(50), 1_000, 8 << 10);
+        assert_eq!(begins.purge(Lsn(49), 0), None, "it is due still");
+        assert_eq!(begins.purge(Lsn(50), 0), Some(1_000));
+        assert_eq!(begins.purge(Lsn(50), 0), None, "it is gone");
     }
 }
 

@@ -93,6 +93,12 @@ impl Departure {
     pub const NAMES: [&str; 4] =
         [Self::Placed.name(), Self::Stopping.name(), Self::Overtaken.name(), Self::Ended.name()];
 
+    /// Whether this node owns the partition until it was left.
+    #[must_use]
+    pub const fn is_in_order(self) -> bool {
+        matches!(self, Self::Placed | Self::Stopping)
+    }
+
     /// Its name.
     #[must_use]
     pub const fn name(self) -> &'static str {

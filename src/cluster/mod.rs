@@ -5,7 +5,7 @@
 //! - [`record`] is what one message of the log holds: an epoch, a batch, the frames of a group or a part of them, the checksum of the record before.
 //! - [`remote`] is the seam to whoever keeps the log: append when the last record is the expected one, read the last, read all, purge.
 //! - [`append`] is the owner's side of the append protocol, and [`takeover`] how one becomes the owner; both without input or output.
-//! - [`replay`] turns records into frames, and drops what a deposed owner left.
+//! - [`replay`] turns records into frames, and drops what a deposed owner left; `seek` finds where to begin.
 //! - [`store`] and [`log`] put these together as a `Store` and a `GroupLog`, which the engine runs on.
 //! - [`lease`] is the table of who has what, [`placement`] who should, [`member`] what a node does about it; without input or output.
 //! - [`node`] runs that, for a host that serves partitions; [`parts`] is how messages between nodes are cut.
@@ -35,6 +35,7 @@ pub mod placement;
 pub mod record;
 pub mod remote;
 pub mod replay;
+mod seek;
 #[cfg(any(test, feature = "testing"))]
 pub mod sim_log;
 pub mod store;

@@ -56,6 +56,9 @@ pub trait Host: Send + Sync + Debug {
     /// Why it does not; then nothing of the partition is here.
     fn take(&self, store: Arc<dyn Store>, stage: Stage) -> Result<()>;
 
+    /// Makes ready to leave a partition in order, while it is still served, so that whoever takes it has little to do. Takes a few seconds at most.
+    fn save(&self, partition: u16);
+
     /// Leaves a partition: admits nothing more, makes durable what was admitted, and forgets it.
     fn leave(&self, partition: u16);
 
@@ -365,7 +368,12 @@ impl Running {
                 cluster::left(departure.name());
                 let host = Arc::clone(&self.host);
                 self.apart("weir-leave", partition, move || {
-                    let left = catch_unwind(AssertUnwindSafe(|| host.leave(partition)));
+                    let left = catch_unwind(AssertUnwindSafe(|| {
+                        if departure.is_in_order() {
+                            host.save(partition);
+                        }
+                        host.leave(partition);
+                    }));
                     tracing::info!(partition, why = departure.name(), is_clean = left.is_ok(), "left");
                     Event::Left(partition)
                 });

@@ -62,6 +62,12 @@ pub trait Remote: Send + Sync + Debug {
     /// Why it cannot be read, or what `on_record` returns.
     fn read(&self, from: u64, until: u64, on_record: &mut OnRecord<'_>) -> Result<(), String>;
 
+    /// The first record that is kept at a sequence or behind it; none when there is none.
+    ///
+    /// # Errors
+    /// Why it cannot be had now.
+    fn first_from(&self, sequence: u64) -> Result<Option<Stored>, String>;
+
     /// Removes the records before a sequence.
     ///
     /// # Errors

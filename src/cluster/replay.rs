@@ -90,13 +90,18 @@ impl Replay {
         Self { owned, place, start, epoch: 0, next: None, group: None, found }
     }
 
-    /// Reads what is kept up to the sequence `until`.
+    /// Reads what is kept from one sequence up to another.
     ///
     /// # Errors
     /// [`Fault::DamagedLog`] and [`Fault::Missing`] when it is not whole, [`Fault::Remote`] when it cannot be read, and what the callback
     /// returns.
-    pub fn run(mut self, remote: &dyn Remote, until: u64, on_frame: &mut OnFrame<'_>) -> Result<Replayed> {
-        self.read(remote, (0, until), &mut |replay, mut group| {
+    pub fn run(
+        mut self,
+        remote: &dyn Remote,
+        (from, until): (u64, u64),
+        on_frame: &mut OnFrame<'_>,
+    ) -> Result<Replayed> {
+        self.read(remote, (from, until), &mut |replay, mut group| {
             replay.hand_over(&mut group, &mut |frame| {
                 on_frame(frame)?;
                 Ok(ControlFlow::Continue(()))

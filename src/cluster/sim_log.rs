@@ -170,11 +170,19 @@ impl Remote for SimLog {
     fn read(&self, from: u64, until: u64, on_record: &mut OnRecord<'_>) -> Result<(), String> {
         let records = self.kept().records.clone();
         for stored in records.into_iter().filter(|stored| (from..=until).contains(&stored.sequence)) {
+            self.kept().note("record read");
             if on_record(stored)?.is_break() {
                 break;
             }
         }
         Ok(())
+    }
+
+    fn first_from(&self, sequence: u64) -> Result<Option<Stored>, String> {
+        let mut kept = self.kept();
+        kept.note("record looked up");
+        let place = kept.records.partition_point(|stored| stored.sequence < sequence);
+        Ok(kept.records.get(place).cloned())
     }
 
     fn purge_before(&self, sequence: u64) -> Result<(), String> {

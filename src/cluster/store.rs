@@ -1,6 +1,6 @@
 //! A partition in a replicated log: what the engine opens when its journal is not in files.
 //!
-//! Opening it takes it over: the fence first, then the newest snapshot that was loaded is brought up to the fence by replay. An older owner
+//! Opening it takes it over: the fence first, then the newest snapshot that was loaded is brought up to the fence by replay of what is behind it. An older owner
 //! finds itself deposed by its next append.
 //!
 //! Snapshots are objects beside the log, in the bytes of a snapshot file. Each is read back before it counts, and the log is purged below
@@ -26,6 +26,7 @@ use super::log::{Places, ReplicatedLog, last};
 use super::record::{self, Owned};
 use super::remote::{Remote, Stored};
 use super::replay::{Replay, Replayed};
+use super::seek;
 use super::takeover::Takeover;
 
 /// How often the last record is asked for by who only reads.
@@ -101,8 +102,20 @@ impl ReplicatedStore {
         }
     }
 
-    fn replay(&self, start: Start, until: u64, on_frame: &mut OnFrame<'_>) -> Result<Replayed> {
-        Replay::new(self.owned, self.remote.place(), start).run(&*self.remote, until, on_frame)
+    fn replay(&self, start: Start, range: (u64, u64), on_frame: &mut OnFrame<'_>) -> Result<Replayed> {
+        Replay::new(self.owned, self.remote.place(), start).run(&*self.remote, range, on_frame)
+    }
+
+    /// Replays what is behind a snapshot; with the sequence from which on it was read.
+    fn replay_behind(&self, after: Lsn, until: u64, on_frame: &mut OnFrame<'_>) -> Result<(u64, Replayed)> {
+        let from = seek::beginning(&*self.remote, self.owned, after.next(), until);
+        match self.replay(Start::After(after), (from, until), on_frame) {
+            // It begins too late, before any frame was handed over.
+            Err(Fault::Missing { .. }) if from > 0 => {
+                self.replay(Start::After(after), (0, until), on_frame).map(|found| (0, found))
+            }
+            found => found.map(|found| (from, found)),
+        }
     }
 
     /// The last record that is known of: the owner knows what the log holds at least, and the last record that others tell may be an old one.
@@ -181,7 +194,7 @@ impl Store for ReplicatedStore {
     ) -> Result<(Box<dyn GroupLog>, RecoveryReport)> {
         let append = self.take_over()?;
         let tip = append.tip();
-        let found = self.replay(Start::After(after), tip.sequence, on_frame)?;
+        let (from, found) = self.replay_behind(after, tip.sequence, on_frame)?;
         self.check_reached(&found, tip)?;
         if found.dropped > 0 {
             tracing::warn!(
@@ -192,6 +205,9 @@ impl Store for ReplicatedStore {
         }
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         places.segments_of(config.segment_bytes_min);
+        if let Some((_, first, _)) = found.groups.first().filter(|_| from == 0) {
+            places.begin_at(*first);
+        }
         found.groups.iter().for_each(|(first, sequence, bytes)| places.note(*first, *sequence, *bytes));
         places.reached(tip);
         drop(places);
@@ -218,7 +234,7 @@ impl Store for ReplicatedStore {
     }
 
     fn read(&self, start: Start, on_frame: &mut OnFrame<'_>) -> Result<Reading> {
-        let found = self.replay(start, self.known_end()?, on_frame)?;
+        let found = self.replay(start, (0, self.known_end()?), on_frame)?;
         if let Some(tip) = self.tip() {
             self.check_reached(&found, tip)?;
         }

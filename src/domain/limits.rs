@@ -92,6 +92,8 @@ pub const LIVE_STREAMS_MAX: usize = 256;
 pub const LIVE_STREAMS_OF_SESSION_MAX: usize = 4;
 /// How often a stream of the console looks at the figures, in milliseconds (1 second).
 pub const LIVE_PERIOD_MS: u64 = 1_000;
+/// How long a node that hands a partition over waits for its snapshot at most, in milliseconds.
+pub const HANDOVER_SNAPSHOT_MS: u64 = 3_000;
 /// Most nodes that are asked for a page of all nodes.
 pub const NODES_ASKED_MAX: usize = 256;
 /// Most administrative acts that are recorded and have no outcome yet.

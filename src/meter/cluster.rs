@@ -5,11 +5,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::actors::engine::Engine;
 use crate::actors::peers::Listing;
 use crate::actors::recover::PartitionRecovery;
 use crate::domain::ids::OrgId;
+use crate::domain::limits::HANDOVER_SNAPSHOT_MS;
 use crate::domain::refusal::Refusal;
 use crate::domain::summary::Summary;
 use crate::storage::layout::{DirectoryId, Layout};
@@ -65,6 +67,12 @@ impl Meter {
     /// When it is here already, and what recovery finds; then it is not here.
     pub fn take(&self, store: Arc<dyn Store>, stage: Stage) -> Result<PartitionRecovery, Fault> {
         self.engine.take(store, stage)
+    }
+
+    /// Makes ready to [leave](Self::leave) a partition: where so much was appended since its last snapshot that whoever takes it would wait for the replay, one is
+    /// written first. It serves meanwhile. Blocks until then, three seconds at most; not for asynchronous contexts. Whether one was written.
+    pub fn save(&self, partition: u16) -> bool {
+        self.engine.save(partition, Duration::from_millis(HANDOVER_SNAPSHOT_MS))
     }
 
     /// Leaves partitions in order, side by side: admits nothing more, carries out what is queued, makes it durable. Those that are not here are left alone. Blocks

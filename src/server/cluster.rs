@@ -17,7 +17,7 @@ use crate::edge::streams;
 use crate::meter::{self, Answering, Meter, Nodes, Owner, Peers};
 use crate::storage::manifest::Stage;
 use crate::storage::{DirectoryId, Fault, Store};
-use crate::telemetry::clock::Clock;
+use crate::telemetry::clock::{self, Clock};
 
 use super::ServeError;
 
@@ -216,6 +216,13 @@ impl Peers for Letters {
 impl Host for Partitions {
     fn take(&self, store: Arc<dyn Store>, stage: Stage) -> Result<(), Fault> {
         self.0.take(store, stage).map(|recovery| super::report_one(&recovery))
+    }
+
+    fn save(&self, partition: u16) {
+        let begun = clock::start();
+        if self.0.save(partition) {
+            tracing::info!(partition, took = ?begun.elapsed(), "wrote a snapshot for whoever takes it");
+        }
     }
 
     fn leave(&self, partition: u16) {

@@ -166,3 +166,26 @@ async fn a_partition_of_a_thousand_organizations_with_work_in_flight_leaves_in_l
     assert_eq!(code(handles[0].send_debit(debit(2), Durability::Durable)), "elsewhere");
     cluster.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r14_who_is_handed_a_partition_replays_what_came_behind_a_snapshot_that_was_written_while_it_was_served()
+ {
+    let cluster = Cluster::of(2);
+    let id = name_in(1, 0);
+    cluster.organization(&id, 10_000).await;
+    assert!(!cluster.save(1, 1), "so little is replayed at once");
+    for seq in 1..=600 {
+        assert_eq!(cluster.debit(&id, seq).await, Outcome::Charged);
+    }
+    assert!(cluster.save(1, 1));
+    assert!(!cluster.save(1, 1), "there is one");
+    assert!(!cluster.save(0, 1), "it is not there");
+    assert_eq!(cluster.debit(&id, 601).await, Outcome::Charged, "it is served until it is left");
+    cluster.leave(1, 1);
+    let found = cluster.recover(0, 1).expect("whole");
+    let journal = found.journal.expect("whole");
+    assert!(found.snapshot.0 >= 600 && journal.frames <= 3, "{:?} and {journal:?}", found.snapshot);
+    assert_eq!(cluster.available(&id).await, 10_000 - 601);
+    assert!(matches!(cluster.debit(&id, 600).await, Outcome::Duplicate(_)));
+    cluster.close().await;
+}

@@ -12,7 +12,7 @@ use tokenweir::cluster::sim_log::SimLog;
 use tokenweir::domain::hash;
 use tokenweir::meter::{
     Answering, CameraId, CameraRef, CameraSpec, Config, Debit, Error, Identity, Meter, Name, NewOrganization,
-    Nodes, OrgId, Organization, Outcome, Owner, Peers, Principal, Tokens, UsageKind,
+    Nodes, OrgId, Organization, Outcome, Owner, PartitionRecovery, Peers, Principal, Tokens, UsageKind,
 };
 use tokenweir::storage::manifest::Stage;
 use tokenweir::storage::sim_disk::SplitMix;
@@ -77,20 +77,7 @@ impl Default for Carried {
         let (nodes, silent, gathering) = (BTreeMap::new(), BTreeSet::new(), None);
         let (grpc, requests, late) = (BTreeMap::new(), Vec::new(), Vec::new());
         let (random, troubled, told) = (SplitMix(1), 0, 0);
-        Self {
-            owners,
-            homes,
-            edges,
-            nodes,
-            silent,
-            gathering,
-            grpc,
-            requests,
-            random,
-            troubled,
-            late,
-            told,
-        }
+        Self { owners, homes, edges, nodes, silent, gathering, grpc, requests, random, troubled, late, told }
     }
 }
 
@@ -120,7 +107,11 @@ impl Net {
     /// From now on a node answers nothing, or answers again.
     pub(crate) fn silence(&self, node: usize, is_silent: bool) {
         let silent = &mut self.carried().silent;
-        if is_silent { silent.insert(node) } else { silent.remove(&node) };
+        if is_silent {
+            silent.insert(node)
+        } else {
+            silent.remove(&node)
+        };
     }
 
     /// From now on questions are answered when so many of them wait.
@@ -290,14 +281,24 @@ impl Cluster {
 
     /// A node takes a partition, whoever had it; the others know at once.
     pub(crate) fn take(&self, node: usize, partition: u16) -> Result<(), Fault> {
+        self.recover(node, partition).map(drop)
+    }
+
+    /// The same, with what was found.
+    pub(crate) fn recover(&self, node: usize, partition: u16) -> Result<PartitionRecovery, Fault> {
         let epoch = self.epochs.fetch_add(1, Ordering::SeqCst) + 1;
         let owned = Owned { directory: DIRECTORY, partition };
         let log = self.logs[usize::from(partition)].clone();
         let store = Arc::new(ReplicatedStore::new(Arc::new(log), owned, epoch));
-        tokio::task::block_in_place(|| self.nodes[node].take(store, Stage::BeingMade))?;
+        let found = tokio::task::block_in_place(|| self.nodes[node].take(store, Stage::BeingMade))?;
         self.net.carried().owners.insert(partition, self.nodes[node].clone());
         self.net.believe(partition, node);
-        Ok(())
+        Ok(found)
+    }
+
+    /// A node makes ready to leave a partition; whether it wrote a snapshot.
+    pub(crate) fn save(&self, node: usize, partition: u16) -> bool {
+        tokio::task::block_in_place(|| self.nodes[node].save(partition))
     }
 
     /// A node leaves a partition in order.

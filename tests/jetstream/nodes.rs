@@ -2,6 +2,7 @@
 //! what was acknowledged.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ type Log = Arc<Mutex<Box<dyn GroupLog>>>;
 #[derive(Debug, Default)]
 struct Appender {
     logs: Mutex<BTreeMap<u16, Log>>,
+    /// How often it was told to make ready to leave.
+    saves: AtomicUsize,
     acknowledged: Acknowledged,
 }
 
@@ -50,6 +53,11 @@ impl Host for Appender {
         );
         self.logs.lock().expect("nothing panics with it").insert(partition, Arc::new(Mutex::new(log)));
         Ok(())
+    }
+
+    fn save(&self, partition: u16) {
+        assert!(self.serves(partition), "it is made ready while it is served");
+        self.saves.fetch_add(1, Ordering::Relaxed);
     }
 
     fn leave(&self, partition: u16) {
@@ -168,8 +176,9 @@ fn i3_i9_i10_three_nodes_share_partitions_and_follow_each_other() {
     cluster.settle();
     cluster.append_to_all("it came back");
 
-    cluster.members["c"].node.leave();
-    cluster.members.remove("c");
+    let left = cluster.members.remove("c").expect("it is there");
+    left.node.leave();
+    assert_eq!(left.host.saves.load(Ordering::Relaxed), 2, "of each partition it is told before it leaves");
     assert!(cluster.append_to_all("a node left in order") < FAILOVER_MAX / 2);
     cluster.join("c");
     cluster.settle();

@@ -164,7 +164,8 @@ impl World {
             Ok(())
         };
         let replay = Replay::new(OWNED, "a log".to_owned(), Start::Oldest);
-        let found = replay.run(&self.log, until, &mut on_frame).map_err(|fault| format!("I5: {fault}"))?;
+        let found =
+            replay.run(&self.log, (0, until), &mut on_frame).map_err(|fault| format!("I5: {fault}"))?;
         for (place, epoch) in self.acknowledged.iter().enumerate().filter(|(_, epoch)| **epoch > 0) {
             let there = writers.get(place);
             if there != Some(epoch) && (until == u64::MAX || there.is_some()) {

@@ -97,6 +97,18 @@ impl Remote for JetStreamLog {
         Ok(())
     }
 
+    fn first_from(&self, sequence: u64) -> Result<Option<Stored>, String> {
+        let (stream, subject) = (self.journal.stream.clone(), self.subject.clone());
+        let first = async move {
+            match stream.get_first_raw_message_by_subject(subject, sequence).await {
+                Ok(first) => Ok(Some(Stored { sequence: first.sequence, bytes: first.payload.to_vec() })),
+                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+                Err(error) => Err(told(&error)),
+            }
+        };
+        self.keeper.threads.wait(PATIENCE, first)
+    }
+
     fn purge_before(&self, sequence: u64) -> Result<(), String> {
         let (stream, subject) = (self.journal.stream.clone(), self.subject.clone());
         let purge = async move {

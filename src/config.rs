@@ -264,12 +264,6 @@ pub enum ConfigError {
         /// The other one.
         other: &'static str,
     },
-    /// A setting cannot be had in a cluster.
-    #[error("`{name}` cannot be had in a cluster yet; leave it out, or set it to `off`")]
-    NotInCluster {
-        /// The setting.
-        name: &'static str,
-    },
 }
 
 impl Config {
@@ -403,7 +397,7 @@ impl Config {
             snapshot_bytes: settings.number("snapshot_bytes", d.snapshot_bytes, 64 << 10, 1 << 40)?,
             snapshot_period_ms: settings.number("snapshot_period_ms", d.snapshot_period_ms, 1_000, DAY_MS)?,
             journal_keep_bytes: settings.number("journal_keep_bytes", d.journal_keep_bytes, 0, 1 << 50)?,
-            reports: unless_in_cluster(settings, "reports")?,
+            reports: switch(settings, "reports")?,
             reports_journal_bytes_max: settings.number(
                 "reports_journal_bytes_max",
                 d.reports_journal_bytes_max,
@@ -454,21 +448,12 @@ fn switch(settings: &Settings, name: &'static str) -> Result<bool, ConfigError> 
     Ok(settings.parsed::<Switch>(name, "on or off")?.is_none_or(|switch| switch.0))
 }
 
-/// What is on unless it is switched off, and cannot be had in a cluster.
-fn unless_in_cluster(settings: &Settings, name: &'static str) -> Result<bool, ConfigError> {
-    let is_on = switch(settings, name)?;
-    match (settings.is_set("cluster"), settings.is_set(name)) {
-        (true, true) if is_on => Err(ConfigError::NotInCluster { name }),
-        (is_node, _) => Ok(is_on && !is_node),
-    }
-}
-
 impl AlertsConfig {
     fn from_settings(settings: &Settings) -> Result<Self, ConfigError> {
         let d = Self::default();
         let networks = "networks like 10.0.0.0/8,fd00::/8 with commas between";
         Ok(Self {
-            is_on: unless_in_cluster(settings, "alerts")?,
+            is_on: switch(settings, "alerts")?,
             key: settings.text("webhook_key")?.map(PathBuf::from),
             private: settings.parsed("webhook_private", networks)?.unwrap_or_default(),
             timeout_ms: settings.number("webhook_timeout_ms", d.timeout_ms, 100, 60_000)?,

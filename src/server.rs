@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::alerts::{Alerting, Source};
 use crate::config::Config;
 use crate::edge::bearers::Bearers;
 use crate::edge::budget::Budget;
@@ -22,21 +21,23 @@ use crate::edge::http::{Limits, Listener, State};
 use crate::edge::license_key::{IssuerFileError, Trusted};
 use crate::edge::tls::{Tls, TlsError};
 use crate::edge::token::{TokenIssuersError, Tokens};
-use crate::edge::webhooks::{self, Sender, WebhookKey};
 use crate::meter::{self, Deed, Meter, Principal};
-use crate::reports::{self, Reports};
-use crate::storage::{Fault, Hold, HoldReader};
+use crate::reports::Reports;
+use crate::storage::{Fault, Hold};
 use crate::telemetry::clock::Clock;
 
 mod cluster;
+mod copier;
 mod descriptors;
 mod first_key;
+mod followers;
 mod memory;
 mod signals;
 mod telemetry;
 
 use cluster::{Clustered, Whose};
 use first_key::first_key;
+use followers::Followers;
 use signals::{Reloads, Signals};
 use telemetry::Metrics;
 
@@ -129,16 +130,8 @@ pub struct Server {
     bearers: Arc<Bearers>,
     meter: Mutex<Option<Meter>>,
     hold: Option<Arc<Hold>>,
-    reports: Mutex<Option<Arc<Reports>>>,
-    alerts: Mutex<Option<Told>>,
+    followers: Mutex<Option<Arc<Followers>>>,
     cluster: Mutex<Option<Arc<Clustered>>>,
-}
-
-/// What decides alerts, and what calls webhooks of them where that can be done.
-#[derive(Debug)]
-struct Told {
-    alerting: Arc<Alerting>,
-    sender: Option<Sender>,
 }
 
 /// Serves until SIGTERM or SIGINT; SIGHUP reads the certificates of TLS and the lists of issuers again. Writes to `out`: `listening on http://ADDRESS` (`https` with TLS) and `grpc listening on ADDRESS` once bound, the operator key of a new
@@ -184,27 +177,9 @@ impl Server {
             }
             None => None,
         };
-        let readers = [(config.reports, HoldReader::Reports), (config.alerts.is_on, HoldReader::Alerts)];
-        let readers: Vec<_> =
-            readers.into_iter().filter_map(|(is_on, reader)| is_on.then_some(reader)).collect();
-        let hold =
-            (!readers.is_empty()).then(|| Arc::new(Hold::new(config.reports_journal_bytes_max, &readers)));
-        let (meter, reports) = (Mutex::default(), Mutex::default());
-        let (alerts, cluster) = (Mutex::default(), Mutex::default());
-        Ok(Self {
-            config,
-            state,
-            listener,
-            grpc,
-            tls,
-            issuers,
-            bearers,
-            meter,
-            hold,
-            reports,
-            alerts,
-            cluster,
-        })
+        let hold = followers::hold(&config);
+        let (meter, followers, cluster) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Ok(Self { config, state, listener, grpc, tls, issuers, bearers, meter, hold, followers, cluster })
     }
 
     /// The address that it listens on.
@@ -222,7 +197,8 @@ impl Server {
     /// The reports that it keeps; none while it is not open, or where none are kept.
     #[must_use]
     pub fn reports(&self) -> Option<Arc<Reports>> {
-        self.reports.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
+        followers.as_ref().and_then(|followers| followers.reports().cloned())
     }
 
     /// Reads the certificate of TLS and its key again, where there are any. Connections that are open keep the old one.
@@ -272,8 +248,10 @@ impl Server {
             }
         };
         *self.meter.lock().unwrap_or_else(PoisonError::into_inner) = Some(meter.clone());
-        self.report(&meter);
-        self.alert(&meter);
+        if self.node().is_none() {
+            let followers = Followers::of_directory(&self.config, &meter, self.hold.as_ref(), &self.state);
+            *self.followers.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(followers));
+        }
         self.state.serve(meter.clone());
         if let Some(grpc) = &self.grpc {
             grpc.serve(meter).await;
@@ -287,10 +265,14 @@ impl Server {
         let (config, addresses) = (self.config.clone(), (self.address(), self.grpc_address()));
         let inbox = self.listener.inbox();
         let meter = meter::Config { clock, hold: self.hold.clone(), ..config.meter() };
+        let (hold, state) = (self.hold.clone(), Arc::clone(&self.state));
         let open = move || {
+            let follow = |meter: &Meter, directory| {
+                Followers::of_node(&config, meter, hold.as_ref(), &state, directory)
+            };
             drop(
                 opened.send(match config.cluster {
-                    Some(_) => Clustered::join(&config, addresses, (meter, inbox))
+                    Some(_) => Clustered::join(&config, addresses, (meter, inbox), follow)
                         .map(|(node, meter)| (Some(node), meter)),
                     None => Meter::open(meter).map(|meter| (None, meter)).map_err(ServeError::from),
                 }),
@@ -303,6 +285,7 @@ impl Server {
             opened.map_err(|_| system("open the meter")(io::Error::other("its thread panicked")))??;
         if let Some(node) = node {
             self.state.watch(Box::new(node.trouble()));
+            *self.followers.lock().unwrap_or_else(PoisonError::into_inner) = Some(node.followers());
             *self.cluster.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(node));
         }
         Ok(meter)
@@ -343,70 +326,6 @@ impl Server {
         }
     }
 
-    /// Starts the reports, where they are kept. Without them the meter serves all the same.
-    fn report(&self, meter: &Meter) {
-        let Some(hold) = self.hold.clone().filter(|_| self.config.reports) else { return };
-        let follows = meter.clone();
-        let durable = move |partition: u16| follows.durable(partition);
-        let started =
-            reports::homes(&self.config.data_dir).map_err(|fault| fault.to_string()).and_then(|homes| {
-                let log_max = self.config.reports_events_max;
-                Reports::start(homes, Box::new(durable), hold, log_max).map_err(|error| error.to_string())
-            });
-        match started {
-            Ok(reports) => {
-                let reports = Arc::new(reports);
-                self.state.report(Arc::clone(&reports));
-                *self.reports.lock().unwrap_or_else(PoisonError::into_inner) = Some(reports);
-            }
-            Err(error) => tracing::error!(error, "no reports are kept; debits are served all the same"),
-        }
-    }
-
-    /// Starts to watch thresholds and to call webhooks, where that is done. Without it the meter serves all the same.
-    fn alert(&self, meter: &Meter) {
-        let Some(hold) = self.hold.clone().filter(|_| self.config.alerts.is_on) else { return };
-        let (durable, refused, now) = (meter.clone(), meter.clone(), meter.clone());
-        let source = Source {
-            durable: Box::new(move |partition| durable.durable(partition)),
-            refused: Box::new(move |organization| refused.refused(organization)),
-            now: Box::new(move || now.now()),
-        };
-        let started = reports::homes(&self.config.data_dir).map_err(|fault| fault.to_string());
-        let started =
-            started.and_then(|homes| Alerting::start(homes, source, hold).map_err(|error| error.to_string()));
-        let alerting = match started {
-            Ok(alerting) => Arc::new(alerting),
-            Err(error) => {
-                tracing::error!(error, "no alerts are decided; debits are served all the same");
-                return;
-            }
-        };
-        let (key, sender) = self.send(&alerting);
-        self.state.alert(Arc::clone(&alerting), key);
-        *self.alerts.lock().unwrap_or_else(PoisonError::into_inner) = Some(Told { alerting, sender });
-    }
-
-    /// Starts to call webhooks.
-    fn send(&self, alerting: &Arc<Alerting>) -> (Option<Arc<WebhookKey>>, Option<Sender>) {
-        let beside = || self.config.data_dir.join(webhooks::KEY_FILE);
-        let path = self.config.alerts.key.clone().unwrap_or_else(beside);
-        let key = match WebhookKey::load(&path) {
-            Ok(key) => Arc::new(key),
-            Err(error) => {
-                tracing::error!("{error}; debits are served all the same");
-                return (None, None);
-            }
-        };
-        let timeout = Duration::from_millis(self.config.alerts.timeout_ms);
-        let private = self.config.alerts.private.clone();
-        let sender = Sender::start(Arc::clone(alerting), Arc::clone(&key), private, timeout);
-        if let Err(error) = &sender {
-            tracing::error!(%error, "no webhook is called; debits are served all the same");
-        }
-        (Some(key), sender.ok())
-    }
-
     /// Stops in order: no new connections, requests in flight finish, streams get their outstanding answers, then the meter
     /// makes everything durable and closes.
     ///
@@ -426,12 +345,8 @@ impl Server {
             }
         };
         let (stopped, stopped_grpc) = tokio::join!(self.listener.stop(), stop_grpc);
-        if let Some(reports) = self.reports.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            reports.stop();
-        }
-        if let Some(told) = self.alerts.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            told.sender.iter().for_each(Sender::stop);
-            told.alerting.stop();
+        if let Some(followers) = self.followers.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            followers.stop();
         }
         let meter = self.meter.lock().unwrap_or_else(PoisonError::into_inner).take();
         let mut failures = Vec::new();

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 
 use crate::domain::alerts::Alerts;
 use crate::domain::ids::{Lsn, OrgNumber, WebhookId};
-use crate::storage::layout::Home;
+use crate::storage::Followed;
 
 use super::account::Account;
 use super::delivery::{NOTICES_MAX, State};
@@ -23,7 +23,7 @@ type Result<T> = std::result::Result<T, AlertsError>;
 
 /// The database, and what it holds of each organization.
 pub(super) struct Book {
-    pub(super) home: Home,
+    pub(super) followed: Followed,
     pub(super) connection: Connection,
     pub(super) accounts: Vec<Account>,
     pub(super) reached: Lsn,
@@ -54,17 +54,17 @@ impl Book {
     ///
     /// # Errors
     /// As [`schema::open`], and when what it holds cannot be read.
-    pub(super) fn open(home: &Home, quiet: Lsn) -> Result<Self> {
-        let connection = schema::open(home)?;
+    pub(super) fn open(followed: &Followed, quiet: Lsn) -> Result<Self> {
+        let connection = schema::open(followed)?;
         let sql = "SELECT lsn, quiet FROM follows";
         let (reached, known): (u64, Option<u64>) =
             connection.query_row(sql, (), |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let accounts = load(&connection, home)?;
+        let accounts = load(&connection, followed)?;
         if known.is_none() {
             connection.execute("UPDATE follows SET quiet = ?1", [quiet.0])?;
         }
         let quiet = known.map_or(quiet, Lsn);
-        Ok(Self { home: home.clone(), connection, accounts, reached: Lsn(reached), quiet })
+        Ok(Self { followed: followed.clone(), connection, accounts, reached: Lsn(reached), quiet })
     }
 
     /// Whether a frame is so new that what it brings about is told.
@@ -77,7 +77,7 @@ impl Book {
     /// # Errors
     /// When it was never created.
     pub(super) fn account(&mut self, number: OrgNumber, lsn: Lsn) -> Result<&mut Account> {
-        let (path, what) = (schema::path(&self.home), "it is of an organization that was never created");
+        let (path, what) = (schema::path(&self.followed), "it is of an organization that was never created");
         self.accounts.get_mut(number.index()).ok_or(AlertsError::Misfit { path, lsn, what })
     }
 
@@ -122,12 +122,12 @@ impl Book {
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
         let made = self.connection.prepare_cached(sql)?.execute((
             number.0,
-            notice.id(&self.home, organization),
+            notice.id(&self.followed, organization),
             notice.lsn.0,
             notice.at.ms(),
             notice.details.topic().name(),
             notice.alert().map(crate::domain::ids::AlertId::as_str),
-            notice.message(&self.home, organization),
+            notice.message(&self.followed, organization),
         ))?;
         if made == 0 {
             return Ok(());
@@ -177,7 +177,7 @@ pub(super) fn decode(state: &[u8], alerts: Option<&[u8]>) -> Option<Account> {
     Some(account)
 }
 
-fn load(connection: &Connection, home: &Home) -> Result<Vec<Account>> {
+fn load(connection: &Connection, followed: &Followed) -> Result<Vec<Account>> {
     let mut statement = connection.prepare("SELECT number, state, alerts FROM account ORDER BY number")?;
     let mut rows = statement.query(())?;
     let mut accounts = Vec::new();
@@ -186,7 +186,7 @@ fn load(connection: &Connection, home: &Home) -> Result<Vec<Account>> {
         let (state, alerts): (Vec<u8>, Option<Vec<u8>>) = (row.get(1)?, row.get(2)?);
         let account =
             decode(&state, alerts.as_deref()).filter(|_| OrgNumber(number).index() == accounts.len());
-        let unreadable = || AlertsError::Unreadable { path: schema::path(home), number };
+        let unreadable = || AlertsError::Unreadable { path: schema::path(followed), number };
         accounts.push(account.ok_or_else(unreadable)?);
     }
     Ok(accounts)

@@ -14,8 +14,7 @@ use rusqlite::Connection;
 use crate::domain::hash;
 use crate::domain::ids::{AlertId, Lsn, OrgId, OrgNumber, WebhookId};
 use crate::domain::time::Timestamp;
-use crate::storage::layout::Home;
-use crate::storage::{Hold, HoldReader};
+use crate::storage::{Followed, Hold, HoldReader};
 use crate::telemetry::{clock, metric};
 
 use super::book::Book;
@@ -51,7 +50,7 @@ pub struct Source {
     pub now: Box<dyn Fn() -> Timestamp + Send + Sync>,
 }
 
-/// The alerts of a data directory, decided by a thread until [`Self::stop`].
+/// The alerts of partitions that come and may go, decided by a thread until [`Self::stop`].
 pub struct Alerting {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -61,7 +60,8 @@ pub struct Alerting {
 
 /// What writes down deliveries of one partition.
 struct Writer {
-    connection: Option<Connection>,
+    /// With what it is of.
+    connection: Option<(Arc<Followed>, Connection)>,
     /// Where it was looked last for what is due.
     place: Place,
 }
@@ -80,32 +80,40 @@ pub struct AlertsStatus {
 }
 
 struct Shared {
-    homes: Vec<Home>,
-    /// What was durable when it started: a new database tells nothing of that.
-    quiet: Vec<Lsn>,
     source: Source,
-    hold: Arc<Hold>,
+    hold: Option<Arc<Hold>>,
     stop: AtomicBool,
     /// Somebody waits: the thread does not.
     hurry: AtomicBool,
-    states: Mutex<Vec<Standing>>,
+    /// By the number of the partition; none where it is not followed.
+    states: Mutex<Vec<Option<Standing>>>,
     moved: Condvar,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Standing {
+    followed: Arc<Followed>,
+    /// What was durable when it came: a new database tells nothing of that.
+    quiet: Lsn,
     reached: Option<Lsn>,
     failure: Option<String>,
 }
 
 /// One partition as the thread sees it.
 struct Lane {
-    partition: usize,
+    followed: Arc<Followed>,
+    quiet: Lsn,
     watch: Option<Watch>,
     failed_at: Option<Instant>,
     windows: HashMap<(OrgNumber, AlertId), Window>,
     /// Whether refusals were looked at: what was refused before the first look counts.
     has_looked: bool,
+}
+
+impl Writer {
+    fn new() -> Self {
+        Self { connection: None, place: Place::BEGINNING }
+    }
 }
 
 impl Standing {
@@ -115,26 +123,45 @@ impl Standing {
 }
 
 impl Alerting {
-    /// Starts to follow the partitions `homes`. `hold` is told what was read.
+    /// Starts to decide the alerts of as many `partitions`, none of which is [followed](Self::follow) yet. `hold` is told what was read.
     ///
     /// # Errors
     /// When the thread cannot be started.
-    pub fn start(homes: Vec<Home>, source: Source, hold: Arc<Hold>) -> std::io::Result<Self> {
-        let quiet: Vec<Lsn> = homes.iter().map(|home| (source.durable)(home.partition)).collect();
-        // Made before anything more is journaled: what comes from now on is told, also when this process ends before its thread
-        // has begun. What cannot be made the thread meets again, and tells.
-        for (home, quiet) in homes.iter().zip(&quiet).filter(|(home, _)| !schema::path(home).exists()) {
-            drop(Book::open(home, *quiet));
-        }
-        let (states, stop) = (Mutex::new(vec![Standing::default(); homes.len()]), AtomicBool::new(false));
-        let (hurry, moved) = (AtomicBool::new(false), Condvar::new());
-        let writer = || Mutex::new(Writer { connection: None, place: Place::BEGINNING });
-        let writers = homes.iter().map(|_| writer()).collect();
-        let shared = Arc::new(Shared { homes, quiet, source, hold, stop, hurry, states, moved });
+    pub fn start(partitions: u16, source: Source, hold: Option<Arc<Hold>>) -> std::io::Result<Self> {
+        let states = Mutex::new((0..partitions).map(|_| None).collect());
+        let (stop, hurry, moved) = (AtomicBool::new(false), AtomicBool::new(false), Condvar::new());
+        let writers = (0..partitions).map(|_| Mutex::new(Writer::new())).collect();
+        let shared = Arc::new(Shared { source, hold, stop, hurry, states, moved });
         let follows = Arc::clone(&shared);
         let thread =
             std::thread::Builder::new().name("weir-alerts".to_owned()).spawn(move || follows.run())?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)), writers })
+    }
+
+    /// Decides the alerts of a partition from now on, in its folder: on from what is there. Where nothing is there, nothing is told of what is
+    /// durable by now, and everything of what comes.
+    ///
+    /// # Panics
+    /// When it is none of them.
+    pub fn follow(&self, followed: Followed) {
+        let quiet = (self.shared.source.durable)(followed.partition());
+        // Made before anything more is journaled: what comes from now on is told, also when this process ends before its thread
+        // has begun. What cannot be made the thread meets again, and tells.
+        if !schema::path(&followed).exists() {
+            drop(Book::open(&followed, quiet));
+        }
+        let partition = usize::from(followed.partition());
+        let standing = Standing { followed: Arc::new(followed), quiet, reached: None, failure: None };
+        self.shared.states()[partition] = Some(standing);
+        self.shared.moved.notify_all();
+    }
+
+    /// Decides nothing of a partition from now on, and hands out nothing to send; what there is stays where it is.
+    pub fn forget(&self, partition: u16) {
+        let before = self.shared.states()[usize::from(partition)].take();
+        if before.is_some() {
+            metric::alerts(partition, 0, false);
+        }
     }
 
     /// Ends the thread; what it had not finished is left to the next start.
@@ -148,21 +175,22 @@ impl Alerting {
         }
     }
 
-    /// How the alerts of each partition are doing.
+    /// How the alerts of each partition that is followed are doing.
     #[must_use]
     pub fn status(&self) -> Vec<AlertsStatus> {
         let states = self.shared.states().clone();
-        (0..).zip(states).map(|(partition, state)| self.shared.status(partition, state)).collect()
+        states.into_iter().flatten().map(|state| self.shared.status(state)).collect()
     }
 
     /// Waits until all that is durable now is decided; whether it was in time.
     #[must_use]
     pub fn catch_up(&self, within: Duration) -> bool {
+        let count = self.shared.states().len();
         let targets: Vec<Lsn> =
-            self.shared.homes.iter().map(|home| (self.shared.source.durable)(home.partition)).collect();
+            (0..).take(count).map(|partition| (self.shared.source.durable)(partition)).collect();
         self.await_states(within, |states| {
             let mut both = states.iter().zip(&targets);
-            both.all(|(state, target)| state.holds(*target))
+            both.all(|(state, target)| state.as_ref().is_none_or(|state| state.holds(*target)))
         })
     }
 
@@ -173,9 +201,9 @@ impl Alerting {
     pub fn read(&self, organization: &OrgId) -> Result<Reader> {
         let partition = self.partition_of(organization);
         let target = (self.shared.source.durable)(partition);
-        let reached = |states: &[Standing]| {
-            let state = &states[usize::from(partition)];
-            state.failure.is_some() || state.holds(target)
+        let reached = |states: &[Option<Standing>]| {
+            let state = states[usize::from(partition)].as_ref();
+            state.is_some_and(|state| state.failure.is_some() || state.holds(target))
         };
         self.await_states(FRESH, reached);
         match self.read_now(partition, organization) {
@@ -219,8 +247,7 @@ impl Alerting {
     pub fn due(&self, busy: &dyn Fn(&OrgId, &WebhookId) -> bool) -> Vec<Due> {
         let now = (self.shared.source.now)();
         let mut found = Vec::new();
-        for home in self.shared.homes.iter().filter(|home| schema::path(home).exists()) {
-            let partition = home.partition;
+        for partition in self.shared.there() {
             let look = |connection: &Connection, place: &mut Place| {
                 delivery::due(connection, (partition, place), now, busy)
             };
@@ -244,8 +271,8 @@ impl Alerting {
     /// How many deliveries wait, and for how long the oldest does.
     pub fn pending(&self) -> (u64, Duration) {
         let now = (self.shared.source.now)();
-        let homes = self.shared.homes.iter().filter(|home| schema::path(home).exists());
-        let waiting = homes.filter_map(|home| self.write(home.partition, delivery_pending).ok());
+        let there = self.shared.there().into_iter();
+        let waiting = there.filter_map(|partition| self.write(partition, delivery_pending).ok());
         let (mut count, mut longest_ms) = (0, 0);
         for (waits, oldest) in waiting {
             count += waits;
@@ -261,13 +288,13 @@ impl Alerting {
     }
 
     fn partition_of(&self, organization: &OrgId) -> u16 {
-        let count = u16::try_from(self.shared.homes.len()).unwrap_or(u16::MAX);
+        let count = u16::try_from(self.writers.len()).unwrap_or(u16::MAX);
         hash::partition(organization, count)
     }
 
     fn read_now(&self, partition: u16, organization: &OrgId) -> Result<Reader> {
-        let home = &self.shared.homes[usize::from(partition)];
-        let connection = schema::open_to_read(home)?.ok_or(AlertsError::NotYet)?;
+        let followed = self.shared.followed(partition).ok_or(AlertsError::NotYet)?;
+        let connection = schema::open_to_read(&followed)?.ok_or(AlertsError::NotYet)?;
         Reader::open(connection, organization, (self.shared.source.durable)(partition))
     }
 
@@ -281,22 +308,20 @@ impl Alerting {
         partition: u16,
         work: impl FnOnce(&Connection, &mut Place) -> Result<T>,
     ) -> Result<T> {
+        let followed = self.shared.followed(partition).ok_or(AlertsError::NotYet)?;
         let mut writer = self.writers[usize::from(partition)].lock().unwrap_or_else(PoisonError::into_inner);
         let connection = match writer.connection.take() {
-            Some(connection) => connection,
-            None => {
-                let home = &self.shared.homes[usize::from(partition)];
-                schema::open_to_deliver(home)?.ok_or(AlertsError::NotYet)?
-            }
+            Some((of, connection)) if Arc::ptr_eq(&of, &followed) => connection,
+            _ => schema::open_to_deliver(&followed)?.ok_or(AlertsError::NotYet)?,
         };
         let written = work(&connection, &mut writer.place)?;
-        writer.connection = Some(connection);
+        writer.connection = Some((followed, connection));
         Ok(written)
     }
 
     /// Waits, and lets the thread not rest meanwhile, until `is_met`; whether it was in time.
-    fn await_states(&self, within: Duration, is_met: impl Fn(&[Standing]) -> bool) -> bool {
-        let still_waits = |states: &mut Vec<Standing>| {
+    fn await_states(&self, within: Duration, is_met: impl Fn(&[Option<Standing>]) -> bool) -> bool {
+        let still_waits = |states: &mut Vec<Option<Standing>>| {
             let waits = !is_met(states);
             if waits && !self.shared.hurry.swap(true, Ordering::Relaxed) {
                 self.shared.moved.notify_all();
@@ -320,7 +345,7 @@ impl Drop for Alerting {
 
 impl std::fmt::Debug for Alerting {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Alerting").field("partitions", &self.shared.homes.len()).finish_non_exhaustive()
+        f.debug_struct("Alerting").field("status", &self.status()).finish_non_exhaustive()
     }
 }
 
@@ -328,10 +353,11 @@ impl Shared {
     fn run(&self) {
         // On Linux this is of the thread alone. Where it is not allowed alerts take their share of the processor.
         _ = rustix::process::setpriority_process(None, BACKGROUND_NICE);
-        let mut lanes: Vec<_> = (0..self.homes.len()).map(Lane::new).collect();
+        let mut lanes = Vec::new();
         let mut durable = self.durable_frames();
         while !self.stop.load(Ordering::Relaxed) {
             let (mut is_behind, begun) = (false, clock::start());
+            lanes = self.lanes(lanes);
             for lane in &mut lanes {
                 is_behind |= self.look(lane);
             }
@@ -348,13 +374,36 @@ impl Shared {
     /// Waits, unless somebody waits for the alerts.
     fn wait(&self, most: Duration) {
         let is_called = || self.stop.load(Ordering::Relaxed) || self.hurry.swap(false, Ordering::Relaxed);
-        let waits = |_: &mut Vec<Standing>| !is_called();
+        let waits = |_: &mut Vec<Option<Standing>>| !is_called();
         drop(self.moved.wait_timeout_while(self.states(), most, waits));
     }
 
     /// How many frames of all partitions are durable.
     fn durable_frames(&self) -> u64 {
-        self.homes.iter().map(|home| (self.source.durable)(home.partition).0).sum()
+        let count = self.states().len();
+        (0..).take(count).map(|partition| (self.source.durable)(partition).0).sum()
+    }
+
+    /// A lane for each partition that is followed now: the one that was there, where it is followed still.
+    fn lanes(&self, mut before: Vec<Lane>) -> Vec<Lane> {
+        let states = self.states();
+        let lane = |state: &Standing| {
+            let same = before.iter().position(|lane| Arc::ptr_eq(&lane.followed, &state.followed));
+            same.map_or_else(|| Lane::new(state), |same| before.swap_remove(same))
+        };
+        states.iter().flatten().map(lane).collect()
+    }
+
+    fn followed(&self, partition: u16) -> Option<Arc<Followed>> {
+        self.states()[usize::from(partition)].as_ref().map(|state| Arc::clone(&state.followed))
+    }
+
+    /// The partitions whose databases are there.
+    fn there(&self) -> Vec<u16> {
+        let states = self.states();
+        let followed = states.iter().flatten().map(|state| &state.followed);
+        let there = followed.filter(|followed| schema::path(followed).exists());
+        there.map(|followed| followed.partition()).collect()
     }
 
     /// Decides a stretch; whether more is there already.
@@ -364,7 +413,7 @@ impl Shared {
         }
         let stepped = catch_unwind(AssertUnwindSafe(|| self.step(lane).map_err(|error| error.to_string())));
         let stepped = stepped.unwrap_or_else(|_| Err("a defect ended it; report the log".to_owned()));
-        let partition = u16::try_from(lane.partition).unwrap_or(u16::MAX);
+        let partition = lane.followed.partition();
         let failure = stepped.as_ref().err().cloned();
         if let Some(failure) = &failure {
             tracing::warn!(
@@ -377,26 +426,28 @@ impl Shared {
         lane.failed_at = failure.as_ref().map(|_| clock::start());
         let state = {
             let mut states = self.states();
-            let state = &mut states[lane.partition];
+            let state = states[usize::from(partition)].as_mut();
+            let Some(state) = state.filter(|state| Arc::ptr_eq(&state.followed, &lane.followed)) else {
+                return false;
+            };
             state.reached = stepped.ok().or(state.reached);
             state.failure = failure;
             state.clone()
         };
-        if let Some(reached) = state.reached {
-            self.hold.note(HoldReader::Alerts, partition, reached);
+        if let (Some(reached), Some(hold)) = (state.reached, &self.hold) {
+            hold.note(HoldReader::Alerts, partition, reached);
         }
         let is_sound = state.failure.is_none();
-        let status = self.status(partition, state);
+        let status = self.status(state);
         metric::alerts(partition, status.lag_frames, !is_sound);
         is_sound && status.lag_frames > 0
     }
 
     fn step(&self, lane: &mut Lane) -> Result<Lsn> {
-        let home = &self.homes[lane.partition];
-        let durable = (self.source.durable)(home.partition);
+        let durable = (self.source.durable)(lane.followed.partition());
         let watch = match &mut lane.watch {
             Some(watch) => watch,
-            none => none.insert(Watch::open(home, durable, self.quiet[lane.partition])?),
+            none => none.insert(Watch::open(&lane.followed, durable, lane.quiet)?),
         };
         watch.step(durable, &self.stop)?;
         self.look_at_refusals(watch, &mut lane.windows, lane.has_looked)?;
@@ -430,19 +481,21 @@ impl Shared {
         Ok(())
     }
 
-    fn status(&self, partition: u16, state: Standing) -> AlertsStatus {
+    fn status(&self, state: Standing) -> AlertsStatus {
+        let partition = state.followed.partition();
         let lsn = state.reached.unwrap_or(Lsn(0));
         let lag_frames = (self.source.durable)(partition).0.saturating_sub(lsn.0);
         AlertsStatus { partition, lsn, lag_frames, failure: state.failure }
     }
 
-    fn states(&self) -> MutexGuard<'_, Vec<Standing>> {
+    fn states(&self) -> MutexGuard<'_, Vec<Option<Standing>>> {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Lane {
-    fn new(partition: usize) -> Self {
-        Self { partition, watch: None, failed_at: None, windows: HashMap::new(), has_looked: false }
+    fn new(state: &Standing) -> Self {
+        let (followed, quiet) = (Arc::clone(&state.followed), state.quiet);
+        Self { followed, quiet, watch: None, failed_at: None, windows: HashMap::new(), has_looked: false }
     }
 }

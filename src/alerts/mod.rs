@@ -24,4 +24,5 @@ pub use delivery::{Attempt, Due, State};
 pub use error::AlertsError;
 pub use follow::{Alerting, AlertsStatus, Source};
 pub use reader::{DeliveryQuery, DeliveryRow, NoticeRow, Page, Reader};
+pub use schema::{copy, path as database};
 pub use watch::Watch;

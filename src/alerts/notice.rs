@@ -10,7 +10,7 @@ use crate::domain::alerts::{Measure, Threshold, Topic};
 use crate::domain::hex::Hex;
 use crate::domain::ids::{AlertId, KeyId, Lsn, OrgId, ReservationId, TransferId};
 use crate::domain::time::Timestamp;
-use crate::storage::layout::Home;
+use crate::storage::Followed;
 
 /// How many reservations that expired at once a message names.
 const NAMED_MAX: usize = 100;
@@ -94,10 +94,10 @@ impl Notice {
     }
 
     /// The id of its message.
-    pub(super) fn id(&self, home: &Home, organization: &OrgId) -> String {
+    pub(super) fn id(&self, followed: &Followed, organization: &OrgId) -> String {
         let mut hash = Sha256::new();
-        hash.update(home.directory.0);
-        hash.update(home.partition.to_le_bytes());
+        hash.update(followed.directory.0);
+        hash.update(followed.partition().to_le_bytes());
         hash.update(self.lsn.0.to_le_bytes());
         hash.update(self.at.ms().to_le_bytes());
         let alert = self.alert().map_or("", AlertId::as_str);
@@ -109,11 +109,11 @@ impl Notice {
     }
 
     /// Its message: type, time and data, as Standard Webhooks has them.
-    pub(super) fn message(&self, home: &Home, organization: &OrgId) -> String {
+    pub(super) fn message(&self, followed: &Followed, organization: &OrgId) -> String {
         let mut data = self.details.data();
         data["organization"] = json!(organization);
         data["available"] = json!(self.available);
-        data["partition"] = json!(home.partition);
+        data["partition"] = json!(followed.partition());
         data["lsn"] = json!(self.lsn);
         let (topic, at) = (self.details.topic().name(), time_text(self.at));
         json!({"type": topic, "timestamp": at, "data": data}).to_string()

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
-use crate::storage::layout::Home;
+use crate::domain::ids::Lsn;
+use crate::storage::Followed;
 
 use super::error::AlertsError;
 
@@ -18,23 +19,24 @@ const VERSION: i64 = 1;
 const CACHE_KIB: u32 = 1 << 10;
 
 /// Where the database of a partition is.
-pub(super) fn path(home: &Home) -> PathBuf {
-    home.layout.partition(home.partition).join("alerts.sqlite")
+#[must_use]
+pub fn path(followed: &Followed) -> PathBuf {
+    followed.folder.join("alerts.sqlite")
 }
 
 /// Opens the database of a partition to write it; makes it where there is none.
 ///
 /// # Errors
 /// When it cannot be opened, is of a newer release or of another directory.
-pub(super) fn open(home: &Home) -> Result<Connection, AlertsError> {
-    let path = path(home);
+pub(super) fn open(followed: &Followed) -> Result<Connection, AlertsError> {
+    let path = path(followed);
     let connection = Connection::open(&path)?;
     connection.execute_batch(&format!(
         "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -{CACHE_KIB};",
     ))?;
     match version(&connection)? {
-        0 => make(&connection, home)?,
-        VERSION => check_owner(&connection, home, &path)?,
+        0 => make(&connection, followed)?,
+        VERSION => check_owner(&connection, followed, &path)?,
         found => return Err(AlertsError::OtherVersion { path, found }),
     }
     Ok(connection)
@@ -44,24 +46,43 @@ pub(super) fn open(home: &Home) -> Result<Connection, AlertsError> {
 ///
 /// # Errors
 /// When it cannot be opened or is of a newer release.
-pub(super) fn open_to_deliver(home: &Home) -> Result<Option<Connection>, AlertsError> {
+pub(super) fn open_to_deliver(followed: &Followed) -> Result<Option<Connection>, AlertsError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let settings = "PRAGMA busy_timeout = 10000; PRAGMA synchronous = NORMAL;";
-    open_there(home, flags, settings)
+    open_there(followed, flags, settings)
+}
+
+/// Copies the database of a partition to a new file, as it is at one moment, while it may be written; the last frame that is decided in the copy.
+/// None while the database is not made yet.
+///
+/// # Errors
+/// When it cannot be read, or the copy not be written.
+pub fn copy(followed: &Followed, to: &Path) -> Result<Option<Lsn>, AlertsError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let Some(connection) = open_there(followed, flags, "PRAGMA busy_timeout = 2000;")? else {
+        return Ok(None);
+    };
+    connection.execute("VACUUM INTO ?1", [to.to_string_lossy()])?;
+    let copy = Connection::open_with_flags(to, flags)?;
+    Ok(Some(copy.query_row("SELECT lsn FROM follows", (), |row| row.get(0).map(Lsn))?))
 }
 
 /// Opens the database of a partition to read it; none where there is none yet.
 ///
 /// # Errors
 /// When it cannot be read or is of a newer release.
-pub(super) fn open_to_read(home: &Home) -> Result<Option<Connection>, AlertsError> {
+pub(super) fn open_to_read(followed: &Followed) -> Result<Option<Connection>, AlertsError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    open_there(home, flags, "PRAGMA busy_timeout = 2000; PRAGMA query_only = ON;")
+    open_there(followed, flags, "PRAGMA busy_timeout = 2000; PRAGMA query_only = ON;")
 }
 
 /// Opens a database that its watch has made.
-fn open_there(home: &Home, flags: OpenFlags, settings: &str) -> Result<Option<Connection>, AlertsError> {
-    let path = path(home);
+fn open_there(
+    followed: &Followed,
+    flags: OpenFlags,
+    settings: &str,
+) -> Result<Option<Connection>, AlertsError> {
+    let path = path(followed);
     if !path.exists() {
         return Ok(None);
     }
@@ -78,20 +99,20 @@ fn version(connection: &Connection) -> Result<i64, AlertsError> {
     Ok(connection.query_row("PRAGMA user_version", (), |row| row.get(0))?)
 }
 
-fn check_owner(connection: &Connection, home: &Home, path: &Path) -> Result<(), AlertsError> {
+fn check_owner(connection: &Connection, followed: &Followed, path: &Path) -> Result<(), AlertsError> {
     let sql = "SELECT directory, partition FROM follows";
     let owner: Option<(Vec<u8>, u16)> =
         connection.query_row(sql, (), |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-    if owner == Some((home.directory.0.to_vec(), home.partition)) {
+    if owner == Some((followed.directory.0.to_vec(), followed.partition())) {
         return Ok(());
     }
     Err(AlertsError::Foreign { path: path.to_owned() })
 }
 
-fn make(connection: &Connection, home: &Home) -> Result<(), AlertsError> {
+fn make(connection: &Connection, followed: &Followed) -> Result<(), AlertsError> {
     connection.execute_batch(&format!("BEGIN IMMEDIATE;{TABLES}"))?;
     let sql = "INSERT INTO follows VALUES (?1, ?2, 0, NULL)";
-    connection.execute(sql, (&home.directory.0[..], home.partition))?;
+    connection.execute(sql, (&followed.directory.0[..], followed.partition()))?;
     connection.execute_batch(&format!("PRAGMA user_version = {VERSION}; COMMIT;"))?;
     Ok(())
 }

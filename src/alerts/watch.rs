@@ -16,10 +16,8 @@ use crate::domain::event::Change;
 use crate::domain::ids::{Lsn, OrgNumber};
 use crate::domain::time::Timestamp;
 use crate::storage::event_codec::{self, DecodedDebits};
-use crate::storage::layout::Home;
 use crate::storage::snapshot_codec::DecodedPartition;
-use crate::storage::tail::Tail;
-use crate::storage::{Fault, FrameRef, reader, replay};
+use crate::storage::{Fault, Follow, Followed, FrameRef, replay};
 
 use super::account::Account;
 use super::book::{Book, ToTell};
@@ -35,7 +33,7 @@ const STRETCH_BYTES: usize = 2 << 20;
 /// What decides in one partition.
 pub struct Watch {
     book: Book,
-    tail: Tail,
+    journal: Box<dyn Follow>,
     debits: DecodedDebits,
     news: News,
 }
@@ -64,18 +62,18 @@ impl Watch {
     ///
     /// # Errors
     /// When the database cannot be used, or the journal not be read.
-    pub fn open(home: &Home, durable: Lsn, quiet: Lsn) -> Result<Self> {
-        let mut book = Book::open(home, quiet)?;
+    pub fn open(followed: &Followed, durable: Lsn, quiet: Lsn) -> Result<Self> {
+        let mut book = Book::open(followed, quiet)?;
         if book.reached > durable {
-            let path = schema::path(home);
+            let path = schema::path(followed);
             return Err(AlertsError::Ahead { path, decided: book.reached, durable });
         }
-        let oldest = reader::list_segments(home)?.first().copied();
+        let oldest = followed.store.first()?;
         if oldest.is_some_and(|oldest| oldest > book.reached.next()) {
-            bridge(home, &mut book)?;
+            bridge(followed, &mut book)?;
         }
-        let tail = Tail::after(home.clone(), book.reached);
-        Ok(Self { book, tail, debits: DecodedDebits::new(), news: News::default() })
+        let journal = followed.store.follow(book.reached);
+        Ok(Self { book, journal, debits: DecodedDebits::new(), news: News::default() })
     }
 
     /// The last frame that was decided.
@@ -93,8 +91,8 @@ impl Watch {
             return Ok(());
         }
         let (mut reached, mut bytes, mut failed) = (self.book.reached, 0, None);
-        let Self { book, tail, debits, news } = self;
-        tail.read(durable, &mut |frame| {
+        let Self { book, journal, debits, news } = self;
+        journal.read(durable, &mut |frame| {
             bytes += frame.next_offset - frame.offset;
             if let Err(error) = take(book, news, debits, &frame) {
                 failed = Some(error);
@@ -170,7 +168,7 @@ fn take(book: &mut Book, news: &mut News, debits: &mut DecodedDebits, frame: &Fr
                 Change::OrganizationCreated(created) => {
                     if number.index() != book.accounts.len() {
                         let what = "organizations are numbered one after the other";
-                        return Err(AlertsError::Misfit { path: schema::path(&book.home), lsn, what });
+                        return Err(AlertsError::Misfit { path: schema::path(&book.followed), lsn, what });
                     }
                     book.accounts.push(Account::new(created.organization.clone(), event.at));
                 }
@@ -194,13 +192,13 @@ fn take(book: &mut Book, news: &mut News, debits: &mut DecodedDebits, frame: &Fr
 }
 
 /// Goes on from the oldest snapshot.
-fn bridge(home: &Home, book: &mut Book) -> Result<()> {
-    let Some((lsn, snapshot)) = replay::oldest_snapshot(home)? else {
-        let path = home.layout.snapshots(home.partition);
+fn bridge(followed: &Followed, book: &mut Book) -> Result<()> {
+    let Some((lsn, snapshot)) = replay::oldest_snapshot(&*followed.store)? else {
+        let path = followed.store.place();
         let what = "a snapshot that the journal goes on from".to_owned();
         return Err(Fault::Missing { path, what }.into());
     };
-    tracing::warn!(partition = home.partition, from = %book.reached, to = %lsn,
+    tracing::warn!(partition = followed.partition(), from = %book.reached, to = %lsn,
         "the journal does not reach back to what alerts are to decide next; what is at the oldest snapshot is held against what was");
     let DecodedPartition { mut pools, .. } = snapshot;
     pools.sort_by_key(|(number, _)| *number);

@@ -15,6 +15,9 @@ use super::append::{Append, Heard, Last, Next, Tip};
 use super::record::{self, Kind, Owned, PAYLOAD_BYTES_MAX};
 use super::remote::{Answer, Remote};
 
+/// So much of the newest groups is kept in memory for who follows the log.
+const RECENT_BYTES_MAX: usize = 4 << 20;
+
 /// So much lies between two places that are remembered, unless segments would be shorter.
 const STEP_BYTES_MAX: u64 = 64 << 10;
 
@@ -28,11 +31,22 @@ pub(super) struct Begins {
     begin: u64,
     /// The last record that the log's owner knows to be durable; none before there was one.
     tip: Option<Tip>,
+    /// The newest groups, each with its first lsn; none while nobody follows.
+    recent: Option<VecDeque<(Lsn, Arc<[u8]>)>>,
+    recent_bytes: usize,
 }
 
 impl Default for Begins {
     fn default() -> Self {
-        Self { places: VecDeque::new(), step_bytes: STEP_BYTES_MAX, bytes: 0, begin: 0, tip: None }
+        Self {
+            places: VecDeque::new(),
+            step_bytes: STEP_BYTES_MAX,
+            bytes: 0,
+            begin: 0,
+            tip: None,
+            recent: None,
+            recent_bytes: 0,
+        }
     }
 }
 
@@ -77,16 +91,51 @@ impl Begins {
         self.bytes += bytes;
     }
 
-    /// The sequence of the newest remembered group that begins at `due` or before it, and has `keep_bytes` behind it; what is before that one is
-    /// forgotten here.
-    pub(super) fn purge(&mut self, due: Lsn, keep_bytes: u64) -> Option<u64> {
+    /// The sequence of the newest remembered group that begins at `due` or before it, has `keep_bytes` behind it, and is not held: of what follows the
+    /// first lsn of `held` the newest bytes are, so many as its second part says. What is before that group is forgotten here.
+    pub(super) fn purge(&mut self, due: Lsn, keep_bytes: u64, held: Option<(Lsn, u64)>) -> Option<u64> {
         let bytes = self.bytes;
-        let may_go = |begin: &Begin| begin.first <= due && bytes - begin.before >= keep_bytes;
+        let is_held = |begin: &Begin| {
+            held.is_some_and(|(read, bytes_max)| {
+                begin.first.0 > read.0.saturating_add(1) && bytes - begin.before < bytes_max
+            })
+        };
+        let may_go =
+            |begin: &Begin| begin.first <= due && bytes - begin.before >= keep_bytes && !is_held(begin);
         let newest = self.places.iter().rposition(may_go)?;
         let sequence = self.places.get(newest).map(|place| place.sequence).filter(|due| *due > self.begin)?;
         self.places.drain(..newest);
         self.begin = sequence;
         Some(sequence)
+    }
+
+    /// A sequence from which on the log holds the frame `lsn`, as near as is remembered.
+    pub(super) fn before(&self, lsn: Lsn) -> u64 {
+        let after = self.places.partition_point(|begin| begin.first <= lsn);
+        after.checked_sub(1).map_or(0, |place| self.places[place].sequence)
+    }
+
+    /// Keeps the newest groups from now on.
+    pub(super) fn keep_recent(&mut self) {
+        self.recent.get_or_insert_default();
+    }
+
+    /// Notes the bytes of a group that is durable.
+    fn remember(&mut self, first: Lsn, bytes: &[u8]) {
+        let Some(recent) = &mut self.recent else { return };
+        recent.push_back((first, bytes.into()));
+        self.recent_bytes += bytes.len();
+        while self.recent_bytes > RECENT_BYTES_MAX {
+            let Some((_, oldest)) = recent.pop_front() else { break };
+            self.recent_bytes -= oldest.len();
+        }
+    }
+
+    /// The group that holds the frame `lsn`, where it is one of the newest.
+    pub(super) fn recent(&self, lsn: Lsn) -> Option<Arc<[u8]>> {
+        let recent = self.recent.as_ref()?;
+        let after = recent.partition_point(|(first, _)| *first <= lsn);
+        after.checked_sub(1).map(|place| Arc::clone(&recent[place].1))
     }
 
     /// Notes the last record that is durable.
@@ -161,6 +210,7 @@ impl GroupLog for ReplicatedLog {
         self.meters.group_bytes.record(gauge_value(length));
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         places.note(first, begin.expect("a group is not empty"), length);
+        places.remember(first, bytes);
         places.reached(self.append.tip());
         self.next = Lsn(after);
         Ok(())
@@ -217,20 +267,25 @@ mod tests {
             begins.note(Lsn(1 + group * 10), 1_000 + group * 3, 8 << 10);
         }
         assert_eq!(begins.places.len(), 13);
-        assert_eq!(begins.purge(Lsn(80), 0), None, "nothing is before the first place");
-        assert_eq!(begins.purge(Lsn(81), 0), Some(1_024));
-        assert_eq!(begins.purge(Lsn(400), 0), Some(1_096), "the group that begins at 321");
-        assert_eq!(begins.purge(Lsn(900), 500 << 10), None, "so many bytes are to be kept");
+        assert_eq!(begins.purge(Lsn(80), 0, None), None, "nothing is before the first place");
+        assert_eq!(begins.purge(Lsn(81), 0, None), Some(1_024));
+        assert_eq!(begins.purge(Lsn(400), 0, None), Some(1_096), "the group that begins at 321");
+        assert_eq!(begins.purge(Lsn(900), 500 << 10, None), None, "so many bytes are to be kept");
         assert_eq!(begins.newest(), Some(1_288));
+        assert_eq!(begins.before(Lsn(410)), 1_120);
+        let held = |lsn, bytes| Some((Lsn(lsn), bytes));
+        assert_eq!(begins.purge(Lsn(900), 0, held(399, 1 << 30)), None, "what follows is not read yet");
+        assert_eq!(begins.purge(Lsn(900), 0, held(480, 1 << 30)), Some(1_144), "it is read up to there");
+        assert_eq!(begins.purge(Lsn(900), 0, held(480, 300 << 10)), Some(1_168), "so much is held at most");
     }
 
     #[test]
     fn what_is_before_the_first_place_goes_where_it_was_never_read() {
         let mut begins = Begins::default();
         begins.note(Lsn(50), 1_000, 8 << 10);
-        assert_eq!(begins.purge(Lsn(49), 0), None, "it is due still");
-        assert_eq!(begins.purge(Lsn(50), 0), Some(1_000));
-        assert_eq!(begins.purge(Lsn(50), 0), None, "it is gone");
+        assert_eq!(begins.purge(Lsn(49), 0, None), None, "it is due still");
+        assert_eq!(begins.purge(Lsn(50), 0, None), Some(1_000));
+        assert_eq!(begins.purge(Lsn(50), 0, None), None, "it is gone");
     }
 }
 

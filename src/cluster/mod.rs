@@ -6,7 +6,8 @@
 //! - [`remote`] is the seam to whoever keeps the log: append when the last record is the expected one, read the last, read all, purge.
 //! - [`append`] is the owner's side of the append protocol, and [`takeover`] how one becomes the owner; both without input or output.
 //! - [`replay`] turns records into frames, and drops what a deposed owner left; `seek` finds where to begin.
-//! - [`store`] and [`log`] put these together as a `Store` and a `GroupLog`, which the engine runs on.
+//! - [`store`] and [`log`] put these together as a `Store` and a `GroupLog`, which the engine runs on; `follow` reads behind the owner, and `copies`
+//!   keeps what follows from it.
 //! - [`lease`] is the table of who has what, [`placement`] who should, [`member`] what a node does about it; without input or output.
 //! - [`node`] runs that, for a host that serves partitions; [`parts`] is how messages between nodes are cut.
 //! - `jetstream` (feature `cluster`) is a keeper: NATS JetStream. [`demands`] is what its servers must be.
@@ -23,7 +24,9 @@
 //! Absent on purpose: consensus, which is of whoever keeps the log.
 
 pub mod append;
+mod copies;
 pub mod demands;
+mod follow;
 #[cfg(feature = "cluster")]
 pub mod jetstream;
 pub mod lease;

@@ -6,9 +6,10 @@
 //! Snapshots are objects beside the log, in the bytes of a snapshot file. Each is read back before it counts, and the log is purged below
 //! the older of the two newest that can be read, never above.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::domain::ids::Lsn;
 use crate::planted::{self, Bug};
@@ -17,11 +18,13 @@ use crate::storage::retention::SNAPSHOTS_KEPT;
 use crate::storage::snapshot::{self, Owner};
 use crate::storage::store::OnFrame;
 use crate::storage::{
-    Fault, GroupLog, Hold, JournalConfig, Layout, Reading, RecoveryReport, Result, Retired, Snapshot,
-    SnapshotHeader, Store,
+    Copies, Fault, Follow, GroupLog, Hold, JournalConfig, Layout, Reading, RecoveryReport, Result, Retired,
+    Snapshot, SnapshotHeader, Store,
 };
 
 use super::append::{Append, Heard, Next, Tip};
+use super::copies::Edition;
+use super::follow::ReplicatedTail;
 use super::log::{Places, ReplicatedLog, last};
 use super::record::{self, Owned};
 use super::remote::{Remote, Stored};
@@ -29,22 +32,24 @@ use super::replay::{Replay, Replayed};
 use super::seek;
 use super::takeover::Takeover;
 
-/// How often the last record is asked for by who only reads.
-const READ_TRIES_MAX: u32 = 8;
+/// How often what does not show itself at once is asked for.
+pub(super) const READ_TRIES_MAX: u32 = 8;
 
 /// A partition in a replicated log, for an owner of one epoch.
 #[derive(Debug)]
 pub struct ReplicatedStore {
-    remote: Arc<dyn Remote>,
+    pub(super) remote: Arc<dyn Remote>,
     owned: Owned,
-    epoch: u64,
+    pub(super) epoch: u64,
     places: Places,
+    /// The copies that there are of what follows the partition, as far as was looked.
+    pub(super) editions: Mutex<BTreeMap<String, Vec<Edition>>>,
 }
 
 impl ReplicatedStore {
     /// The partition as `remote` keeps it. `epoch` is one that nobody else ever has, higher than any before.
     pub fn new(remote: Arc<dyn Remote>, owned: Owned, epoch: u64) -> Self {
-        Self { remote, owned, epoch, places: Places::default() }
+        Self { remote, owned, epoch, places: Places::default(), editions: Mutex::default() }
     }
 
     /// The partition up to the record that is the last one now, for whoever only reads it: later records are not seen, and nothing is appended.
@@ -141,11 +146,11 @@ impl ReplicatedStore {
         Err(self.failed("read all of")(cause))
     }
 
-    fn failed(&self, action: &'static str) -> impl FnOnce(String) -> Fault + '_ {
+    pub(super) fn failed(&self, action: &'static str) -> impl FnOnce(String) -> Fault + '_ {
         move |cause| Fault::Remote { action, place: self.remote.place(), cause }
     }
 
-    fn owner(&self) -> Owner {
+    pub(super) fn owner(&self) -> Owner {
         Owner { partition: self.owned.partition, directory: self.owned.directory }
     }
 
@@ -262,22 +267,16 @@ impl Store for ReplicatedStore {
     fn write_snapshot(&self, header: SnapshotHeader, body: &[u8]) -> Result<()> {
         let (name, bytes) =
             (Layout::snapshot_name(header.lsn), snapshot::to_bytes(self.owner(), header, body));
-        self.remote.put(&name, &bytes).map_err(self.failed("keep a snapshot of"))?;
-        let kept = self.remote.get(&name).map_err(self.failed("read a snapshot back from"))?;
-        if kept.as_ref() == Some(&bytes) {
-            return Ok(());
-        }
-        let cause = "what was read back is not what was written".to_owned();
-        Err(self.failed("keep a snapshot of")(cause))
+        self.keep_object(&name, &bytes)
     }
 
-    /// Nobody reads a replicated log behind its owner, so `hold` holds nothing here.
-    fn retire(&self, keep_bytes: u64, _: Option<&Hold>) -> Result<Retired> {
+    fn retire(&self, keep_bytes: u64, hold: Option<&Hold>) -> Result<Retired> {
         let snapshots = self.snapshots()?;
         let good = self.newest_good(&snapshots)?;
         let [_, older] = good[..] else { return Ok(Retired::default()) };
+        let held = hold.map(|hold| (hold.read(self.partition()), hold.bytes_max()));
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut purge = places.purge(older.next(), keep_bytes);
+        let mut purge = places.purge(older.next(), keep_bytes, held);
         if planted::is(Bug::PurgeAboveSnapshot) {
             purge = places.newest();
         }
@@ -290,5 +289,14 @@ impl Store for ReplicatedStore {
             self.remote.purge_before(sequence).map_err(self.failed("purge"))?;
         }
         Ok(Retired { snapshots: superfluous.len(), segments: usize::from(purge.is_some()) })
+    }
+
+    fn follow(&self, lsn: Lsn) -> Box<dyn Follow> {
+        let (remote, places) = (Arc::clone(&self.remote), Arc::clone(&self.places));
+        Box::new(ReplicatedTail::after(remote, self.owned, places, lsn))
+    }
+
+    fn copies(&self) -> Option<&dyn Copies> {
+        Some(self)
     }
 }

@@ -10,7 +10,7 @@ use crate::domain::debit::UsageKind;
 use crate::domain::event::{Change, Event, OrganizationCreated};
 use crate::domain::ids::{CameraId, LicenseId, Lsn, Name, OrgNumber, Slot, TransferId};
 use crate::domain::time::Timestamp;
-use crate::storage::layout::Home;
+use crate::storage::Followed;
 
 use super::account::Account;
 use super::error::ReportsError;
@@ -31,8 +31,8 @@ impl Book {
     ///
     /// # Errors
     /// As [`schema::open`], and when what it holds cannot be read.
-    pub(super) fn open(home: &Home) -> Result<Self> {
-        let connection = schema::open(home)?;
+    pub(super) fn open(followed: &Followed) -> Result<Self> {
+        let connection = schema::open(followed)?;
         let reached = schema::reached(&connection)?;
         let mut accounts = load_accounts(&connection)?;
         load_networks(&connection, &mut accounts)?;

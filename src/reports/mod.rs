@@ -27,6 +27,6 @@ pub use follow::{Durable, Reports, ReportsStatus, homes};
 pub use interval::{INTERVALS_MAX, Interval};
 pub use projector::Projector;
 pub use reader::{Gap, Reader};
-pub use schema::Reached;
+pub use schema::{Reached, copy, path as database};
 pub use tally::Used;
 pub use usage::{By, Group, USAGE_ROWS_MAX, Usage, UsageQuery, UsageRow};

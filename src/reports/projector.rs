@@ -15,10 +15,8 @@ use crate::domain::ids::{Lsn, OrgNumber, Slot};
 use crate::domain::pool::Pool;
 use crate::domain::transfer::TransferSide;
 use crate::storage::event_codec::{self, DecodedDebits};
-use crate::storage::layout::Home;
 use crate::storage::snapshot_codec::DecodedPartition;
-use crate::storage::tail::Tail;
-use crate::storage::{Fault, FrameRef, reader, replay};
+use crate::storage::{Fault, Follow, Followed, FrameRef, replay};
 
 use super::account::Account;
 use super::book::{Book, replace_bindings};
@@ -36,9 +34,9 @@ const STRETCH_ROWS: usize = 400_000;
 
 /// The projector of one partition.
 pub struct Projector {
-    home: Home,
+    followed: Followed,
     book: Book,
-    tail: Tail,
+    journal: Box<dyn Follow>,
     tally: Tally,
     debits: DecodedDebits,
     log_max: usize,
@@ -52,33 +50,33 @@ impl Projector {
     ///
     /// # Errors
     /// When the database cannot be used, or the journal not be read.
-    pub fn open(home: &Home, durable: Lsn, log_max: usize) -> Result<Self> {
-        let mut book = Book::open(home)?;
+    pub fn open(followed: &Followed, durable: Lsn, log_max: usize) -> Result<Self> {
+        let mut book = Book::open(followed)?;
         let reported = book.reached.lsn;
         if reported > durable {
             return Err(ReportsError::Ahead { reported, durable });
         }
-        let oldest = reader::list_segments(home)?.first().copied();
+        let oldest = followed.store.first()?;
         if oldest.is_some_and(|oldest| oldest > reported.next()) {
-            bridge(home, &mut book)?;
+            bridge(followed, &mut book)?;
         }
-        let tail = Tail::after(home.clone(), book.reached.lsn);
+        let journal = followed.store.follow(book.reached.lsn);
         let (tally, debits) = (Tally::new(log_max), DecodedDebits::new());
-        Ok(Self { home: home.clone(), book, tail, tally, debits, log_max, removed: 0 })
+        Ok(Self { followed: followed.clone(), book, journal, tally, debits, log_max, removed: 0 })
     }
 
     /// Whether there is a projection of a partition.
     #[must_use]
-    pub fn is_there(home: &Home) -> bool {
-        schema::path(home).exists()
+    pub fn is_there(followed: &Followed) -> bool {
+        schema::path(followed).exists()
     }
 
     /// Removes the projection of a partition; it is then built anew, as far back as the journal reaches.
     ///
     /// # Errors
     /// When a file cannot be removed.
-    pub fn remove(home: &Home) -> Result<()> {
-        for path in schema::files(home) {
+    pub fn remove(followed: &Followed) -> Result<()> {
+        for path in schema::files(followed) {
             match std::fs::remove_file(&path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(Fault::io("remove", &path)(error).into());
@@ -98,7 +96,7 @@ impl Projector {
     /// The partition.
     #[must_use]
     pub fn partition(&self) -> u16 {
-        self.home.partition
+        self.followed.partition()
     }
 
     /// Projects one stretch of what is durable up to `durable`; leaves nothing of it when it is told to `stop` meanwhile.
@@ -111,8 +109,8 @@ impl Projector {
         }
         self.book.begin()?;
         let (mut reached, mut bytes, mut failed) = (self.book.reached, 0, None);
-        let Self { book, tail, tally, debits, .. } = self;
-        tail.read(durable, &mut |frame| {
+        let Self { book, journal, tally, debits, .. } = self;
+        journal.read(durable, &mut |frame| {
             bytes += frame.next_offset - frame.offset;
             if let Err(error) = take(book, tally, debits, &frame, &mut reached) {
                 failed = Some(error);
@@ -179,13 +177,13 @@ fn take(
 }
 
 /// Goes on from the oldest snapshot: what lies before it and was not projected becomes a gap.
-fn bridge(home: &Home, book: &mut Book) -> Result<()> {
-    let Some((lsn, snapshot)) = replay::oldest_snapshot(home)? else {
-        let path = home.layout.snapshots(home.partition);
+fn bridge(followed: &Followed, book: &mut Book) -> Result<()> {
+    let Some((lsn, snapshot)) = replay::oldest_snapshot(&*followed.store)? else {
+        let path = followed.store.place();
         let what = "a snapshot that the journal goes on from".to_owned();
         return Err(Fault::Missing { path, what }.into());
     };
-    tracing::warn!(partition = home.partition, from = %book.reached.lsn, to = %lsn,
+    tracing::warn!(partition = followed.partition(), from = %book.reached.lsn, to = %lsn,
         "the journal does not reach back to what is to be reported next; a gap is noted, with what was used in it");
     book.begin()?;
     let DecodedPartition { pools, .. } = snapshot;

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
 use crate::domain::ids::Lsn;
 use crate::domain::time::Timestamp;
-use crate::storage::layout::Home;
+use crate::storage::Followed;
 
 use super::error::ReportsError;
 
@@ -87,13 +87,14 @@ pub struct Reached {
 }
 
 /// Where the database of a partition is.
-pub(super) fn path(home: &Home) -> PathBuf {
-    home.layout.partition(home.partition).join("reports.sqlite")
+#[must_use]
+pub fn path(followed: &Followed) -> PathBuf {
+    followed.folder.join("reports.sqlite")
 }
 
 /// The files of a database: itself, and those that it writes beside it.
-pub(super) fn files(home: &Home) -> [PathBuf; 3] {
-    let path = path(home);
+pub(super) fn files(followed: &Followed) -> [PathBuf; 3] {
+    let path = path(followed);
     let beside = |end: &str| {
         let mut name = path.clone().into_os_string();
         name.push(end);
@@ -107,15 +108,15 @@ pub(super) fn files(home: &Home) -> [PathBuf; 3] {
 ///
 /// # Errors
 /// When it cannot be opened, is of a newer release or of another directory.
-pub(super) fn open(home: &Home) -> Result<Connection, ReportsError> {
-    let path = path(home);
+pub(super) fn open(followed: &Followed) -> Result<Connection, ReportsError> {
+    let path = path(followed);
     let connection = Connection::open(&path)?;
     connection.execute_batch(&format!(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -{CACHE_KIB}; PRAGMA busy_timeout = 10000;",
     ))?;
     match version(&connection)? {
-        0 => make(&connection, home)?,
-        VERSION => check_owner(&connection, home, &path)?,
+        0 => make(&connection, followed)?,
+        VERSION => check_owner(&connection, followed, &path)?,
         found => return Err(ReportsError::OtherVersion { path, found }),
     }
     Ok(connection)
@@ -141,6 +142,19 @@ pub(super) fn open_to_read(path: &Path) -> Result<Option<Connection>, ReportsErr
     }
 }
 
+/// Copies the database of a partition to a new file, as it is at one moment, while it may be written; the lsn that the copy reaches.
+/// None while the database is not made yet.
+///
+/// # Errors
+/// When it cannot be read, or the copy not be written.
+pub fn copy(followed: &Followed, to: &Path) -> Result<Option<Lsn>, ReportsError> {
+    let Some(connection) = open_to_read(&path(followed))? else { return Ok(None) };
+    connection.execute_batch("PRAGMA query_only = OFF")?;
+    connection.execute("VACUUM INTO ?1", [to.to_string_lossy()])?;
+    let copy = open_to_read(to)?.ok_or(ReportsError::NotYet)?;
+    Ok(Some(reached(&copy)?.lsn))
+}
+
 /// How far the projection reaches.
 ///
 /// # Errors
@@ -156,25 +170,27 @@ fn version(connection: &Connection) -> Result<i64, ReportsError> {
     Ok(connection.query_row("PRAGMA user_version", (), |row| row.get(0))?)
 }
 
-fn check_owner(connection: &Connection, home: &Home, path: &Path) -> Result<(), ReportsError> {
+fn check_owner(connection: &Connection, followed: &Followed, path: &Path) -> Result<(), ReportsError> {
     let owner: Option<(Vec<u8>, u16)> = connection
         .query_row("SELECT directory, partition FROM projection", (), |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    if owner == Some((home.directory.0.to_vec(), home.partition)) {
+    if owner == Some((followed.directory.0.to_vec(), followed.partition())) {
         return Ok(());
     }
     Err(ReportsError::Foreign { path: path.to_owned() })
 }
 
-fn make(connection: &Connection, home: &Home) -> Result<(), ReportsError> {
+fn make(connection: &Connection, followed: &Followed) -> Result<(), ReportsError> {
     let mut text = String::from("BEGIN IMMEDIATE;");
     text.push_str(TABLES);
     for level in Level::ALL {
         text.push_str(&LEVEL_TABLES.replace("{level}", level.name()));
     }
     connection.execute_batch(&text)?;
-    connection
-        .execute("INSERT INTO projection VALUES (?1, ?2, 0, 0)", (&home.directory.0[..], home.partition))?;
+    connection.execute(
+        "INSERT INTO projection VALUES (?1, ?2, 0, 0)",
+        (&followed.directory.0[..], followed.partition()),
+    )?;
     connection.execute_batch(&format!("PRAGMA user_version = {VERSION}; COMMIT;"))?;
     Ok(())
 }

@@ -20,6 +20,7 @@ use crate::storage::{DirectoryId, Fault, Store};
 use crate::telemetry::clock::{self, Clock};
 
 use super::ServeError;
+use super::followers::Followers;
 
 /// A question to the owner of a partition; [`Meter::answer`] answers it.
 const ASKED: u8 = 0;
@@ -45,6 +46,7 @@ pub(super) struct Clustered {
     keeper: Arc<Keeper>,
     me: Life,
     served: Served,
+    followers: Arc<Followers>,
 }
 
 /// What serves other nodes: nothing before the meter is there, and after the server stopped.
@@ -59,10 +61,13 @@ struct Letters {
 }
 
 #[derive(Debug)]
-struct Partitions(Meter);
+struct Partitions {
+    meter: Meter,
+    followers: Arc<Followers>,
+}
 
 impl Clustered {
-    /// Connects to the servers, joins the cluster, and starts a meter that serves what comes to this node. Blocks.
+    /// Connects to the servers, joins the cluster, and starts a meter that serves what comes to this node, and what `follow`s it. Blocks.
     ///
     /// # Errors
     /// When servers or settings do not do, or the meter cannot be started.
@@ -70,6 +75,7 @@ impl Clustered {
         config: &Config,
         addresses: (SocketAddr, Option<SocketAddr>),
         (meter, inbox): (meter::Config, Inbox),
+        follow: impl FnOnce(&Meter, DirectoryId) -> Arc<Followers>,
     ) -> Result<(Self, Meter), ServeError> {
         let cluster = config.cluster.as_ref().expect("it is a node");
         let me = life(cluster, addresses.0)?;
@@ -91,16 +97,22 @@ impl Clustered {
         let meter = meter::Config { partitions, ..meter };
         let meter = Meter::join(meter, leases.directory, Arc::new(letters))?;
         *served.lock().unwrap_or_else(PoisonError::into_inner) = Some((meter.clone(), inbox));
-        let host = Arc::new(Partitions(meter.clone()));
+        let followers = follow(&meter, leases.directory);
+        let host = Arc::new(Partitions { meter: meter.clone(), followers: Arc::clone(&followers) });
         let node = node::Setup { life: me.clone(), addresses, term: cluster.term, lookout };
         let node = Node::start(node, &leases, board, host).map_err(super::system("start the node"))?;
-        Ok((Self { node, keeper, me, served }, meter))
+        Ok((Self { node, keeper, me, served, followers }, meter))
     }
 
     /// Gives everything to others and ends; nothing is served here any more. Blocks.
     pub(super) fn stop(&self) {
         self.node.leave();
         *self.served.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// What follows the partitions that it serves.
+    pub(super) fn followers(&self) -> Arc<Followers> {
+        Arc::clone(&self.followers)
     }
 
     /// Whether somebody owns partition 0: this node, or another.
@@ -215,22 +227,26 @@ impl Peers for Letters {
 
 impl Host for Partitions {
     fn take(&self, store: Arc<dyn Store>, stage: Stage) -> Result<(), Fault> {
-        self.0.take(store, stage).map(|recovery| super::report_one(&recovery))
+        self.followers.expect(store.partition());
+        self.meter.take(Arc::clone(&store), stage).map(|recovery| super::report_one(&recovery))?;
+        self.followers.take(store);
+        Ok(())
     }
 
     fn save(&self, partition: u16) {
         let begun = clock::start();
-        if self.0.save(partition) {
+        if self.meter.save(partition) {
             tracing::info!(partition, took = ?begun.elapsed(), "wrote a snapshot for whoever takes it");
         }
     }
 
     fn leave(&self, partition: u16) {
-        self.0.leave(&[partition]);
+        self.followers.leave(partition);
+        self.meter.leave(&[partition]);
     }
 
     fn serves(&self, partition: u16) -> bool {
-        self.0.status().iter().any(|status| status.partition == partition && status.failure.is_none())
+        self.meter.status().iter().any(|status| status.partition == partition && status.failure.is_none())
     }
 }
 

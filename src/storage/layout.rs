@@ -5,6 +5,7 @@
 //! audit/p000/journal/<first lsn, 20 digits>.wal
 //! p000/journal/<first lsn, 20 digits>.wal   next.prep  now.prep
 //! p000/snapshots/<lsn, 20 digits>.snap      <lsn>.snap.tmp
+//! followed/
 //! ```
 //!
 //! Twenty digits hold every lsn, so names sort as their numbers do.
@@ -83,6 +84,11 @@ impl Layout {
     /// The audit log: as a directory with one partition, whose journal it is.
     pub fn audit(&self) -> Self {
         Self::new(self.root.join("audit"))
+    }
+
+    /// What follows the partitions that a node of a cluster serves: nothing that has to be kept.
+    pub fn followed(&self) -> PathBuf {
+        self.root.join("followed")
     }
 
     /// The directory of one partition.

@@ -10,7 +10,7 @@
 //! - [`segment`] is the block that opens a journal file. [`journal`] appends groups of frames, each with one write and
 //!   one sync.
 //! - [`reader`] replays a journal and tells an end from a torn tail from corruption. [`recovery`] repairs the torn tail
-//!   and hands over a journal that can be continued. [`tail`] follows a journal while it is written.
+//!   and hands over a journal that can be continued. [`tail`] follows a journal while it is written, and [`follow`] is what its readers see of it.
 //! - [`snapshot`] keeps a whole partition at one lsn. [`retention`] removes what two good snapshots made superfluous.
 //! - [`store`] is the seam above: what a partition needs of where it is kept, in files or elsewhere.
 //! - [`backup`] copies a directory at a consistent cut, and restores it to a point in time.
@@ -38,6 +38,7 @@ mod event_fits;
 pub mod fault;
 #[cfg(any(test, feature = "testing"))]
 pub mod fixture;
+pub mod follow;
 pub mod frame;
 mod frame_file;
 pub mod journal;
@@ -61,6 +62,7 @@ pub mod wire;
 
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use fault::{Fault, Result};
+pub use follow::{Copies, Follow, Followed};
 pub use frame::{FrameMeta, FrameRef, FrameStart};
 pub use journal::{Journal, JournalConfig, Preparation, PreparedSegment};
 pub use layout::{DirectoryId, Home, Layout};

@@ -71,6 +71,12 @@ impl Hold {
         read.store(lsn.0, Ordering::Release);
     }
 
+    /// How many bytes stay at most for who has not read them.
+    #[must_use]
+    pub fn bytes_max(&self) -> u64 {
+        self.bytes_max
+    }
+
     /// The last frame that all of them have read.
     #[must_use]
     pub fn read(&self, partition: u16) -> Lsn {

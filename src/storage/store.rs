@@ -17,6 +17,7 @@ use std::fmt::Debug;
 use std::path::PathBuf;
 
 use super::fault::{Fault, Result};
+use super::follow::{Copies, Follow};
 use super::frame::FrameRef;
 use super::journal::{Journal, JournalConfig, Preparation, PreparedSegment};
 use super::layout::Home;
@@ -24,6 +25,7 @@ use super::reader::{self, Ending, Start, TornTail};
 use super::recovery::{self, RecoveryReport};
 use super::retention::{self, Hold, Retired};
 use super::snapshot::{self, Loaded, Skipped, Snapshot, SnapshotHeader};
+use super::tail::Tail;
 use crate::domain::ids::Lsn;
 
 /// What a reader does with a frame.
@@ -165,6 +167,14 @@ pub trait Store: Send + Sync + Debug {
     /// # Errors
     /// When something could not be removed; what is needed is still there.
     fn retire(&self, keep_bytes: u64, hold: Option<&Hold>) -> Result<Retired>;
+
+    /// Follows the log from the frame after `lsn` on, for whoever has this store open or wrote to it last.
+    fn follow(&self, lsn: Lsn) -> Box<dyn Follow>;
+
+    /// Where copies are kept of what follows the partition; none where that lies beside the log already.
+    fn copies(&self) -> Option<&dyn Copies> {
+        None
+    }
 }
 
 /// The newest snapshot that can be read and that `decode` takes.
@@ -260,5 +270,9 @@ impl Store for Home {
 
     fn retire(&self, keep_bytes: u64, hold: Option<&Hold>) -> Result<Retired> {
         retention::retire(self, keep_bytes, hold)
+    }
+
+    fn follow(&self, lsn: Lsn) -> Box<dyn Follow> {
+        Box::new(Tail::after(self.clone(), lsn))
     }
 }

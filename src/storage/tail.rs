@@ -7,11 +7,10 @@
 //! due is never passed over. Absent on purpose: the judgement of a journal's end, which [`super::reader`] makes. What is
 //! durable is whole, so here anything else is damage.
 
-use std::ops::ControlFlow;
-
 use super::disk::{u64_of, usize_of};
 use super::fault::{Fault, Result};
-use super::frame::{self, FrameRef, HEADER_BYTES, Next};
+use super::follow::{Follow, OnNext};
+use super::frame::{self, HEADER_BYTES, Next};
 use super::layout::Home;
 use super::reader::list_segments;
 use super::segment::SEGMENT_HEADER_BYTES;
@@ -38,52 +37,6 @@ impl Tail {
     #[must_use]
     pub fn after(home: Home, lsn: Lsn) -> Self {
         Self { home, next: lsn.next(), segment: None, offset: 0, bytes: Vec::new(), at: 0 }
-    }
-
-    /// The frame that is due.
-    #[must_use]
-    pub fn next_lsn(&self) -> Lsn {
-        self.next
-    }
-
-    /// Hands over the frames up to `durable`, until `on_frame` has enough; it had the frame by then.
-    ///
-    /// # Errors
-    /// [`Fault::Missing`] when the frame that is due is no longer kept, [`Fault::Corrupt`] when another is in its place,
-    /// [`Fault::Io`], and what `on_frame` returns.
-    pub fn read(
-        &mut self,
-        durable: Lsn,
-        on_frame: &mut dyn FnMut(FrameRef<'_>) -> Result<ControlFlow<()>>,
-    ) -> Result<()> {
-        // What was read ahead before may have been written since.
-        self.forget();
-        while self.next <= durable {
-            let first = match self.segment {
-                Some(first) => first,
-                None => self.locate()?,
-            };
-            if !self.holds_whole_frame(first)? {
-                self.turn(first)?;
-                continue;
-            }
-            let Next::Frame(frame) = frame::next(&self.bytes, self.at) else {
-                self.turn(first)?;
-                continue;
-            };
-            if frame.meta.lsn > self.next {
-                return Err(self.corrupt(first, &format!("lsn {} is there", frame.meta.lsn)));
-            }
-            self.at = frame.next_offset;
-            if frame.meta.lsn < self.next {
-                continue;
-            }
-            self.next = self.next.next();
-            if on_frame(frame)?.is_break() {
-                return Ok(());
-            }
-        }
-        Ok(())
     }
 
     fn forget(&mut self) {
@@ -165,8 +118,47 @@ impl Tail {
     }
 }
 
+impl Follow for Tail {
+    fn next_lsn(&self) -> Lsn {
+        self.next
+    }
+
+    fn read(&mut self, durable: Lsn, on_frame: &mut OnNext<'_>) -> Result<()> {
+        // What was read ahead before may have been written since.
+        self.forget();
+        while self.next <= durable {
+            let first = match self.segment {
+                Some(first) => first,
+                None => self.locate()?,
+            };
+            if !self.holds_whole_frame(first)? {
+                self.turn(first)?;
+                continue;
+            }
+            let Next::Frame(frame) = frame::next(&self.bytes, self.at) else {
+                self.turn(first)?;
+                continue;
+            };
+            if frame.meta.lsn > self.next {
+                return Err(self.corrupt(first, &format!("lsn {} is there", frame.meta.lsn)));
+            }
+            self.at = frame.next_offset;
+            if frame.meta.lsn < self.next {
+                continue;
+            }
+            self.next = self.next.next();
+            if on_frame(frame)?.is_break() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::ops::ControlFlow;
+
     use super::*;
     use crate::storage::SimDisk;
     use crate::storage::disk::Disk as _;

@@ -25,6 +25,8 @@ const STALLS: &str = "tokenweir_cluster_stalls_total";
 const CARRIED: &str = "tokenweir_cluster_carried_requests_total";
 const CARRIED_SECONDS: &str = "tokenweir_cluster_carried_seconds";
 
+const COPIES: &str = "tokenweir_cluster_copies_total";
+
 const CARRIED_OUTCOMES: [&str; 2] = ["answered", "unanswered"];
 
 /// Says what each metric means, to the recorder that is installed.
@@ -51,6 +53,10 @@ pub(super) fn describe() {
         APPEND_SECONDS,
         Unit::Seconds,
         "Time until an append to a replicated log was resolved"
+    );
+    describe_counter!(
+        COPIES,
+        "Copies of reports and alerts that were to be kept with the journal, by of what and by outcome"
     );
     describe_histogram!(GROUP_BYTES, Unit::Bytes, "Bytes of a group of journal frames");
     describe_counter!(APPENDS, "Appends to replicated logs, by outcome");
@@ -104,6 +110,12 @@ pub fn taken(cause: &'static str, seconds: f64) {
 /// Counts a takeover that did not end in serving.
 pub fn not_taken() {
     counter!(TAKEOVER_FAILURES).increment(1);
+}
+
+/// Counts a copy of what follows a partition that was to be kept, and whether it was.
+pub fn copied(of: &'static str, is_kept: bool) {
+    let outcome = if is_kept { "kept" } else { "failed" };
+    counter!(COPIES, "of" => of, "outcome" => outcome).increment(1);
 }
 
 /// Counts a partition that is left.

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use tokenweir::alerts::Watch;
 use tokenweir::meter::{Lsn, Measure, Organization, Tokens};
 use tokenweir::reports::{Projector, homes};
+use tokenweir::storage::Followed;
 
 use crate::support::{Scene, call, charge, names, org, threshold, told, webhook};
 
@@ -59,9 +60,10 @@ async fn a_restart_and_reports_that_are_built_anew_fire_nothing_again() {
     let before = told(&alerting, &acme);
     drop(alerting);
     for home in homes(scene.directory.path()).expect("a data directory") {
-        Projector::remove(&home).expect("removed");
+        let followed = Followed::from(&home);
+        Projector::remove(&followed).expect("removed");
         let durable = scene.meter.durable(home.partition);
-        let mut projector = Projector::open(&home, durable, 10).expect("a journal");
+        let mut projector = Projector::open(&followed, durable, 10).expect("a journal");
         projector.step(durable, &AtomicBool::new(false)).expect("projected");
     }
     let again = scene.alerting();
@@ -94,7 +96,7 @@ async fn who_is_ended_after_any_frame_tells_the_same_as_who_never_was() {
     let scene = Scene::new(1 << 30);
     let acme = story(&scene).await;
     let homes = homes(scene.directory.path()).expect("a data directory");
-    let (home, last, never) = (&homes[0], scene.meter.durable(0), AtomicBool::new(false));
+    let (home, last, never) = (&Followed::from(&homes[0]), scene.meter.durable(0), AtomicBool::new(false));
     for lsn in 0..=last.0 {
         // What was not written down is decided again: a watch that is dropped has written everything up to here.
         let mut watch = Watch::open(home, Lsn(lsn), Lsn(0)).expect("a journal");

@@ -52,7 +52,9 @@ impl Scene {
             now: Box::new(move || now.now()),
         };
         let homes = homes(self.directory.path()).expect("a data directory");
-        Alerting::start(homes, source, Arc::clone(&self.hold)).expect("a thread")
+        let alerting = Alerting::start(1, source, Some(Arc::clone(&self.hold))).expect("a thread");
+        homes.iter().for_each(|home| alerting.follow(home.into()));
+        alerting
     }
 
     /// The same, and everything that is durable is decided.

@@ -6,6 +6,7 @@ mod backup;
 mod client;
 mod demo;
 mod drills;
+mod endpoint;
 mod export;
 mod forms;
 mod history;

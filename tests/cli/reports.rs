@@ -44,8 +44,9 @@ fn a_server_that_is_killed_while_it_reports_reports_each_debit_once() {
     let follows = meter.clone();
     let durable = Box::new(move |partition: u16| follows.durable(partition));
     let homes = homes(&data).expect("a data directory");
-    let reports = Reports::start(homes, durable, Arc::new(Hold::new(1 << 30, &[HoldReader::Reports])), 1_000)
-        .expect("a thread");
+    let hold = Arc::new(Hold::new(1 << 30, &[HoldReader::Reports]));
+    let reports = Reports::start(meter.partitions(), durable, Some(hold), 1_000).expect("a thread");
+    homes.iter().for_each(|home| reports.follow(home.into()));
     assert!(reports.catch_up(PATIENCE), "{:?}", reports.status());
     let (reader, now) = (reports.read(&acme()).expect("reported"), meter.now());
     let query = UsageQuery {

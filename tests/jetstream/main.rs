@@ -12,6 +12,9 @@ mod any_node;
 mod client;
 mod cuts;
 mod embedded;
+#[path = "../cli/endpoint.rs"]
+mod endpoint;
+mod followed;
 mod network;
 mod nodes;
 mod operator;

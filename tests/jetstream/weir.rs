@@ -43,7 +43,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const STOPPED: Duration = Duration::from_secs(1);
 /// What an organization may go without an acknowledgement when a node is killed.
 pub(crate) const FAILOVER_MAX: Duration = Duration::from_secs(5);
-const TOKENS: u64 = 1_000_000_000;
+pub(crate) const TOKENS: u64 = 1_000_000_000;
 
 /// Three nodes on three servers.
 pub(crate) struct Weirs {
@@ -86,6 +86,8 @@ impl Weirs {
         for user in ["app", "sys"] {
             std::fs::write(root.path().join(user), format!("{user}\n")).expect("written");
         }
+        std::fs::write(root.path().join("webhooks.key"), "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=\n")
+            .expect("written");
         let mut weirs = Self { servers, root, places, nodes: BTreeMap::new() };
         (0..NODES).for_each(|node| weirs.spawn(node));
         (0..NODES).for_each(|node| weirs.expect_ready(node));
@@ -102,6 +104,7 @@ impl Weirs {
         let (Place { within, http, grpc }, partitions) = (&self.places[node], PARTITIONS.to_string());
         let (servers, name) = (self.servers.access("app").servers.join(","), format!("n{node}"));
         let issuers = trusted_issuers(self.root.path());
+        let webhooks = self.path("webhooks.key");
         let args = [
             "serve",
             "--data",
@@ -110,6 +113,10 @@ impl Weirs {
             text(&key),
             "--license-issuers",
             text(&issuers),
+            "--webhook-key",
+            text(&webhooks),
+            "--webhook-private",
+            "127.0.0.0/8",
             "--partitions",
             &partitions,
             "--listen",

@@ -50,7 +50,10 @@ impl Scene {
         let meter = self.meter.clone();
         let durable = move |partition: u16| meter.durable(partition);
         let homes = homes(self.directory.path()).expect("a data directory");
-        Reports::start(homes, Box::new(durable), Arc::clone(&self.hold), LOG_ROWS).expect("a thread")
+        let reports = Reports::start(2, Box::new(durable), Some(Arc::clone(&self.hold)), LOG_ROWS);
+        let reports = reports.expect("a thread");
+        homes.iter().for_each(|home| reports.follow(home.into()));
+        reports
     }
 
     /// Reports that hold all that is durable.

@@ -1,5 +1,6 @@
 //! The cases: what a committer, recovery and snapshots rely on.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use tokenweir::domain::ids::Lsn;
@@ -7,7 +8,7 @@ use tokenweir::storage::fixture::{SMALL, check_body, group};
 use tokenweir::storage::frame::{self, FrameMeta};
 use tokenweir::storage::reader::Start;
 use tokenweir::storage::store::newest_snapshot_as;
-use tokenweir::storage::{Fault, GroupLog, SnapshotHeader, Store};
+use tokenweir::storage::{Fault, Follow, GroupLog, Hold, HoldReader, SnapshotHeader, Store};
 
 /// A place: each store that it gives is of the same partition, as a process has it that opens it next.
 pub(crate) trait Place {
@@ -25,6 +26,8 @@ pub(crate) fn check(make: &dyn Fn() -> Box<dyn Place>) {
         snapshots_are_listed_loaded_and_the_newest_is_found,
         nothing_is_removed_before_two_snapshots_hold_it,
         a_gap_above_the_snapshot_is_missing_and_never_passed_over,
+        who_follows_gets_each_durable_frame_once,
+        what_a_follower_has_not_read_stays_up_to_a_bound,
     ] {
         case(&*make());
     }
@@ -208,5 +211,71 @@ fn a_gap_above_the_snapshot_is_missing_and_never_passed_over(place: &dyn Place) 
     }
     drop(log);
     let told = place.store().open(SMALL, Lsn(0), &mut |_| Ok(())).expect_err("the beginning is gone");
+    assert!(matches!(told, Fault::Missing { .. }), "{told}");
+}
+
+/// The frames that a follower is given up to `durable`, `most` at a time.
+fn follow(follower: &mut dyn Follow, durable: u64, most: usize) -> Vec<u64> {
+    let mut lsns = Vec::new();
+    while follower.next_lsn() <= Lsn(durable) {
+        let before = lsns.len();
+        let read = follower.read(Lsn(durable), &mut |frame| {
+            lsns.push(frame.meta.lsn.0);
+            check_body(frame)?;
+            let has_enough = lsns.len() - before >= most;
+            Ok(if has_enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        });
+        read.expect("it is durable");
+        assert!(lsns.len() > before, "it goes on");
+    }
+    lsns
+}
+
+/// Longer groups than a store may keep in memory lie between, so that a follower that lags reads them from where the log is kept.
+fn who_follows_gets_each_durable_frame_once(place: &dyn Place) {
+    let store = place.store();
+    let (mut log, _) = open(&store, 0);
+    (0..5).for_each(|_| append(&mut *log, 3).expect("durable"));
+    let (mut every, mut behind, mut seen) = (store.follow(Lsn(0)), store.follow(Lsn(7)), Vec::new());
+    assert_eq!((every.next_lsn(), behind.next_lsn()), (Lsn(1), Lsn(8)));
+    for frames in [1, 7, 40_000, 2, 40_000, 3] {
+        append(&mut *log, frames).expect("durable");
+        seen.extend(follow(&mut *every, log.durable().0, 9_000));
+    }
+    assert_eq!(seen, all(1, log.durable().0));
+    assert_eq!(follow(&mut *behind, 20, 1), all(8, 20), "nothing above what is said to be durable");
+    assert_eq!(follow(&mut *behind, log.durable().0, 50_000), all(21, log.durable().0));
+    drop(log);
+    let next = place.store();
+    let (mut log, _) = open(&next, 0);
+    append(&mut *log, 2).expect("durable");
+    let mut after = next.follow(Lsn(4));
+    assert_eq!(
+        follow(&mut *after, log.durable().0, 70_000),
+        all(5, log.durable().0),
+        "of the owner before too"
+    );
+}
+
+fn what_a_follower_has_not_read_stays_up_to_a_bound(place: &dyn Place) {
+    let store = place.store();
+    let (mut log, _) = open(&store, 0);
+    let mut round = |hold: &Hold| {
+        for _ in 0..3 {
+            (0..12).for_each(|_| append(&mut *log, 2).expect("durable"));
+            snapshot(&*store, log.durable().0);
+            store.retire(0, Some(hold)).expect("retired");
+        }
+        (store.first().expect("told").expect("there"), log.durable())
+    };
+    let hold = Hold::new(1 << 30, &[HoldReader::Reports]);
+    assert_eq!(round(&hold).0, Lsn(1), "nothing was read");
+    hold.note(HoldReader::Reports, store.partition(), Lsn(40));
+    let (first, _) = round(&hold);
+    assert!(first > Lsn(1) && first <= Lsn(41), "{first}");
+    let mut behind = store.follow(Lsn(40));
+    let (first, durable) = round(&Hold::new(1, &[HoldReader::Reports]));
+    assert!(first > Lsn(41), "{first}: who is too slow loses frames, and the place does not fill up");
+    let told = behind.read(durable, &mut |_| Ok(ControlFlow::Continue(()))).expect_err("they are gone");
     assert!(matches!(told, Fault::Missing { .. }), "{told}");
 }

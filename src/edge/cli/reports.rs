@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::domain::ids::Lsn;
 use crate::reports::{Projector, homes};
 use crate::storage::reader::Start;
-use crate::storage::{DirectoryLock, Home, Layout, recovery, snapshot};
+use crate::storage::{DirectoryLock, Followed, Home, Layout, recovery, snapshot};
 
 use super::failure::Failure;
 use super::output::{number, print, print_json};
@@ -60,7 +60,7 @@ pub(super) fn run(command: &ReportsCommand) -> Result<(), Failure> {
     let homes = homes(&args.directory).map_err(verify::failure)?;
     let pruned = homes.iter().map(is_pruned).collect::<Result<Vec<_>, _>>()?;
     if !args.discard
-        && homes.iter().zip(&pruned).any(|(home, is_pruned)| *is_pruned && Projector::is_there(home))
+        && homes.iter().zip(&pruned).any(|(home, is_pruned)| *is_pruned && Projector::is_there(&home.into()))
     {
         return Err(Failure::usage(
             "the journal does not reach back to its first frame, so what was reported of the time before would be lost; \
@@ -98,8 +98,9 @@ fn rebuild(home: &Home, args: &RebuildArgs) -> Result<Lsn, Failure> {
     let newest = snapshot::list(home).map_err(verify::failure)?.last().copied().unwrap_or(Lsn(0));
     let scan = recovery::scan_partition(home, Start::After(newest), &mut |_| Ok(()));
     let durable = Lsn(scan.map_err(verify::failure)?.next.0 - 1);
-    Projector::remove(home)?;
-    let mut projector = Projector::open(home, durable, args.events_max)?;
+    let followed = Followed::from(home);
+    Projector::remove(&followed)?;
+    let mut projector = Projector::open(&followed, durable, args.events_max)?;
     let bar = if args.json { ProgressBar::hidden() } else { ProgressBar::new(durable.0) };
     while projector.reached().lsn < durable {
         bar.set_position(projector.reached().lsn.0);

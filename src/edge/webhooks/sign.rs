@@ -51,14 +51,23 @@ impl WebhookKey {
     ///
     /// # Errors
     /// When it cannot be read or made, or holds something else.
+    pub fn load_or_make(path: &Path) -> Result<Self, WebhookKeyError> {
+        if let Err(error) = fs::metadata(path)
+            && error.kind() == ErrorKind::NotFound
+        {
+            make(path)
+                .map_err(|error| WebhookKeyError { path: path.to_owned(), cause: error.to_string() })?;
+        }
+        Self::load(path)
+    }
+
+    /// Reads the key from a file.
+    ///
+    /// # Errors
+    /// When it cannot be read, or holds something else.
     pub fn load(path: &Path) -> Result<Self, WebhookKeyError> {
         let failed = |cause: String| WebhookKeyError { path: path.to_owned(), cause };
-        let text = match fs::read_to_string(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                make(path).map_err(|error| failed(error.to_string()))?
-            }
-            read => read.map_err(|error| failed(error.to_string()))?,
-        };
+        let text = fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
         let bytes = STANDARD.decode(text.trim()).ok().filter(|bytes| bytes.len() == KEY_BYTES);
         let bytes = bytes.ok_or_else(|| failed("it does not hold 32 bytes in base64".to_owned()))?;
         Ok(Self(Key::new(HMAC_SHA256, &bytes)))
@@ -110,7 +119,7 @@ impl Secrets {
 }
 
 /// Makes the file of a new key under another name first, so that it is there whole or not at all.
-fn make(path: &Path) -> std::io::Result<String> {
+fn make(path: &Path) -> std::io::Result<()> {
     let mut bytes = [0; KEY_BYTES];
     getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
     let text = STANDARD.encode(bytes);
@@ -121,7 +130,7 @@ fn make(path: &Path) -> std::io::Result<String> {
     fs::rename(&new, path)?;
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?;
-    Ok(text)
+    Ok(())
 }
 
 impl std::fmt::Debug for WebhookKey {
@@ -166,7 +175,8 @@ mod tests {
         let path = directory.path().join(KEY_FILE);
         let org = OrgId::new("acme").expect("valid");
         let secret = |key: &WebhookKey| key.secrets(&org, &webhook(3, None), at(1)).current.text();
-        let first = secret(&WebhookKey::load(&path).expect("made"));
+        assert!(WebhookKey::load(&path).is_err(), "it is not made by itself");
+        let first = secret(&WebhookKey::load_or_make(&path).expect("made"));
         assert_eq!(secret(&WebhookKey::load(&path).expect("read")), first);
         let mode = fs::metadata(&path).expect("it is there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
@@ -179,7 +189,7 @@ mod tests {
     #[test]
     fn every_webhook_and_every_rotation_has_its_own_secret() {
         let directory = tempfile::tempdir().expect("a directory");
-        let key = WebhookKey::load(&directory.path().join("k")).expect("made");
+        let key = WebhookKey::load_or_make(&directory.path().join("k")).expect("made");
         let mut all = Vec::new();
         for org in ["a", "ab"] {
             let org = OrgId::new(org).expect("valid");
@@ -196,7 +206,7 @@ mod tests {
     #[test]
     fn a_replaced_secret_signs_too_until_its_time_is_over() {
         let directory = tempfile::tempdir().expect("a directory");
-        let key = WebhookKey::load(&directory.path().join("k")).expect("made");
+        let key = WebhookKey::load_or_make(&directory.path().join("k")).expect("made");
         let org = OrgId::new("acme").expect("valid");
         let old = key.secrets(&org, &webhook(1, None), at(1));
         let rotated = webhook(2, Some(PreviousSecret { secret: 1, until: at(1_000) }));

@@ -161,6 +161,16 @@ impl World {
             }
             node.member.taken(self.now_ns, partition, is_taken);
         }
+        // Who was deposed without hearing of it, and holds the lease again, finds out by an append.
+        let fences = &self.fences;
+        let is_deposed =
+            |(partition, epoch): (&u16, &u64)| (*epoch < fences[partition]).then_some(*partition);
+        let deposed: Vec<u16> = node.serves.iter().filter_map(is_deposed).collect();
+        for partition in deposed.into_iter().filter(|_| luck() > 200) {
+            if let Some(Step::Leave(partition, _)) = node.member.lost(partition) {
+                node.leaves.push(partition);
+            }
+        }
     }
 
     fn carry_out(&mut self, at: usize, step: Step, luck: Luck) {

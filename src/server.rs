@@ -35,7 +35,7 @@ mod memory;
 mod signals;
 mod telemetry;
 
-use cluster::{Clustered, Whose};
+use cluster::{Clustered, Inboxes, Whose};
 use first_key::first_key;
 use followers::Followers;
 use signals::{Reloads, Signals};
@@ -263,7 +263,8 @@ impl Server {
     async fn open_meter(&self, clock: Clock) -> Result<Meter, ServeError> {
         let (opened, opening) = oneshot::channel();
         let (config, addresses) = (self.config.clone(), (self.address(), self.grpc_address()));
-        let inbox = self.listener.inbox();
+        let inboxes =
+            Inboxes { http: self.listener.inbox(), grpc: self.grpc.as_ref().map(grpc::Listener::inbox) };
         let meter = meter::Config { clock, hold: self.hold.clone(), ..config.meter() };
         let (hold, state) = (self.hold.clone(), Arc::clone(&self.state));
         let open = move || {
@@ -272,7 +273,7 @@ impl Server {
             };
             drop(
                 opened.send(match config.cluster {
-                    Some(_) => Clustered::join(&config, addresses, (meter, inbox), follow)
+                    Some(_) => Clustered::join(&config, addresses, (meter, inboxes), follow)
                         .map(|(node, meter)| (Some(node), meter)),
                     None => Meter::open(meter).map(|meter| (None, meter)).map_err(ServeError::from),
                 }),

@@ -218,7 +218,11 @@ impl Client {
         loop {
             let at = self.places.of(organization);
             let status = match ask(at.service.clone(), self.signed(message.clone())?).await {
-                Ok(answer) => return Ok(answer.into_inner()),
+                Ok(answer) => {
+                    let owner = answer.metadata().get("weir-owner").and_then(|owner| owner.to_str().ok());
+                    owner.map(|owner| self.places.learn(&self.config, organization, &at, owner));
+                    return Ok(answer.into_inner());
+                }
                 Err(status) => status,
             };
             let told = |name| status.metadata().get(name).and_then(|value| value.to_str().ok());

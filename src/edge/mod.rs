@@ -8,6 +8,7 @@ pub mod budget;
 pub mod cli;
 pub mod console;
 pub mod csv;
+pub mod envelope;
 pub mod grpc;
 pub mod guesses;
 pub mod http;

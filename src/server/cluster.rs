@@ -12,8 +12,8 @@ use crate::cluster::lease::{Addresses, Life, is_name};
 use crate::cluster::node::{self, Board, Host, Lookout, Node};
 use crate::config::{ClusterConfig, Config};
 use crate::domain::limits::CARRIED_WAIT_MS;
-use crate::edge::http::Inbox;
 use crate::edge::streams;
+use crate::edge::{envelope, grpc, http};
 use crate::meter::{self, Answering, Meter, Nodes, Owner, Peers};
 use crate::storage::manifest::Stage;
 use crate::storage::{DirectoryId, Fault, Store};
@@ -26,7 +26,7 @@ use super::followers::Followers;
 const ASKED: u8 = 0;
 /// What is told to the owner of a partition; [`Meter::hear`] hears it.
 const TOLD: u8 = 1;
-/// A request that a caller of another node made; [`Inbox::answer`] answers it.
+/// A request that a caller of another node made; [`Inboxes::answer`] answers it.
 const CARRIED: u8 = 2;
 /// A question to a node, whatever it owns; [`Meter::answer_as_node`] answers it.
 const NODE_ASKED: u8 = 3;
@@ -50,7 +50,35 @@ pub(super) struct Clustered {
 }
 
 /// What serves other nodes: nothing before the meter is there, and after the server stopped.
-type Served = Arc<Mutex<Option<(Meter, Inbox)>>>;
+type Served = Arc<Mutex<Option<(Meter, Inboxes)>>>;
+
+/// The ways in for what other nodes carry here.
+#[derive(Clone, Debug)]
+pub(super) struct Inboxes {
+    pub(super) http: http::Inbox,
+    /// None where gRPC is not served.
+    pub(super) grpc: Option<grpc::Inbox>,
+}
+
+impl Inboxes {
+    async fn answer(&self, message: Vec<u8>) -> Vec<u8> {
+        match (&self.grpc, is_call(&message)) {
+            (Some(grpc), true) => grpc.answer(message).await,
+            (None, true) => grpc::Inbox::again(),
+            (_, false) => self.http.answer(message).await,
+        }
+    }
+
+    /// The answer of a node that carries nothing out now.
+    fn again(message: &[u8]) -> Vec<u8> {
+        if is_call(message) { grpc::Inbox::again() } else { http::Inbox::again() }
+    }
+}
+
+/// Whether it came over gRPC.
+fn is_call(message: &[u8]) -> bool {
+    message.first() == Some(&envelope::GRPC)
+}
 
 /// Messages to and from the other nodes.
 #[derive(Debug)]
@@ -74,7 +102,7 @@ impl Clustered {
     pub(super) fn join(
         config: &Config,
         addresses: (SocketAddr, Option<SocketAddr>),
-        (meter, inbox): (meter::Config, Inbox),
+        (meter, inboxes): (meter::Config, Inboxes),
         follow: impl FnOnce(&Meter, DirectoryId) -> Arc<Followers>,
     ) -> Result<(Self, Meter), ServeError> {
         let cluster = config.cluster.as_ref().expect("it is a node");
@@ -96,7 +124,7 @@ impl Clustered {
         let partitions = u16::try_from(leases.holders.len()).expect("a table is bounded");
         let meter = meter::Config { partitions, ..meter };
         let meter = Meter::join(meter, leases.directory, Arc::new(letters))?;
-        *served.lock().unwrap_or_else(PoisonError::into_inner) = Some((meter.clone(), inbox));
+        *served.lock().unwrap_or_else(PoisonError::into_inner) = Some((meter.clone(), inboxes));
         let followers = follow(&meter, leases.directory);
         let host = Arc::new(Partitions { meter: meter.clone(), followers: Arc::clone(&followers) });
         let node = node::Setup { life: me.clone(), addresses, term: cluster.term, lookout };
@@ -255,11 +283,11 @@ fn serve(served: Served) -> Serve {
     Arc::new(move |head, message| {
         let served = served.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Box::pin(async move {
-            let Some((meter, inbox)) = served else {
-                return (head.topic == CARRIED).then(Inbox::again);
+            let Some((meter, inboxes)) = served else {
+                return (head.topic == CARRIED).then(|| Inboxes::again(&message));
             };
             match head.topic {
-                CARRIED => Some(inbox.answer(message).await),
+                CARRIED => Some(inboxes.answer(message).await),
                 ASKED => Some(meter.answer(head.partition, &message).await),
                 NODE_ASKED => Some(meter.answer_as_node(&message).await),
                 TOLD => {

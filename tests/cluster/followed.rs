@@ -11,7 +11,7 @@ use tokenweir::config::Config;
 use tokenweir::edge::bearers::Bearers;
 use tokenweir::edge::budget::Budget;
 use tokenweir::edge::grpc::Listener;
-use tokenweir::meter::{Name, NewApiKey, OrgId, Role};
+use tokenweir::meter::{Answering, Name, NewApiKey, OrgId, Role};
 use tokenweir::proto::v1;
 
 use crate::nodes::{Cluster, HOST, PARTITIONS, name_in};
@@ -42,6 +42,12 @@ impl Edges {
             let listener = Listener::start(&config, address, None, shared).expect("a free port");
             listener.serve(meter.clone()).await;
             cluster.net.listen(node, format!("http://{}", listener.address()));
+            let inbox = listener.inbox();
+            let carry_out = move |call| -> Answering<Vec<u8>> {
+                let inbox = inbox.clone();
+                Box::pin(async move { inbox.answer(call).await })
+            };
+            cluster.net.serve(node, Arc::new(carry_out));
             edges.push(listener);
         }
         Self { cluster, edges, ids, key }
@@ -164,5 +170,62 @@ async fn a_client_goes_on_when_the_node_that_it_was_given_is_gone() {
     assert_eq!(must_charge(&stream, 11..=20).await, 10);
     assert_eq!(client.summary(id.as_str()).await.expect("read").used, 20);
     stream.close().await.expect("acknowledged");
+    edges.stop().await;
+}
+
+/// A call as any client makes it, of one node alone.
+async fn plain(
+    edges: &Edges,
+    node: usize,
+    seq: u64,
+) -> Result<tonic::Response<v1::DebitReply>, tonic::Status> {
+    let address = format!("http://{}", edges.edges[node].address());
+    let channel = tonic::transport::Endpoint::from_shared(address).expect("a url").connect().await;
+    let mut client = v1::metering_client::MeteringClient::new(channel.expect("it listens"));
+    let identity = Some(v1::debit::Identity::Seq(v1::Seq { epoch: 1, seq }));
+    let debit = v1::Debit { camera: "cam".into(), tokens: 3, identity, ..Default::default() };
+    let organization = edges.ids[1].to_string();
+    let mut request =
+        tonic::Request::new(v1::DebitRequest { organization, debit: Some(debit), ..Default::default() });
+    let authorization = format!("Bearer {}", edges.key).parse().expect("text");
+    request.metadata_mut().insert("authorization", authorization);
+    client.debit(request).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r13_i4_any_node_has_the_owner_answer_a_call_of_any_client_and_names_him() {
+    let edges = Edges::start().await;
+    for node in 0..3 {
+        let answer = plain(&edges, node, 1 + u64::try_from(node).expect("small")).await.expect("charged");
+        let named = answer.metadata().get("weir-owner").map(|owner| owner.to_str().expect("text").to_owned());
+        let owner = (node != 1).then(|| format!("http://{}", edges.edges[1].address()));
+        assert_eq!(named, owner, "of node {node}");
+        assert_eq!(answer.into_inner().result.expect("one").code, "charged");
+    }
+    let summary = edges.cluster.handle(&edges.ids[1]).expect("here").summary().await.expect("read");
+    assert_eq!((summary.totals.debits_charged, summary.totals.used.0), (3, 9));
+    edges.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r11_r13_i4_a_call_that_is_carried_is_judged_by_the_owner_waits_while_the_organization_moves_and_is_charged_once()
+ {
+    let mut edges = Edges::start().await;
+    edges.cluster.net.trouble(60);
+    for seq in 1..=10 {
+        let answer = plain(&edges, 0, seq).await.expect("charged").into_inner();
+        let code = answer.result.expect("one").code;
+        assert!(code == "charged" || code == "duplicate", "{code}: its first answer may be lost");
+    }
+    edges.cluster.net.trouble(0);
+    edges.cluster.leave(1, 1);
+    let waits = plain(&edges, 0, 11);
+    let back = async { edges.cluster.take(2, 1).expect("taken") };
+    let (answer, ()) = tokio::join!(waits, back);
+    assert_eq!(answer.expect("charged").into_inner().result.expect("one").code, "charged");
+    let summary = edges.cluster.handle(&edges.ids[1]).expect("here").summary().await.expect("read");
+    assert_eq!((summary.totals.debits_charged, summary.totals.used.0), (11, 33));
+    "weir_none_none".clone_into(&mut edges.key);
+    assert_eq!(plain(&edges, 0, 12).await.expect_err("nobody").code(), tonic::Code::Unauthenticated);
     edges.stop().await;
 }

@@ -2,9 +2,11 @@
 //! read; all others are read into the generated messages.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use prost::bytes::Buf as _;
+use tokio::sync::Semaphore;
 use tonic::body::Body;
 use tonic::codec::{Codec, DecodeBuf, Decoder};
 use tonic::codegen::http::{Request, Response};
@@ -13,9 +15,12 @@ use tonic::server::{Grpc, NamedService, StreamingService};
 use tonic::{Status, Streaming};
 use tonic_prost::ProstEncoder;
 
+use crate::domain::limits::CARRIED_MAX;
 use crate::proto::v1;
 use crate::proto::v1::metering_server::MeteringServer;
 
+use super::auth::Caller;
+use super::carry;
 use super::service::Service as Metering;
 use super::session::Session;
 
@@ -28,17 +33,23 @@ pub(super) struct Calls {
     service: Metering,
     others: MeteringServer<Metering>,
     message_bytes_max: usize,
+    carrying: Arc<Semaphore>,
 }
 
 /// Requests as bytes, answers as messages.
 struct Unread;
 
 impl Calls {
+    /// The single calls, for those that other nodes send.
+    pub(super) fn others(&self) -> MeteringServer<Metering> {
+        self.others.clone()
+    }
+
     /// The calls of this service.
     pub(super) fn new(service: Metering) -> Self {
         let message_bytes_max = service.0.limits.message_bytes_max;
         let others = MeteringServer::new(service.clone()).max_decoding_message_size(message_bytes_max);
-        Self { service, others, message_bytes_max }
+        Self { service, others, message_bytes_max, carrying: Arc::new(Semaphore::new(CARRIED_MAX)) }
     }
 }
 
@@ -57,7 +68,17 @@ impl Service<Request<Body>> for Calls {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         if request.uri().path() != STREAM {
-            return self.others.call(request);
+            let caller = request.extensions().get::<Caller>().filter(|caller| caller.meter.is_node());
+            let Some(meter) = caller.map(|caller| caller.meter.clone()) else {
+                return self.others.call(request);
+            };
+            let carrying = Arc::clone(&self.carrying);
+            return Box::pin(carry::call(
+                self.others.clone(),
+                (meter, carrying),
+                request,
+                self.message_bytes_max,
+            ));
         }
         let (service, bytes_max) = (self.service.clone(), self.message_bytes_max);
         Box::pin(async move {

@@ -26,6 +26,7 @@ use crate::meter::{Meter, PartitionStatus};
 use crate::proto::DESCRIPTORS;
 
 use super::calls::Calls;
+use super::carry::Inbox;
 use super::front::Front;
 use super::incoming::Incoming;
 use super::service::Service;
@@ -45,6 +46,7 @@ const ALIVE_WITHIN: Duration = Duration::from_secs(20);
 pub struct Listener {
     address: SocketAddr,
     state: Arc<State>,
+    inbox: Inbox,
     health: HealthReporter,
     /// It is gone only in the midst of a drop.
     runtime: Option<Runtime>,
@@ -77,7 +79,9 @@ impl Listener {
             Duration::from_millis(config.request_timeout_ms),
             tls.map(|tls| TlsAcceptor::from(Arc::new(tls.server_config(&["h2"])))),
         );
-        let (health, router) = services(&state)?;
+        let calls = Calls::new(Service(Arc::clone(&state)));
+        let inbox = Inbox::new(calls.others(), Arc::clone(&state), runtime.handle().clone());
+        let (health, router) = services(&state, calls)?;
         let (told, stopped) = (health.clone(), state.stopped());
         let served = runtime.spawn(async move {
             tell_health(&told, ServingStatus::NotServing).await;
@@ -85,13 +89,19 @@ impl Listener {
         });
         drop(entered);
         let grace = Duration::from_millis(config.stop_timeout_ms);
-        Ok(Self { address, state, health, runtime: Some(runtime), served, grace })
+        Ok(Self { address, state, inbox, health, runtime: Some(runtime), served, grace })
     }
 
     /// The address that it listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The way in for calls that other nodes carry here.
+    #[must_use]
+    pub fn inbox(&self) -> Inbox {
+        self.inbox.clone()
     }
 
     /// Serves this meter from now on.
@@ -138,7 +148,7 @@ impl Drop for Listener {
     }
 }
 
-fn services(state: &Arc<State>) -> io::Result<(HealthReporter, Router)> {
+fn services(state: &Arc<State>, calls: Calls) -> io::Result<(HealthReporter, Router)> {
     let (health, health_service) = tonic_health::server::health_reporter();
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -149,7 +159,7 @@ fn services(state: &Arc<State>) -> io::Result<(HealthReporter, Router)> {
         .max_concurrent_streams(CONNECTION_CALLS_MAX)
         .http2_keepalive_interval(Some(state.limits.keep_alive))
         .http2_keepalive_timeout(Some(ALIVE_WITHIN.min(state.limits.keep_alive)))
-        .add_service(Front::new(Calls::new(Service(Arc::clone(state))), state))
+        .add_service(Front::new(calls, state))
         .add_service(health_service)
         .add_service(reflection().build_v1().map_err(io::Error::other)?)
         .add_service(reflection().build_v1alpha().map_err(io::Error::other)?);

@@ -7,6 +7,7 @@
 mod ack;
 mod auth;
 mod calls;
+mod carry;
 mod columns;
 mod front;
 mod incoming;
@@ -21,5 +22,6 @@ mod state;
 mod trouble;
 mod unary;
 
+pub use carry::Inbox;
 pub use listener::Listener;
 pub use state::{Limits, State};

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use tonic::codegen::http::HeaderMap;
+use tonic::codegen::http::{HeaderMap, Response};
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
@@ -113,11 +113,20 @@ impl Trouble {
     }
 }
 
+/// An answer that is about a partition of another node.
+pub(super) fn about<B>(partition: u16, mut answer: Response<B>) -> Response<B> {
+    answer.headers_mut().insert(PARTITION_KEY, partition.into());
+    answer
+}
+
+/// The partition of another node that an answer is about.
+pub(super) fn partition_elsewhere(headers: &HeaderMap) -> Option<u16> {
+    headers.get(PARTITION_KEY)?.to_str().ok()?.parse().ok()
+}
+
 /// Adds to an answer `elsewhere` where the owner serves.
 pub(super) fn name_owner(meter: &Meter, headers: &mut HeaderMap) {
-    let Some(partition) = headers.get(PARTITION_KEY) else { return };
-    let partition = partition.to_str().ok().and_then(|partition| partition.parse().ok());
-    let owner = partition.and_then(|partition| meter.owner(partition)?.grpc);
+    let owner = partition_elsewhere(headers).and_then(|partition| meter.owner(partition)?.grpc);
     if let Some(owner) = owner.and_then(|owner| owner.parse().ok()) {
         headers.insert(OWNER_KEY, owner);
     }

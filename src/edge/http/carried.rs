@@ -1,12 +1,5 @@
 //! Requests on their way between nodes: what they look like, and how the owner carries out those of others.
 //!
-//! | bytes | field | meaning |
-//! |---|---|---|
-//! | 0 | format | 1 |
-//! | 1..5 | head length | little endian |
-//! | .. | head | a named map of MessagePack; fields are only ever added |
-//! | .. | body | as it was sent |
-//!
 //! A request that arrives here goes the way of every other: who calls and what he may do is judged anew. That it was carried is known by how it
 //! arrived, never by anything in it, so nobody who calls over HTTP can pretend it. It is never carried on.
 
@@ -25,14 +18,12 @@ use actix_web::http::header::{
 use actix_web::http::{Method, StatusCode, Uri};
 use actix_web::web::Bytes;
 use actix_web::{Error, HttpMessage as _, HttpRequest, HttpResponse};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::domain::limits::{CARRIED_BYTES_MAX, CARRIED_MAX};
+use crate::edge::envelope::{self, HTTP};
 use crate::meter::ActorId;
-
-const FORMAT: u8 = 1;
 
 /// What belongs to a connection, and goes no further than it.
 const OF_CONNECTION: [HeaderName; 7] =
@@ -114,7 +105,7 @@ impl Inbox {
     #[must_use]
     pub fn again() -> Vec<u8> {
         let status = StatusCode::SERVICE_UNAVAILABLE.as_u16();
-        encode(&Answered { status, headers: Headers::new(), again: true, notice: None }, &[])
+        envelope::encode(HTTP, &Answered { status, headers: Headers::new(), again: true, notice: None }, &[])
     }
 
     /// Carries out a request that another node sent. The answer says to ask again where there is no room, or the server stops.
@@ -193,7 +184,7 @@ impl Asked {
 impl Answered {
     /// Reads an answer; none where the request is to be carried again.
     pub(super) fn read(bytes: &[u8]) -> Option<(Self, HttpResponse)> {
-        let (mut answered, body) = decode::<Self>(bytes)?;
+        let (mut answered, body) = envelope::decode::<Self>(HTTP, bytes)?;
         if answered.again {
             return None;
         }
@@ -225,7 +216,7 @@ where
     S: Service<Request, Response = ServiceResponse<B>, Error = Error>,
     B: MessageBody + 'static,
 {
-    let (asked, body) = decode::<Asked>(request)?;
+    let (asked, body) = envelope::decode::<Asked>(HTTP, request)?;
     let (request, arrival) = asked.into_request(Bytes::copy_from_slice(body))?;
     let response = match service.call(request).await {
         Ok(response) => response.into_parts().1.map_into_boxed_body(),
@@ -239,26 +230,7 @@ where
         notice: arrival.take_notice(),
     };
     let body: Result<Bytes, _> = to_bytes_limited::<BoxBody>(body, CARRIED_BYTES_MAX).await.ok()?;
-    Some(encode(&head, &body.ok()?))
-}
-
-/// A head and a body as bytes.
-pub(super) fn encode(head: &impl Serialize, body: &[u8]) -> Vec<u8> {
-    let head = rmp_serde::to_vec_named(head).expect("a vector takes all that is written");
-    let length = u32::try_from(head.len()).expect("headers are bounded");
-    let mut bytes = Vec::with_capacity(5 + head.len() + body.len());
-    bytes.push(FORMAT);
-    bytes.extend_from_slice(&length.to_le_bytes());
-    bytes.extend_from_slice(&head);
-    bytes.extend_from_slice(body);
-    bytes
-}
-
-/// What bytes hold; none when they are of another format.
-fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<(T, &[u8])> {
-    let (length, rest) = bytes.strip_prefix(&[FORMAT])?.split_first_chunk::<4>()?;
-    let (head, body) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
-    Some((rmp_serde::from_slice(head).ok()?, body))
+    Some(envelope::encode(HTTP, &head, &body.ok()?))
 }
 
 fn told(headers: &HeaderMap) -> Headers {

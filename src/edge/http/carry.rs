@@ -13,12 +13,13 @@ use actix_web::web::{Bytes, Data, Payload};
 use actix_web::{FromRequest as _, HttpMessage as _, HttpRequest, HttpResponse, ResponseError as _};
 
 use crate::domain::limits::{CARRIED_BYTES_MAX, CARRIED_WAIT_MS};
+use crate::edge::envelope::{self, HTTP};
 use crate::meter::Meter;
 use crate::telemetry::{clock, cluster};
 
 use super::auth::bearer_id;
 use super::body::{self, Kept};
-use super::carried::{Answered, Arrival, Asked, Guest, Told, encode};
+use super::carried::{Answered, Arrival, Asked, Guest, Told};
 use super::problem::Problem;
 use super::state::State;
 
@@ -45,7 +46,7 @@ pub(in crate::edge) async fn on(
             Ok(body) => body,
             Err(problem) => return Some((problem.error_response(), None)),
         };
-        let message = encode(&Asked::new(request, guest), &body);
+        let message = envelope::encode(HTTP, &Asked::new(request, guest), &body);
         if message.len() > CARRIED_BYTES_MAX {
             return Some((too_long(meter, partition).error_response(), None));
         }
@@ -65,7 +66,7 @@ pub(in crate::edge) async fn ask_others(
 ) -> Vec<(String, Option<Bytes>)> {
     let state = request.app_data::<Data<State>>().expect("the routes are set up with their state");
     let Some(meter) = state.meter().filter(|meter| meter.is_node()) else { return Vec::new() };
-    let message = encode(&Asked::new(request, Some(guest)).of_path(path), &[]);
+    let message = envelope::encode(HTTP, &Asked::new(request, Some(guest)).of_path(path), &[]);
     let read = |answer: Option<Vec<u8>>| {
         let (_, response) = Answered::read(&answer?)?;
         Some(response).filter(|response| response.status().is_success())?.into_body().try_into_bytes().ok()

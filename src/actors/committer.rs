@@ -3,6 +3,8 @@
 //! A request that is alone is written by the arbiter itself: waking another thread costs a good part of what a sync
 //! does, and there is nothing to gather meanwhile.
 //!
+//! Where the log is far, the replies of a group leave while the next one is on its way, and at once when there is none.
+//!
 //! The first failed write or sync stops the partition: nothing is tried again, all that waits and all that comes is
 //! told the cause, and what was acknowledged before stays. A panic while writing stops it likewise. To be deposed by another node is no
 //! failure: all are told that the partition is elsewhere.
@@ -24,7 +26,7 @@ use crate::telemetry::metric::{self, CommitMeters};
 
 use super::directory::Partition;
 use super::group::Group;
-use super::messages::Unavailable;
+use super::messages::{Release, Unavailable};
 
 /// Bytes of a group that show that much is on its way: thousands of debits came while one group was written.
 const MUCH_BYTES: usize = 6 << 10;
@@ -59,10 +61,18 @@ struct StopOnPanic(Arc<Partition>);
 
 /// Runs the committer until the partition is closed or fails.
 pub(crate) fn run(partition: &Arc<Partition>, writer: &Mutex<Writer>) {
-    let mut spare = Group::default();
-    while let Some(mut group) = partition.staging.take(spare) {
+    let (mut spare, mut kept) = (Group::default(), Vec::new());
+    loop {
+        if !partition.staging.has_work() {
+            release(&mut kept);
+        }
+        let Some(mut group) = partition.staging.take(spare) else { break };
         let is_much = group.bytes.len() >= MUCH_BYTES && !partition.staging.confirms();
-        lock(writer).write(&mut group);
+        lock(writer).write_and(&mut group, &mut kept);
+        if partition.staging.confirms() && !partition.staging.is_failed() {
+            std::mem::swap(&mut kept, &mut group.releases);
+        }
+        release(&mut group.releases);
         spare = group;
         if is_much {
             partition.staging.gather(PAUSE);
@@ -73,6 +83,11 @@ pub(crate) fn run(partition: &Arc<Partition>, writer: &Mutex<Writer>) {
     {
         tracing::error!(%fault, "the clean close could not be noted; everything acknowledged is kept");
     }
+}
+
+/// Lets replies go whose frames are durable.
+fn release(durable: &mut Vec<Release>) {
+    durable.drain(..).for_each(|release| release.release(Ok(())));
 }
 
 /// Writes a frame that holds nothing. As the first frame it shows that the partition was made, as the last of a run that
@@ -119,26 +134,38 @@ impl Writer {
 
     /// Makes a group durable and releases its replies, or stops the partition. The group is empty afterwards.
     pub(crate) fn write(&mut self, group: &mut Group) {
+        self.write_and(group, &mut Vec::new());
+        release(&mut group.releases);
+    }
+
+    /// Makes a group durable, or stops the partition and releases its replies. Replies of the groups before it are `kept` until it is on its way: whom they wake
+    /// takes the processor that would send it. The group is empty afterwards but for its replies.
+    fn write_and(&mut self, group: &mut Group, kept: &mut Vec<Release>) {
         let guard = StopOnPanic(Arc::clone(&self.partition));
-        let durable = match self.commit(group) {
+        let durable = match self.commit(group, &mut || release(kept)) {
             Ok(()) => Ok(()),
             Err(fault) => Err(self.fail(&fault)),
         };
         drop(guard);
-        group.releases.drain(..).for_each(|release| release.release(durable.clone()));
+        // They are durable, whatever became of this group.
+        release(kept);
+        if let Err(failure) = durable {
+            group.releases.drain(..).for_each(|release| release.release(Err(failure.clone())));
+        }
         group.bytes.clear();
         group.frames = 0;
     }
 
-    fn commit(&mut self, group: &Group) -> crate::storage::Result<()> {
+    fn commit(&mut self, group: &Group, meanwhile: &mut dyn FnMut()) -> crate::storage::Result<()> {
         if group.frames == 0 {
+            meanwhile();
             return if planted::is(Bug::AnswerUnconfirmed) { Ok(()) } else { self.log.confirm() };
         }
         while let Ok(prepared) = self.preparer.done.try_recv() {
             self.log.provide(prepared);
         }
         let begun = clock::start();
-        self.log.append_group(group.first, group.frames, &group.bytes)?;
+        self.log.append_group_and((group.first, group.frames), &group.bytes, meanwhile)?;
         self.meters.seconds.record(begun.elapsed().as_secs_f64());
         let durable = self.log.durable();
         self.partition.staging.note_durable(durable);
@@ -204,5 +231,83 @@ impl Drop for StopOnPanic {
         if std::thread::panicking() {
             self.0.staging.fail("the writer panicked");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crossbeam::channel::unbounded;
+
+    use super::*;
+    use crate::actors::group::Staging;
+    use crate::domain::ids::Lsn;
+
+    /// A log far away, which says what happens to its groups. Each is kept when it is told so.
+    #[derive(Debug)]
+    struct Far {
+        next: Lsn,
+        happens: Sender<&'static str>,
+        go: Receiver<()>,
+    }
+
+    impl GroupLog for Far {
+        fn append_group(&mut self, _: Lsn, _: u32, _: &[u8]) -> crate::storage::Result<()> {
+            _ = self.happens.send("closed");
+            Ok(())
+        }
+
+        fn append_group_and(
+            &mut self,
+            (first, frames): (Lsn, u32),
+            _: &[u8],
+            meanwhile: &mut dyn FnMut(),
+        ) -> crate::storage::Result<()> {
+            _ = self.happens.send("sent");
+            meanwhile();
+            self.go.recv().expect("it is told");
+            self.next = Lsn(first.0 + u64::from(frames));
+            _ = self.happens.send("kept");
+            Ok(())
+        }
+
+        fn next_lsn(&self) -> Lsn {
+            self.next
+        }
+
+        fn is_shared(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn i3_replies_leave_when_their_group_is_kept_and_the_next_one_is_on_its_way() {
+        let ((happens, happened), (go, told)) = (unbounded(), unbounded());
+        let log = Box::new(Far { next: Lsn(1), happens: happens.clone(), go: told });
+        let staging = Staging::new(&*log, metric::poisoned(9));
+        let partition = Arc::new(Partition::new(9, staging, 0));
+        let writer = Mutex::new(Writer::new(Arc::clone(&partition), log).expect("a thread"));
+        let stage = |answer: &'static str| {
+            let happens = happens.clone();
+            let mut staged = partition.staging.lock();
+            staged.append(event_codec::CLOSED, event_codec::CLOSED_VERSION, |_| {});
+            staged.release(Release::Call(Box::new(move |durable| {
+                durable.expect("it is kept");
+                _ = happens.send(answer);
+            })));
+        };
+        let next = || happened.recv().expect("something happens");
+        stage("first answer");
+        std::thread::scope(|scope| {
+            let committer = scope.spawn(|| run(&partition, &writer));
+            assert_eq!(next(), "sent");
+            stage("second answer");
+            go.send(()).expect("it waits");
+            assert_eq!([next(), next(), next()], ["kept", "sent", "first answer"]);
+            go.send(()).expect("it waits");
+            assert_eq!([next(), next()], ["kept", "second answer"], "nothing else is to be sent");
+            partition.staging.close(Unavailable::Closing);
+            committer.join().expect("in order");
+            assert_eq!(next(), "closed");
+        });
     }
 }

@@ -216,7 +216,6 @@ impl Staging {
     }
 
     /// Whether there is something to take.
-    #[cfg(feature = "testing")]
     pub(crate) fn has_work(&self) -> bool {
         let inner = self.inner();
         !matches!(inner.end, End::Ended(_)) && !inner.group.is_empty()

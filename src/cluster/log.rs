@@ -161,8 +161,8 @@ impl ReplicatedLog {
         Self { remote, append, next, places, meters }
     }
 
-    /// Appends one record; it is durable when this returns.
-    fn write(&mut self, kind: Kind, payload: &[u8]) -> Result<u64> {
+    /// Appends one record, and does `meanwhile` while it is on its way; it is durable when this returns.
+    fn write(&mut self, kind: Kind, payload: &[u8], meanwhile: &mut dyn FnMut()) -> Result<u64> {
         if let Some(why) = self.append.ended() {
             return Err(Fault::Deposed { place: self.remote.place(), cause: why.to_owned() });
         }
@@ -172,7 +172,8 @@ impl ReplicatedLog {
             next = match next {
                 Next::Send => {
                     let expected = self.append.tip().sequence;
-                    let answer = self.remote.append(self.append.record(), expected, &self.append.id());
+                    let (record, id) = (self.append.record(), self.append.id());
+                    let answer = self.remote.append_and(record, expected, &id, meanwhile);
                     self.append.hear(answer.into())
                 }
                 Next::Ask => {
@@ -196,6 +197,15 @@ impl ReplicatedLog {
 
 impl GroupLog for ReplicatedLog {
     fn append_group(&mut self, first: Lsn, frames: u32, bytes: &[u8]) -> Result<()> {
+        self.append_group_and((first, frames), bytes, &mut || {})
+    }
+
+    fn append_group_and(
+        &mut self,
+        (first, frames): (Lsn, u32),
+        bytes: &[u8],
+        meanwhile: &mut dyn FnMut(),
+    ) -> Result<()> {
         assert_eq!(first, self.next, "a group starts where the last one ended");
         let after = first.0.checked_add(frames.into()).expect("a log ends before lsn 2^64");
         let parts = bytes.len().div_ceil(PAYLOAD_BYTES_MAX);
@@ -203,7 +213,7 @@ impl GroupLog for ReplicatedLog {
         let mut begin = None;
         for (part, payload) in (0..parts).zip(bytes.chunks(PAYLOAD_BYTES_MAX)) {
             let kind = Kind::Group { first, last: Lsn(after - 1), part, parts };
-            let sequence = self.write(kind, payload)?;
+            let sequence = self.write(kind, payload, meanwhile)?;
             begin.get_or_insert(sequence);
         }
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
@@ -225,7 +235,7 @@ impl GroupLog for ReplicatedLog {
     }
 
     fn confirm(&mut self) -> Result<()> {
-        self.write(Kind::Confirmation, b"").map(drop)
+        self.write(Kind::Confirmation, b"", &mut || {}).map(drop)
     }
 }
 

@@ -50,6 +50,12 @@ pub trait Remote: Send + Sync + Debug {
     /// second one of the same id.
     fn append(&self, record: &[u8], expected: u64, id: &str) -> Answer;
 
+    /// The same, and does `meanwhile` as soon as the record is on its way; when this returns it was done.
+    fn append_and(&self, record: &[u8], expected: u64, id: &str, meanwhile: &mut dyn FnMut()) -> Answer {
+        meanwhile();
+        self.append(record, expected, id)
+    }
+
     /// The last record; none in an empty log. It may be an older one than the last: what rests on it must be appended behind it.
     ///
     /// # Errors

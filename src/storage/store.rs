@@ -69,6 +69,21 @@ pub trait GroupLog: Send + Debug {
     /// Once, and for every later group: the group may then be there or not; the next opening finds out.
     fn append_group(&mut self, first: Lsn, frames: u32, bytes: &[u8]) -> Result<()>;
 
+    /// The same, and does `meanwhile` as soon as the group is on its way, where it goes far; before it where it does not. It may be done again, and has to have
+    /// been done when this returns.
+    ///
+    /// # Errors
+    /// As [`Self::append_group`].
+    fn append_group_and(
+        &mut self,
+        (first, frames): (Lsn, u32),
+        bytes: &[u8],
+        meanwhile: &mut dyn FnMut(),
+    ) -> Result<()> {
+        meanwhile();
+        self.append_group(first, frames, bytes)
+    }
+
     /// The lsn of the next frame.
     fn next_lsn(&self) -> Lsn;
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokenweir::cluster::jetstream::{JetStreamBoard, Keeper};
@@ -19,13 +20,15 @@ use crate::drive::{Acknowledged, Loop, Progress, drive};
 use crate::failure::Outcome;
 use crate::load::{Above, Arrival, Choice, Item, Source, Synthetic};
 use crate::number::{u64_of, usize_of};
-use crate::process::temporary_directory;
+use crate::process::{pause, temporary_directory};
 use crate::target::{Embedded, Scene, Target as _, debit};
 
 const CAMERAS: u64 = 1_000;
 const BATCH: usize = 512;
 /// Streams of the journals, where there are so many partitions.
 const STREAMS: u16 = 3;
+/// How long a turn runs before and after it is looked at.
+const WARM: Duration = Duration::from_millis(300);
 /// What lies between the sequence numbers of two turns: more than a turn sends.
 const STEP: u64 = 1 << 40;
 const DIRECTORY: DirectoryId = DirectoryId([0x10; 16]);
@@ -97,15 +100,22 @@ impl Engine {
         Self { embedded, acknowledged: BTreeMap::new(), base: 0, is_on_streams, keeper }
     }
 
-    /// As fast as it goes for so long, each organization by a producer of its own with so many batches in flight.
-    pub(super) fn turn(&mut self, length: Duration, window: usize) -> Outcome<Turn> {
+    /// As fast as it goes for so long, each organization by a producer of its own with so many batches in flight. What begins with the threads of the load, their
+    /// memory above all, is over when it is looked at.
+    pub(super) fn turn<T: Send>(
+        &mut self,
+        length: Duration,
+        window: usize,
+        look: &(dyn Fn() -> T + Sync),
+    ) -> Outcome<(Turn, [T; 2])> {
+        let whole = WARM + length + WARM;
         let load = Synthetic {
             organizations: 1,
             cameras: CAMERAS,
             batch: BATCH,
             rate: None,
             ramp: Duration::ZERO,
-            length,
+            length: whole,
             choice: Choice::Hot,
         };
         let base = self.next_base();
@@ -114,17 +124,34 @@ impl Engine {
             Box::new(For { source, organization })
         };
         let sources = (0..self.embedded.organizations.len()).map(source).collect();
-        let before = self.embedded.journal()?;
-        let how = Loop::Closed { window, length };
-        let tally = drive(&self.embedded, sources, how, &Progress::default())?;
-        let after = self.embedded.journal()?;
+        let how = Loop::Closed { window, length: whole };
+        let (progress, embedded) = (Progress::default(), &self.embedded);
+        let mark = || {
+            let answered = progress.answered.load(Ordering::Relaxed);
+            Outcome::Ok((clock::start(), answered, embedded.journal()?, look()))
+        };
+        let (tally, marks) = std::thread::scope(|scope| {
+            let watch = scope.spawn(|| {
+                pause(WARM);
+                let before = mark().map_err(|error| error.to_string())?;
+                pause(length);
+                Ok::<_, String>((before, mark().map_err(|error| error.to_string())?))
+            });
+            let tally = drive(embedded, sources, how, &progress);
+            (tally, watch.join().expect("it does not panic"))
+        });
+        let (tally, (before, after)) = (tally?, marks?);
+        if tally.charged() != progress.answered.load(Ordering::Relaxed) {
+            return Err("not every debit was charged".into());
+        }
         for (organization, own) in &tally.acknowledged {
             self.acknowledge(*organization, *own);
         }
-        let records = after.groups - before.groups;
+        let records = after.2.groups - before.2.groups;
         let heads = if self.is_on_streams { records * u64_of(HEADER_BYTES) } else { 0 };
-        let bytes = after.bytes - before.bytes + heads;
-        Ok(Turn { debits: tally.charged(), records, bytes, took: tally.took })
+        let bytes = after.2.bytes - before.2.bytes + heads;
+        let (debits, took) = (after.1 - before.1, after.0.duration_since(before.0));
+        Ok((Turn { debits, records, bytes, took }, [before.3, after.3]))
     }
 
     /// One debit; how long it took.

@@ -35,7 +35,7 @@ impl Board for JetStreamBoard {
 
     fn write(&self, table: &[u8], behind: u64) -> Answer {
         let stream = format!("KV_{}-leases", self.0.name);
-        append(&self.0, (self.table(), stream), table, behind, None)
+        append(&self.0, (self.table(), stream), (table, behind), None, &mut || {})
     }
 
     fn say(&self, beat: &[u8]) {

@@ -64,8 +64,12 @@ impl Remote for JetStreamLog {
     }
 
     fn append(&self, record: &[u8], expected: u64, id: &str) -> Answer {
+        self.append_and(record, expected, id, &mut || {})
+    }
+
+    fn append_and(&self, record: &[u8], expected: u64, id: &str, meanwhile: &mut dyn FnMut()) -> Answer {
         let to = (self.subject.clone(), self.journal.name.clone());
-        let answer = append(&self.keeper, to, record, expected, Some(id));
+        let answer = append(&self.keeper, to, (record, expected), Some(id), meanwhile);
         if matches!(answer, Answer::Stored(_)) {
             self.journal.watch.kept();
         }
@@ -191,14 +195,14 @@ fn object_subject(objects: &Stream, name: &str) -> String {
     format!("$O.{}.M.{}", store.strip_prefix("OBJ_").unwrap_or(store), URL_SAFE.encode(name))
 }
 
-/// Appends to a subject of a stream when its last message is at `expected`. The outcome is unknown when the connection is lost meanwhile, or the answer takes too
+/// Appends to a subject of a stream when its last message is at `expected`, and does `meanwhile` as soon as it was sent. The outcome is unknown when the connection is lost meanwhile, or the answer takes too
 /// long: whoever waits for an answer that was lost waits for nothing.
 pub(super) fn append(
     keeper: &Keeper,
     to: (String, String),
-    record: &[u8],
-    expected: u64,
+    (record, expected): (&[u8], u64),
     id: Option<&str>,
+    meanwhile: &mut dyn FnMut(),
 ) -> Answer {
     let (context, record, id) = (keeper.context.clone(), record.to_vec(), id.map(str::to_owned));
     let mut lost = keeper.lost.clone();
@@ -209,7 +213,7 @@ pub(super) fn append(
             _ = lost.changed() => Err("the connection to the servers was lost".to_owned()),
         }
     };
-    keeper.threads.wait(keeper.append_patience, publish).unwrap_or_else(Answer::Unknown)
+    keeper.threads.wait_and(keeper.append_patience, publish, meanwhile).unwrap_or_else(Answer::Unknown)
 }
 
 /// The same, for one who awaits it. The leader of a stream acknowledges a record a moment before it takes a subject for free again; what comes in between is not

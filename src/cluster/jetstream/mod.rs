@@ -19,8 +19,9 @@ mod post;
 mod streams;
 mod watch;
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use async_nats::Client;
@@ -28,7 +29,7 @@ use async_nats::jetstream::context::{Context, ContextBuilder};
 use async_nats::jetstream::stream::Stream;
 use async_nats::jetstream::{kv, object_store};
 use futures_core::Stream as Arriving;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 
 use crate::storage::{Fault, Result};
 
@@ -105,16 +106,40 @@ impl Threads {
         runtime.spawn(work);
     }
 
-    /// Waits for what runs there; an error when it takes longer than anything may.
+    /// Waits for what needs the network; an error when it takes longer than anything may. The caller's own thread does it, which spares two ways from thread to
+    /// thread for each append; where that may not be, because it runs tasks of its own, the network's does.
     pub(super) fn wait<T: Send + 'static>(
         &self,
         patience: Duration,
         work: impl Future<Output = std::result::Result<T, String>> + Send + 'static,
     ) -> std::result::Result<T, String> {
+        self.wait_and(patience, work, &mut || {})
+    }
+
+    /// The same, and does `meanwhile` when the work has begun to wait for the network.
+    pub(super) fn wait_and<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        work: impl Future<Output = std::result::Result<T, String>> + Send + 'static,
+        meanwhile: &mut dyn FnMut(),
+    ) -> std::result::Result<T, String> {
+        let late = move || Err(format!("no answer within {patience:?}"));
+        if Handle::try_current().is_err() {
+            let runtime = self.0.as_ref().expect("it is there until it is dropped");
+            let mut work = Box::pin(async move { tokio::time::timeout(patience, work).await });
+            let begun = runtime.block_on(poll_fn(|context| Poll::Ready(work.as_mut().poll(context))));
+            meanwhile();
+            let told = match begun {
+                Poll::Ready(told) => told,
+                Poll::Pending => runtime.block_on(work),
+            };
+            return told.unwrap_or_else(|_| late());
+        }
+        meanwhile();
         let (done, outcome) = std::sync::mpsc::sync_channel(1);
         self.spawn(async move {
             let told = tokio::time::timeout(patience, work).await;
-            _ = done.send(told.unwrap_or_else(|_| Err(format!("no answer within {patience:?}"))));
+            _ = done.send(told.unwrap_or_else(|_| late()));
         });
         outcome.recv().unwrap_or_else(|_| Err("the network's thread ended".to_owned()))
     }

@@ -104,7 +104,7 @@ pub(crate) struct Permit {
 pub(crate) const REQUEST_WEIGHT: u64 = 8;
 
 /// So few frames behind a snapshot are replayed in no time.
-const FRAMES_REPLAYED_AT_ONCE: u64 = 500;
+const FRAMES_REPLAYED_AT_ONCE: u64 = 100;
 /// So many bytes of a snapshot take as long to write as a frame to replay.
 const SNAPSHOT_BYTES_OF_A_FRAME: u64 = 4 << 10;
 

@@ -8,7 +8,7 @@
 //!   it is read afresh, and a repeated sync may report success for bytes that the kernel has dropped.
 //!
 //! Segments are made of real zeros ahead of their use. The one that is next is made by a [`Preparation`], a job that the
-//! owner runs wherever it likes; when it is not ready in time the append makes one itself and waits for it.
+//! owner runs wherever it likes; when it is not ready in time the append makes a short one itself and waits for it.
 //!
 //! Absent on purpose: reading, threads, batching. The committer gathers a group; this writes it.
 
@@ -26,10 +26,14 @@ use crate::domain::ids::Lsn;
 /// Segments are a multiple of this long.
 const SEGMENT_STEP_BYTES: u64 = 512;
 
+/// An append that has to make its segment itself makes one of this length, or as long as its group needs: all who wait for the append
+/// wait for the zeros too, and those of a whole segment of 64 MiB take from 0.1 to 0.8 s. It lasts until the prepared one is there, or the next of this kind.
+const URGENT_SEGMENT_BYTES: u64 = 1 << 20;
+
 /// How long segments are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JournalConfig {
-    /// The length of the first segment; each next one is twice as long.
+    /// The length of the first segment that is made ahead; each next one is twice as long.
     pub segment_bytes_min: u64,
     /// The length at which segments stop growing. Only a larger group makes a larger segment.
     pub segment_bytes_max: u64,
@@ -80,6 +84,8 @@ pub struct Journal {
     config: JournalConfig,
     active: Option<Active>,
     ahead: Ahead,
+    /// The longest segment that was written to: the next one that is made ahead is twice as long, whatever was made in haste meanwhile.
+    longest: u64,
     next: Lsn,
     poison: Option<String>,
     bytes_written: u64,
@@ -94,6 +100,7 @@ impl Journal {
             config,
             active: None,
             ahead: Ahead::Wanted,
+            longest: 0,
             next: Lsn(1),
             poison: None,
             bytes_written: 0,
@@ -104,7 +111,7 @@ impl Journal {
     /// A journal that goes on after its last whole frame.
     pub(super) fn resume(home: Home, config: JournalConfig, at: Resume) -> Self {
         let active = Active { file: at.file, path: at.path, len: at.len, offset: at.offset };
-        Self { active: Some(active), next: at.next, ..Self::empty(home, config) }
+        Self { active: Some(active), longest: at.len, next: at.next, ..Self::empty(home, config) }
     }
 
     /// Makes a group durable: `frames` whole frames in `bytes`, the first of them with lsn `first`. When this returns,
@@ -185,7 +192,11 @@ impl Journal {
         let len = u64_of(bytes.len());
         match &mut self.active {
             Some(active) if len <= active.len - active.offset => active.append(bytes)?,
-            _ => self.active = Some(self.rotate(first, bytes)?),
+            _ => {
+                let active = self.rotate(first, bytes)?;
+                self.longest = self.longest.max(active.len);
+                self.active = Some(active);
+            }
         }
         self.bytes_written += len;
         self.syncs += 1;
@@ -218,14 +229,16 @@ impl Journal {
             }
             disk.remove(&segment.path).map_err(Fault::io("remove", &segment.path))?;
         }
-        let len = self.next_segment_bytes().max(needed.next_multiple_of(SEGMENT_STEP_BYTES));
+        let len = self
+            .next_segment_bytes()
+            .min(URGENT_SEGMENT_BYTES)
+            .max(needed.next_multiple_of(SEGMENT_STEP_BYTES));
         make_segment(disk, self.home.layout.prepared_inline(self.home.partition), len)
     }
 
     fn next_segment_bytes(&self) -> u64 {
         let JournalConfig { segment_bytes_min: min, segment_bytes_max: max } = self.config;
-        let wanted = self.active.as_ref().map_or(min, |active| active.len.saturating_mul(2));
-        wanted.min(max).max(min).next_multiple_of(SEGMENT_STEP_BYTES)
+        self.longest.saturating_mul(2).min(max).max(min).next_multiple_of(SEGMENT_STEP_BYTES)
     }
 }
 
@@ -355,6 +368,30 @@ mod tests {
         append(&mut journal, 12).expect("the late segment is too small and makes way");
         assert!(!home.disk.exists(&home.layout.prepared_ahead(0)).expect("asked"));
         assert!(open(&home, Lsn(0)).expect("whole").1.torn.is_none());
+    }
+
+    #[test]
+    fn an_append_never_waits_for_the_zeros_of_a_whole_segment_and_segments_grow_on_after_it() {
+        let disk = SimDisk::new();
+        let home = home(disk.clone());
+        disk.create_dir_all(&home.layout.journal(0)).expect("made");
+        let longest = 16 * URGENT_SEGMENT_BYTES;
+        let config = JournalConfig { segment_bytes_min: longest / 4, segment_bytes_max: longest };
+        let mut journal = Journal::empty(home.clone(), config);
+        let lens = |journal: &Journal| journal.active.as_ref().expect("written to").len;
+        append(&mut journal, 1).expect("makes its own segment");
+        assert_eq!(lens(&journal), URGENT_SEGMENT_BYTES);
+        for expected in [longest / 4, longest / 2] {
+            let job = journal.preparation().expect("wanted");
+            let ready = job.run();
+            journal.active.as_mut().expect("there").offset = lens(&journal);
+            append(&mut journal, 1).expect("in haste: the job still runs");
+            assert_eq!(lens(&journal), URGENT_SEGMENT_BYTES);
+            journal.provide(ready);
+            journal.active.as_mut().expect("there").offset = lens(&journal);
+            append(&mut journal, 1).expect("in the prepared one");
+            assert_eq!(lens(&journal), expected);
+        }
     }
 
     #[test]

@@ -113,6 +113,9 @@ impl Weirs {
             text(&key),
             "--license-issuers",
             text(&issuers),
+            // What is exported afterwards reaches back to the first frame, however often partitions are saved and left.
+            "--journal-keep-bytes",
+            "1073741824",
             "--webhook-key",
             text(&webhooks),
             "--webhook-private",

@@ -34,6 +34,10 @@ const OF_OPERATORS: [&str; 4] =
     ["create_organization", "create_api_key", "revoke_api_key", "reload_settings"];
 /// Below the first frame of a log there is nothing.
 const BEGINNING: Lsn = Lsn(1);
+/// No node has a longer name.
+const NODE_BYTES_MAX: usize = 64;
+/// No log reaches a place of more digits.
+const PLACE_DIGITS_MAX: usize = 19;
 /// What a cursor separates names and places by.
 const SEPARATOR: char = '~';
 
@@ -151,9 +155,9 @@ async fn page(
         let below = places.get(node).copied();
         AuditPart { organization: organization.cloned(), below, rows }
     };
-    // A node that another one knew, and this one does not, cannot be asked.
-    let unknown = places.keys().filter(|node| !node.is_empty() && **node != me && !others.contains(node));
-    let mut incomplete: Vec<String> = unknown.cloned().collect();
+    // A node that another one knew, and this one does not, cannot be asked. Where there are no other nodes nobody knew any.
+    let is_unknown = |node: &&String| !node.is_empty() && **node != me && !others.contains(node);
+    let mut incomplete: Vec<String> = places.keys().filter(is_unknown).filter(|_| is_node).cloned().collect();
     let asked = others.iter().map(|node| (node.clone(), NodeQuestion::Audit(part(node)))).collect();
     let mut sources = vec![Source::new(own(engine, part(&me)).await?, me.clone(), places)];
     for (node, reply) in engine.directory.ask_nodes(asked).await {
@@ -260,11 +264,25 @@ impl fmt::Display for AuditCursor {
     }
 }
 
+/// Whether a node may have this name; a cursor comes from outside and must go back as one.
+fn is_node(name: &str) -> bool {
+    let is_fit = |sign: u8| sign.is_ascii_alphanumeric() || b"-_.".contains(&sign);
+    (1..=NODE_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_fit)
+}
+
 impl FromStr for AuditCursor {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let place = |text: &str| text.parse().map(Lsn).map_err(|_| Invalid::AuditCursor);
+        let place = |text: &str| {
+            let is_place = (1..=PLACE_DIGITS_MAX).contains(&text.len())
+                && text.bytes().all(|digit| digit.is_ascii_digit());
+            if is_place {
+                text.parse().map(Lsn).map_err(|_| Invalid::AuditCursor)
+            } else {
+                Err(Invalid::AuditCursor)
+            }
+        };
         if !text.contains(SEPARATOR) {
             return Ok(Self { places: BTreeMap::from([(String::new(), place(text)?)]) });
         }
@@ -272,7 +290,7 @@ impl FromStr for AuditCursor {
         let mut parts = text.split(SEPARATOR);
         while let Some(node) = parts.next() {
             let at = place(parts.next().ok_or(Invalid::AuditCursor)?)?;
-            if node.is_empty() || places.len() > NODES_ASKED_MAX {
+            if !is_node(node) || places.len() >= NODES_ASKED_MAX {
                 return Err(Invalid::AuditCursor);
             }
             places.insert(node.to_owned(), at);
@@ -379,10 +397,12 @@ mod tests {
 
     #[test]
     fn a_cursor_is_read_as_it_was_written_and_anything_else_is_refused() {
-        for text in ["12", "a~7", "a.b-c_1~0~n2~18446744073709551615"] {
+        for text in ["12", "a~7", "a.b-c_1~0~n2~9223372036854775807"] {
             assert_eq!(text.parse::<AuditCursor>().expect("a cursor").to_string(), text);
         }
-        for text in ["", "~", "a", "a~", "~1", "a~b", "a~1~", "1~1~1", "-1", "18446744073709551616"] {
+        for text in
+            ["", "~", "a", "a~", "~1", "a~b", "a~1~", "1~1~1", "-1", "+1", "a b~1", "18446744073709551615"]
+        {
             assert_eq!(text.parse::<AuditCursor>(), Err(Invalid::AuditCursor), "{text}");
         }
     }

@@ -254,13 +254,13 @@ impl Shared {
         self.here().partitions.get(&partition).is_some_and(|stay| stay.number == number)
     }
 
-    /// Removes what an earlier stay left.
+    /// Removes what earlier stays left, and nothing of a later one, which may have begun while this one waited for servers.
     fn remove_before(&self, partition: u16, number: u64) {
-        let (prefix, own) = (format!("p{partition:03}-"), format!("p{partition:03}-{number}"));
+        let prefix = format!("p{partition:03}-");
         for entry in std::fs::read_dir(&self.root).into_iter().flatten().flatten() {
             let name = entry.file_name();
-            let is_old = name.to_str().is_some_and(|name| name.starts_with(&prefix) && name != own);
-            if is_old {
+            let stay = name.to_str().and_then(|name| name.strip_prefix(&prefix)?.parse::<u64>().ok());
+            if stay.is_some_and(|stay| stay < number) {
                 drop(std::fs::remove_dir_all(entry.path()));
             }
         }

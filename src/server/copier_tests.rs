@@ -216,6 +216,10 @@ fn a_partition_that_left_before_its_copy_came_is_not_followed() {
     node.take(&store);
     let followed = node.followed.recv_timeout(PATIENCE).expect("the second time");
     assert!(followed.folder.ends_with("p000-2"), "{followed:?}");
+    node.copier.shared.remove_before(0, 1);
+    assert!(followed.folder.exists(), "what is late removes nothing of what came after it");
+    node.copier.shared.remove_before(0, 3);
+    assert!(!followed.folder.exists());
     node.copier.stop();
     assert!(node.followed.try_recv().is_err(), "the first time was over");
 }

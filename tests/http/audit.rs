@@ -146,6 +146,10 @@ fn the_trail_is_read_page_by_page_newest_first() {
     assert_eq!(targets.len(), 29, "before them the organization and its three keys");
     server.get(&format!("{NORTH}/audit?limit=0"), &server.admin).check_problem(400, "invalid");
     server.get(&format!("{NORTH}/audit?after=x"), &server.admin).check_problem(400, "invalid");
+    let alone = server.get(&format!("{NORTH}/audit?after=a~9~b~7&limit=1"), &server.admin).expect(200);
+    assert_eq!(alone["incomplete"], json!([]), "a server of its own knows of no other nodes: {alone}");
+    let next = alone["next"].as_str().expect("more follows");
+    assert!(next.bytes().all(|digit| digit.is_ascii_digit()), "{next}");
 }
 
 #[test]

@@ -22,7 +22,7 @@ const NAME_PATTERN: &str = r"^[^\u0000-\u001f\u007f-\u009f]+$";
 
 /// What places in the audit log are made of: the number of a frame, or names of nodes with one each.
 const CURSOR_PATTERN: &str =
-    r"^([0-9]{1,19}|[A-Za-z0-9._-]{1,64}~[0-9]{1,19}(~[A-Za-z0-9._-]{1,64}~[0-9]{1,19}){0,255})$";
+    r"^([0-9]{1,19}|[A-Za-z0-9._-]{1,64}~[0-9]{1,19}(~[A-Za-z0-9._-]{1,64}~[0-9]{1,19}){0,511})$";
 
 macro_rules! schema {
     ($($name:ty => $schema:expr,)*) => {

@@ -104,7 +104,7 @@ fn a_cluster_is_measured_beside_a_bare_publisher_or_says_that_there_is_no_server
     let skipped = report["skipped"].as_array().expect("a list");
     if skipped.is_empty() {
         let with_reference = rows.iter().filter(|row| row["reference_value"].as_f64() > Some(0.0)).count();
-        assert!(with_reference == 13 && rows.iter().all(|row| row["ours"].is_number()), "{report}");
+        assert!(with_reference == 25 && rows.iter().all(|row| row["ours"].is_number()), "{report}");
     } else {
         println!("skipped: {skipped:?}");
         assert!(rows.is_empty(), "{report}");

@@ -5,10 +5,10 @@
 
 pub mod bearers;
 pub mod budget;
+pub mod carrying;
 pub mod cli;
 pub mod console;
 pub mod csv;
-pub mod envelope;
 pub mod grpc;
 pub mod guesses;
 pub mod http;

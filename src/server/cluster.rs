@@ -13,7 +13,7 @@ use crate::cluster::node::{self, Board, Host, Lookout, Node};
 use crate::config::{ClusterConfig, Config};
 use crate::domain::limits::CARRIED_WAIT_MS;
 use crate::edge::streams;
-use crate::edge::{envelope, grpc, http};
+use crate::edge::{carrying, grpc, http};
 use crate::meter::{self, Answering, Meter, Nodes, Owner, Peers};
 use crate::storage::manifest::Stage;
 use crate::storage::{DirectoryId, Fault, Store};
@@ -77,7 +77,7 @@ impl Inboxes {
 
 /// Whether it came over gRPC.
 fn is_call(message: &[u8]) -> bool {
-    message.first() == Some(&envelope::GRPC)
+    message.first() == Some(&carrying::GRPC)
 }
 
 /// Messages to and from the other nodes.

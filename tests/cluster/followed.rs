@@ -53,10 +53,13 @@ impl Edges {
         Self { cluster, edges, ids, key }
     }
 
+    fn url(&self, node: usize) -> String {
+        format!("http://{}", self.edges[node].address())
+    }
+
     /// A client that is given one node.
     fn client(&self, node: usize) -> Client {
-        let url = format!("http://{}", self.edges[node].address());
-        Client::connect(ClientConfig::new(url, &self.key)).expect("a url")
+        Client::connect(ClientConfig::new(self.url(node), &self.key)).expect("a url")
     }
 
     async fn stop(self) {
@@ -176,11 +179,10 @@ async fn a_client_goes_on_when_the_node_that_it_was_given_is_gone() {
 /// A call as any client makes it, of one node alone.
 async fn plain(
     edges: &Edges,
-    node: usize,
+    url: String,
     seq: u64,
 ) -> Result<tonic::Response<v1::DebitReply>, tonic::Status> {
-    let address = format!("http://{}", edges.edges[node].address());
-    let channel = tonic::transport::Endpoint::from_shared(address).expect("a url").connect().await;
+    let channel = tonic::transport::Endpoint::from_shared(url).expect("a url").connect().await;
     let mut client = v1::metering_client::MeteringClient::new(channel.expect("it listens"));
     let identity = Some(v1::debit::Identity::Seq(v1::Seq { epoch: 1, seq }));
     let debit = v1::Debit { camera: "cam".into(), tokens: 3, identity, ..Default::default() };
@@ -196,9 +198,10 @@ async fn plain(
 async fn r13_i4_any_node_has_the_owner_answer_a_call_of_any_client_and_names_him() {
     let edges = Edges::start().await;
     for node in 0..3 {
-        let answer = plain(&edges, node, 1 + u64::try_from(node).expect("small")).await.expect("charged");
+        let answer =
+            plain(&edges, edges.url(node), 1 + u64::try_from(node).expect("small")).await.expect("charged");
         let named = answer.metadata().get("weir-owner").map(|owner| owner.to_str().expect("text").to_owned());
-        let owner = (node != 1).then(|| format!("http://{}", edges.edges[1].address()));
+        let owner = (node != 1).then(|| edges.url(1));
         assert_eq!(named, owner, "of node {node}");
         assert_eq!(answer.into_inner().result.expect("one").code, "charged");
     }
@@ -213,19 +216,38 @@ async fn r11_r13_i4_a_call_that_is_carried_is_judged_by_the_owner_waits_while_th
     let mut edges = Edges::start().await;
     edges.cluster.net.trouble(60);
     for seq in 1..=10 {
-        let answer = plain(&edges, 0, seq).await.expect("charged").into_inner();
+        let answer = plain(&edges, edges.url(0), seq).await.expect("charged").into_inner();
         let code = answer.result.expect("one").code;
         assert!(code == "charged" || code == "duplicate", "{code}: its first answer may be lost");
     }
     edges.cluster.net.trouble(0);
     edges.cluster.leave(1, 1);
-    let waits = plain(&edges, 0, 11);
+    let waits = plain(&edges, edges.url(0), 11);
     let back = async { edges.cluster.take(2, 1).expect("taken") };
     let (answer, ()) = tokio::join!(waits, back);
     assert_eq!(answer.expect("charged").into_inner().result.expect("one").code, "charged");
     let summary = edges.cluster.handle(&edges.ids[1]).expect("here").summary().await.expect("read");
     assert_eq!((summary.totals.debits_charged, summary.totals.used.0), (11, 33));
     "weir_none_none".clone_into(&mut edges.key);
-    assert_eq!(plain(&edges, 0, 12).await.expect_err("nobody").code(), tonic::Code::Unauthenticated);
+    assert_eq!(
+        plain(&edges, edges.url(0), 12).await.expect_err("nobody").code(),
+        tonic::Code::Unauthenticated
+    );
+    edges.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_waits_for_an_owner_does_not_hold_up_a_server_that_stops() {
+    let mut edges = Edges::start().await;
+    edges.cluster.leave(1, 1);
+    let (url, asked) = (edges.url(0), edges.edges.remove(0));
+    let begun = tokenweir::telemetry::clock::start();
+    let stop = async {
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        asked.stop().await.expect("in order");
+    };
+    let (answer, ()) = tokio::join!(plain(&edges, url, 1), stop);
+    assert_eq!(answer.expect_err("nobody owns it").code(), tonic::Code::Unavailable);
+    assert!(begun.elapsed() < std::time::Duration::from_secs(3), "it took {:?}", begun.elapsed());
     edges.stop().await;
 }

@@ -2,11 +2,9 @@
 //! read; all others are read into the generated messages.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use prost::bytes::Buf as _;
-use tokio::sync::Semaphore;
 use tonic::body::Body;
 use tonic::codec::{Codec, DecodeBuf, Decoder};
 use tonic::codegen::http::{Request, Response};
@@ -15,7 +13,6 @@ use tonic::server::{Grpc, NamedService, StreamingService};
 use tonic::{Status, Streaming};
 use tonic_prost::ProstEncoder;
 
-use crate::domain::limits::CARRIED_MAX;
 use crate::proto::v1;
 use crate::proto::v1::metering_server::MeteringServer;
 
@@ -33,7 +30,6 @@ pub(super) struct Calls {
     service: Metering,
     others: MeteringServer<Metering>,
     message_bytes_max: usize,
-    carrying: Arc<Semaphore>,
 }
 
 /// Requests as bytes, answers as messages.
@@ -49,7 +45,7 @@ impl Calls {
     pub(super) fn new(service: Metering) -> Self {
         let message_bytes_max = service.0.limits.message_bytes_max;
         let others = MeteringServer::new(service.clone()).max_decoding_message_size(message_bytes_max);
-        Self { service, others, message_bytes_max, carrying: Arc::new(Semaphore::new(CARRIED_MAX)) }
+        Self { service, others, message_bytes_max }
     }
 }
 
@@ -72,13 +68,7 @@ impl Service<Request<Body>> for Calls {
             let Some(meter) = caller.map(|caller| caller.meter.clone()) else {
                 return self.others.call(request);
             };
-            let carrying = Arc::clone(&self.carrying);
-            return Box::pin(carry::call(
-                self.others.clone(),
-                (meter, carrying),
-                request,
-                self.message_bytes_max,
-            ));
+            return Box::pin(carry::call(self.service.clone(), self.others.clone(), (meter, request)));
         }
         let (service, bytes_max) = (self.service.clone(), self.message_bytes_max);
         Box::pin(async move {

@@ -1,7 +1,7 @@
 //! Has the owner of an organization carry out a call that came to this node, and carries out here what other nodes send.
 //!
-//! As over HTTP (ADR 0026): a call is tried here first; the answer `elsewhere` stands only when no owner gave another one within [`CARRIED_WAIT_MS`], or the
-//! caller's deadline; who calls is judged anew by the owner. Only single calls are carried: a stream of debits goes to the owner by itself.
+//! As over HTTP (ADR 0026): a call is tried here first; the answer `elsewhere` stands only when no owner gave another one within
+//! [`CARRIED_WAIT_MS`](crate::domain::limits::CARRIED_WAIT_MS), or the caller's deadline; who calls is judged anew by the owner. Only single calls are carried: a stream of debits goes to the owner by itself.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -9,21 +9,19 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use http_body::{Body as _, Frame};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::request::Parts;
 use tonic::codegen::http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use tonic::codegen::{Bytes, Service as _};
 
-use crate::domain::limits::{CARRIED_BYTES_MAX, CARRIED_MAX, CARRIED_WAIT_MS};
-use crate::edge::envelope::{self, GRPC};
+use crate::domain::limits::{CARRIED_BYTES_MAX, CARRIED_MAX};
+use crate::edge::carrying::{self, GRPC};
 use crate::meter::Meter;
 use crate::proto::v1::metering_server::MeteringServer;
 use crate::telemetry::{clock, cluster};
@@ -33,9 +31,6 @@ use super::incoming::Peer;
 use super::service::Service;
 use super::state::State;
 use super::trouble::{about, partition_elsewhere};
-
-/// How long to wait before the owner is looked for again.
-const PAUSE: Duration = Duration::from_millis(50);
 
 type Headers = Vec<(String, Vec<u8>)>;
 
@@ -73,13 +68,12 @@ pub struct Inbox {
 
 /// Answers a call here, or has the owner answer it.
 pub(super) async fn call(
+    Service(state): Service,
     mut calls: MeteringServer<Service>,
-    (meter, carrying): (Meter, Arc<Semaphore>),
-    request: Request<Body>,
-    bytes_max: usize,
+    (meter, request): (Meter, Request<Body>),
 ) -> Result<Response<Body>, Infallible> {
     let (head, body) = request.into_parts();
-    let sent = match read(body, bytes_max).await {
+    let sent = match read(body, state.limits.message_bytes_max).await {
         Ok((sent, _)) => sent,
         Err(status) => return Ok(status.into_http()),
     };
@@ -88,32 +82,15 @@ pub(super) async fn call(
     let Some(partition) = partition_elsewhere(answer.headers()) else { return Ok(answer) };
     let begun = clock::start();
     let carried = async {
-        let _place = carrying.try_acquire().ok()?;
-        let message = envelope::encode(GRPC, &Asked::of(&head), &sent);
-        let asked =
-            ask(&meter, partition, Some(message).filter(|message| message.len() <= CARRIED_BYTES_MAX)?);
-        timeout(Duration::from_millis(CARRIED_WAIT_MS), asked).await.ok()
+        let _place = state.carrying.try_acquire().ok()?;
+        let message = carrying::encode(GRPC, &Asked::of(&head), &sent);
+        let message = Some(message).filter(|message| message.len() <= CARRIED_BYTES_MAX)?;
+        carrying::ask((&meter, &state.carrying), partition, &message, Answered::read).await
     };
     let carried = carried.await;
     cluster::carried(carried.is_some(), begun.elapsed().as_secs_f64());
     // The caller may go to the owner himself the next time.
     Ok(carried.map_or(answer, |carried| about(partition, carried)))
-}
-
-/// Asks whoever owns the partition, until one answers.
-async fn ask(meter: &Meter, partition: u16, message: Vec<u8>) -> Response<Body> {
-    loop {
-        match meter.carry(partition, message.clone()).await {
-            Ok(answer) => {
-                let read = envelope::decode::<Answered>(GRPC, &answer);
-                if let Some((answered, body)) = read.filter(|(answered, _)| !answered.again) {
-                    return answered.into_response(Bytes::copy_from_slice(body));
-                }
-            }
-            Err(why) => tracing::debug!(partition, why, "a call waits for an owner"),
-        }
-        sleep(PAUSE).await;
-    }
 }
 
 impl Asked {
@@ -124,11 +101,16 @@ impl Asked {
 }
 
 impl Answered {
-    fn into_response(self, body: Bytes) -> Response<Body> {
-        let trailers = self.trailers.map(headers);
-        let mut response = Response::new(Whole::body(body, trailers));
-        *response.headers_mut() = headers(self.headers);
-        response
+    /// Reads an answer; none where the call is to be carried again.
+    fn read(bytes: &[u8]) -> Option<Response<Body>> {
+        let (answered, body) = carrying::decode::<Self>(GRPC, bytes)?;
+        if answered.again {
+            return None;
+        }
+        let body = Whole::body(Bytes::copy_from_slice(body), answered.trailers.map(headers));
+        let mut response = Response::new(body);
+        *response.headers_mut() = headers(answered.headers);
+        Some(response)
     }
 }
 
@@ -140,7 +122,7 @@ impl Inbox {
     /// The answer of a node that carries nothing out now: to ask again.
     #[must_use]
     pub fn again() -> Vec<u8> {
-        envelope::encode(GRPC, &Answered { again: true, ..Answered::default() }, &[])
+        carrying::encode(GRPC, &Answered { again: true, ..Answered::default() }, &[])
     }
 
     /// Carries out a call that another node sent. The answer says to ask again where there is no room, or the organization is not here.
@@ -156,7 +138,7 @@ impl Inbox {
     }
 
     async fn carry_out(mut self, message: &[u8]) -> Option<Vec<u8>> {
-        let (Asked { path, headers: sent, peer }, body) = envelope::decode(GRPC, message)?;
+        let (Asked { path, headers: sent, peer }, body) = carrying::decode(GRPC, message)?;
         let mut request = Request::new(Whole::body(Bytes::copy_from_slice(body), None));
         *request.method_mut() = tonic::codegen::http::Method::POST;
         *request.uri_mut() = path.parse().ok()?;
@@ -176,7 +158,7 @@ impl Inbox {
         let (body, trailers) = read(body, CARRIED_BYTES_MAX).await.ok()?;
         let answered =
             Answered { headers: told(&head.headers), trailers: trailers.as_ref().map(told), again: false };
-        Some(envelope::encode(GRPC, &answered, &body))
+        Some(carrying::encode(GRPC, &answered, &body))
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::config::Config;
+use crate::domain::limits::CARRIED_MAX;
 use crate::edge::bearers::Bearers;
 use crate::edge::budget::Budget;
 use crate::meter::Meter;
@@ -53,6 +54,8 @@ pub struct State {
     pub(super) limits: Limits,
     pub(super) budget: Arc<Budget>,
     pub(super) bearers: Arc<Bearers>,
+    /// Places for calls that are carried to another node; closed by a server that stops.
+    pub(super) carrying: Semaphore,
     meter: OnceLock<Meter>,
     streams: Arc<Semaphore>,
     stopping: watch::Sender<bool>,
@@ -64,7 +67,8 @@ impl State {
     pub fn new(limits: Limits, (budget, bearers): (Arc<Budget>, Arc<Bearers>)) -> Self {
         let streams = Arc::new(Semaphore::new(limits.streams_max));
         let stopping = watch::Sender::new(false);
-        Self { limits, budget, bearers, meter: OnceLock::new(), streams, stopping }
+        let carrying = Semaphore::new(CARRIED_MAX);
+        Self { limits, budget, bearers, carrying, meter: OnceLock::new(), streams, stopping }
     }
 
     /// Serves this meter from now on.
@@ -92,8 +96,9 @@ impl State {
         place.map_err(|_| Trouble::too_many_streams(self.limits.streams_max))
     }
 
-    /// Tells every stream to end when it has answered what it read.
+    /// Tells every stream to end when it has answered what it read, and carries nothing on to other nodes any more.
     pub(super) fn stop(&self) {
+        self.carrying.close();
         _ = self.stopping.send_replace(true);
     }
 

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::domain::limits::{CARRIED_BYTES_MAX, CARRIED_MAX};
-use crate::edge::envelope::{self, HTTP};
+use crate::edge::carrying::{self, HTTP};
 use crate::meter::ActorId;
 
 /// What belongs to a connection, and goes no further than it.
@@ -105,7 +105,7 @@ impl Inbox {
     #[must_use]
     pub fn again() -> Vec<u8> {
         let status = StatusCode::SERVICE_UNAVAILABLE.as_u16();
-        envelope::encode(HTTP, &Answered { status, headers: Headers::new(), again: true, notice: None }, &[])
+        carrying::encode(HTTP, &Answered { status, headers: Headers::new(), again: true, notice: None }, &[])
     }
 
     /// Carries out a request that another node sent. The answer says to ask again where there is no room, or the server stops.
@@ -184,7 +184,7 @@ impl Asked {
 impl Answered {
     /// Reads an answer; none where the request is to be carried again.
     pub(super) fn read(bytes: &[u8]) -> Option<(Self, HttpResponse)> {
-        let (mut answered, body) = envelope::decode::<Self>(HTTP, bytes)?;
+        let (mut answered, body) = carrying::decode::<Self>(HTTP, bytes)?;
         if answered.again {
             return None;
         }
@@ -216,7 +216,7 @@ where
     S: Service<Request, Response = ServiceResponse<B>, Error = Error>,
     B: MessageBody + 'static,
 {
-    let (asked, body) = envelope::decode::<Asked>(HTTP, request)?;
+    let (asked, body) = carrying::decode::<Asked>(HTTP, request)?;
     let (request, arrival) = asked.into_request(Bytes::copy_from_slice(body))?;
     let response = match service.call(request).await {
         Ok(response) => response.into_parts().1.map_into_boxed_body(),
@@ -230,7 +230,7 @@ where
         notice: arrival.take_notice(),
     };
     let body: Result<Bytes, _> = to_bytes_limited::<BoxBody>(body, CARRIED_BYTES_MAX).await.ok()?;
-    Some(envelope::encode(HTTP, &head, &body.ok()?))
+    Some(carrying::encode(HTTP, &head, &body.ok()?))
 }
 
 fn told(headers: &HeaderMap) -> Headers {

@@ -1,19 +1,16 @@
 //! Has the owner of an organization carry out a request that came to this node.
 //!
 //! The request is tried here first, so what is here costs nothing more. An answer `elsewhere` stands only when no owner gave one within
-//! [`CARRIED_WAIT_MS`]: while a partition moves, the request waits. It may be carried more than once, under the ids that it bears, when an owner goes away
+//! [`CARRIED_WAIT_MS`](crate::domain::limits::CARRIED_WAIT_MS): while a partition moves, the request waits. It may be carried more than once, under the ids that it bears, when an owner goes away
 //! before it answered; whoever sends it again after `elsewhere` does the same. What is carried at a time is bounded, and its bodies
 //! keep their room. Deliberately absent: who owns what, and what the owner may answer.
 
-use std::time::Duration;
-
-use actix_rt::time::{sleep, timeout};
 use actix_web::body::MessageBody as _;
 use actix_web::web::{Bytes, Data, Payload};
 use actix_web::{FromRequest as _, HttpMessage as _, HttpRequest, HttpResponse, ResponseError as _};
 
-use crate::domain::limits::{CARRIED_BYTES_MAX, CARRIED_WAIT_MS};
-use crate::edge::envelope::{self, HTTP};
+use crate::domain::limits::CARRIED_BYTES_MAX;
+use crate::edge::carrying::{self, HTTP};
 use crate::meter::Meter;
 use crate::telemetry::{clock, cluster};
 
@@ -22,9 +19,6 @@ use super::body::{self, Kept};
 use super::carried::{Answered, Arrival, Asked, Guest, Told};
 use super::problem::Problem;
 use super::state::State;
-
-/// How long to wait before the owner is looked for again.
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// Has the owner of a partition answer a request that was answered `elsewhere` here; none where that stays the answer. With the answer comes what it leaves for
 /// the next page of a guest.
@@ -46,12 +40,13 @@ pub(in crate::edge) async fn on(
             Ok(body) => body,
             Err(problem) => return Some((problem.error_response(), None)),
         };
-        let message = envelope::encode(HTTP, &Asked::new(request, guest), &body);
+        let message = carrying::encode(HTTP, &Asked::new(request, guest), &body);
         if message.len() > CARRIED_BYTES_MAX {
             return Some((too_long(meter, partition).error_response(), None));
         }
-        let asked = ask(state, meter, partition, &message);
-        timeout(Duration::from_millis(CARRIED_WAIT_MS), asked).await.ok().flatten()
+        let read =
+            |answer: &[u8]| Answered::read(answer).map(|(answered, response)| (response, answered.notice));
+        carrying::ask((meter, &state.carrying), partition, &message, read).await
     };
     let answered = answered.await;
     cluster::carried(answered.is_some(), begun.elapsed().as_secs_f64());
@@ -66,34 +61,13 @@ pub(in crate::edge) async fn ask_others(
 ) -> Vec<(String, Option<Bytes>)> {
     let state = request.app_data::<Data<State>>().expect("the routes are set up with their state");
     let Some(meter) = state.meter().filter(|meter| meter.is_node()) else { return Vec::new() };
-    let message = envelope::encode(HTTP, &Asked::new(request, Some(guest)).of_path(path), &[]);
+    let message = carrying::encode(HTTP, &Asked::new(request, Some(guest)).of_path(path), &[]);
     let read = |answer: Option<Vec<u8>>| {
         let (_, response) = Answered::read(&answer?)?;
         Some(response).filter(|response| response.status().is_success())?.into_body().try_into_bytes().ok()
     };
     let answers = meter.carry_to_others(&message).await;
     answers.into_iter().map(|(node, answer)| (node, read(answer))).collect()
-}
-
-/// Asks whoever owns the partition, until one answers or this server stops, which then learns of no other owner.
-async fn ask(
-    state: &State,
-    meter: &Meter,
-    partition: u16,
-    message: &[u8],
-) -> Option<(HttpResponse, Option<Told>)> {
-    while !state.carrying.is_closed() {
-        match meter.carry(partition, message.to_vec()).await {
-            Ok(answer) => {
-                if let Some((answered, response)) = Answered::read(&answer) {
-                    return Some((response, answered.notice));
-                }
-            }
-            Err(why) => tracing::debug!(partition, why, "a request waits for an owner"),
-        }
-        sleep(PAUSE).await;
-    }
-    None
 }
 
 /// What the request sends. It keeps it, and the room that it takes.

@@ -45,6 +45,8 @@ pub(crate) struct Partition {
     pub(crate) snapshot_lsn: AtomicU64,
     /// The newest snapshot's size in bytes.
     pub(crate) snapshot_bytes: AtomicU64,
+    /// Somebody waits for a snapshot, to go on.
+    pub(crate) snapshot_is_awaited: AtomicBool,
     /// Groups made durable.
     pub(crate) groups: AtomicU64,
     /// Bytes made durable.
@@ -126,6 +128,7 @@ impl Partition {
             bytes_since_snapshot: AtomicU64::new(0),
             snapshot_lsn: AtomicU64::new(snapshot_lsn),
             snapshot_bytes: AtomicU64::new(0),
+            snapshot_is_awaited: AtomicBool::new(false),
             groups: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
         }
@@ -139,6 +142,11 @@ impl Partition {
     /// Whether no organization has work but the one that looked and `rests`, or will look again.
     pub(crate) fn others_rest(&self, rests: bool) -> bool {
         self.told.load(Ordering::Acquire) <= u64::from(!rests)
+    }
+
+    /// Whether somebody waits for the snapshot that is under way.
+    pub(crate) fn awaits_snapshot(&self) -> bool {
+        self.snapshot_is_awaited.load(Ordering::Relaxed) || self.closing.get().is_some()
     }
 
     /// Admits nothing more.

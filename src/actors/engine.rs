@@ -6,6 +6,7 @@
 //! arbiters, release the lock.
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -153,6 +154,7 @@ impl Engine {
             return false;
         }
         let (told, written) = bounded(1);
+        place.snapshot_is_awaited.store(true, Ordering::Relaxed);
         place.tell(TakeSnapshot(Box::new(move |is_written| _ = told.send(is_written))));
         written.recv_timeout(patience).unwrap_or(false)
     }

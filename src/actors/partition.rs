@@ -150,6 +150,7 @@ impl Handler<SnapshotDone> for PartitionActor {
 
     fn handle(&mut self, SnapshotDone { written }: SnapshotDone, _: &mut Self::Context) {
         self.underway = false;
+        self.partition.snapshot_is_awaited.store(false, Ordering::Relaxed);
         self.waiting.drain(..).for_each(|told| told(written));
     }
 }

@@ -126,6 +126,12 @@ impl Cameras {
         }
     }
 
+    /// Makes room in the index for so many more.
+    pub fn reserve(&mut self, more: usize) {
+        let (names, hasher) = (&self.names, &self.hasher);
+        self.slots.reserve(more, |slot| hash_of(names, hasher, *slot));
+    }
+
     /// The slot of the camera with this id, registered or removed.
     #[inline]
     #[must_use]
@@ -178,11 +184,7 @@ impl Cameras {
         records.push(camera);
         self.names.last_mut().expect("pushed above").get_mut().push(id);
         let (names, hasher) = (&self.names, &self.hasher);
-        let hash_of = |slot: &u32| {
-            let at = Slot(*slot).index();
-            hash(hasher, names[at / CHUNK].get().get(at % CHUNK).as_bytes())
-        };
-        self.slots.insert_unique(hash(hasher, id.as_bytes()), slot, hash_of);
+        self.slots.insert_unique(hash(hasher, id.as_bytes()), slot, |slot| hash_of(names, hasher, *slot));
         self.count += 1;
         self.tally(CameraFlags(0), camera.flags);
         Slot(slot)
@@ -251,6 +253,11 @@ impl Cameras {
 /// How much room a chunk of so many cameras grows by: a quarter, and never past a whole chunk.
 fn growth(len: usize) -> usize {
     (len / 4 + 1).min(CHUNK - len)
+}
+
+fn hash_of(names: &[Shared<CameraNames>], hasher: &FixedState, slot: u32) -> u64 {
+    let at = Slot(slot).index();
+    hash(hasher, names[at / CHUNK].get().get(at % CHUNK).as_bytes())
 }
 
 fn hash(hasher: &FixedState, id: &[u8]) -> u64 {

@@ -10,6 +10,8 @@
 //! The horizon only rises. An id whose time lies before it is too old, whatever the clock says later, so a clock
 //! that jumped ahead and came back never lets an id be charged again.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
 use super::shared::Shared;
@@ -129,22 +131,28 @@ impl EventIds {
     }
 
     /// Hands the leaves to a snapshot, in the order of their hashes.
-    pub fn freeze(&mut self) -> Vec<std::sync::Arc<Leaf>> {
+    pub fn freeze(&mut self) -> Vec<Arc<Leaf>> {
         let mut order = self.places.clone();
         order.dedup();
         order.into_iter().map(|place| self.leaves[index(place)].freeze()).collect()
     }
 
-    /// Rebuilds the memory from what [`pack`] stored. `None` when the bytes are not sorted entries.
+    /// Rebuilds the memory from what [`pack`] stored, in pieces of whole entries. `None` when the bytes are not sorted entries.
     #[must_use]
-    pub fn unpack(bytes: &[u8], horizon: Timestamp) -> Option<Self> {
-        let (entries, rest) = bytes.as_chunks::<ENTRY_BYTES>();
-        let entries: Vec<_> = entries.iter().map(EventEntry::from_bytes).collect();
-        if !rest.is_empty() || !entries.is_sorted_by(|a, b| a.hash() < b.hash()) {
-            return None;
+    pub fn unpack<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, horizon: Timestamp) -> Option<Self> {
+        let (mut ids, mut last) = (Self { horizon, ..Self::new() }, None);
+        for piece in pieces {
+            let (entries, rest) = piece.as_chunks::<ENTRY_BYTES>();
+            if !rest.is_empty() {
+                return None;
+            }
+            for entry in entries.iter().map(EventEntry::from_bytes) {
+                if last.replace(entry.hash()).is_some_and(|last| last >= entry.hash()) {
+                    return None;
+                }
+                ids.insert_entry(entry);
+            }
         }
-        let mut ids = Self { horizon, ..Self::new() };
-        entries.into_iter().for_each(|entry| ids.insert_entry(entry));
         Some(ids)
     }
 
@@ -193,10 +201,10 @@ impl Default for EventIds {
 
 /// The remembered ids as bytes, sorted by hash, without those before the horizon: equal for equal content.
 #[must_use]
-pub fn pack(leaves: &[std::sync::Arc<Leaf>], horizon: Timestamp) -> Vec<u8> {
+pub fn pack<'a>(leaves: impl IntoIterator<Item = &'a Arc<Leaf>>, horizon: Timestamp) -> Vec<u8> {
     let kept = |entry: &&EventEntry| entry.unit >= unit(horizon);
     leaves
-        .iter()
+        .into_iter()
         .flat_map(|leaf| leaf.entries.iter())
         .filter(kept)
         .flat_map(|entry| entry.to_bytes())
@@ -402,12 +410,12 @@ mod tests {
             ids.insert(hash_of(n), at(0), 7, n % 2 == 0);
         }
         let packed = pack(&ids.freeze(), ids.horizon());
-        let mut again = EventIds::unpack(&packed, ids.horizon()).expect("sorted");
+        let mut again = EventIds::unpack([&*packed], ids.horizon()).expect("sorted");
         assert_eq!(pack(&again.freeze(), again.horizon()), packed);
         assert_eq!(again.find(hash_of(2), 7), Some(SeenEvent { exempt: true, same_content: true }));
         let mut disorder = packed.clone();
         disorder.rotate_left(ENTRY_BYTES);
-        assert!(EventIds::unpack(&disorder, ids.horizon()).is_none());
-        assert!(EventIds::unpack(&packed[1..], ids.horizon()).is_none());
+        assert!(EventIds::unpack([&*disorder], ids.horizon()).is_none());
+        assert!(EventIds::unpack([&packed[1..]], ids.horizon()).is_none());
     }
 }

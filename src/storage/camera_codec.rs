@@ -13,6 +13,7 @@ use crate::planted::{self, Bug};
 use super::columns::{self, Rows};
 use super::decode_error::DecodeError;
 use super::event_check::ensure;
+use super::pause::may_pause;
 use super::wire;
 
 /// Set in a camera's stored flags when any sequence number was charged.
@@ -22,6 +23,9 @@ const HIGHEST_EXEMPT: u8 = 32;
 /// What a camera's own flags may be.
 const CAMERA_FLAGS: u8 =
     CameraFlags::REGISTERED | CameraFlags::CLOUD_AI | CameraFlags::PRO_LICENSE | CameraFlags::BOUND;
+
+/// Between so many cameras it may pause.
+const PAUSE_ROWS: u32 = 256;
 
 /// Cameras as they are stored. Each of the columns is `columns` of the width that its comment says.
 #[derive(Debug, Serialize, Deserialize)]
@@ -50,8 +54,8 @@ pub(super) struct StoredCameras<'a> {
 impl StoredCameras<'_> {
     /// The stored form of `image`.
     pub(super) fn of(image: &CamerasImage) -> Self {
-        let records = || image.records.iter().flat_map(|chunk| chunk.iter());
-        let names = || image.names.iter().flat_map(|chunk| chunk.iter());
+        let records = || image.records.iter().inspect(|_| may_pause()).flat_map(|chunk| chunk.iter());
+        let names = || image.names.iter().inspect(|_| may_pause()).flat_map(|chunk| chunk.iter());
         let lengths: Vec<_> = names().map(|id| u8::try_from(id.len()).expect("an id is short")).collect();
         let count: usize = image.records.iter().map(|chunk| chunk.len()).sum();
         let mut ids = Vec::with_capacity(lengths.iter().map(|length| usize::from(*length)).sum());
@@ -86,7 +90,11 @@ impl StoredCameras<'_> {
         let lengths = rows::<1>(&self.id_lengths, count)?;
         let mut ids = &*self.ids;
         let mut cameras = Cameras::new(seed);
+        cameras.reserve(count);
         for ([length], ((([flags], usage), window), prints)) in lengths.iter().zip(records) {
+            if cameras.slots().is_multiple_of(PAUSE_ROWS) {
+                may_pause();
+            }
             let camera = restore_camera(flags, usage, window, prints)?;
             let place = usize::try_from(camera.network).unwrap_or(usize::MAX);
             ensure(place < networks, "a camera in a network that is not there")?;

@@ -3,7 +3,7 @@
 //! ```text
 //! LOCK  MANIFEST
 //! audit/p000/journal/<first lsn, 20 digits>.wal
-//! p000/journal/<first lsn, 20 digits>.wal   next.prep  now.prep
+//! p000/journal/<first lsn, 20 digits>.wal   next.prep  now.prep  <first lsn>.wal.tmp
 //! p000/snapshots/<lsn, 20 digits>.snap      <lsn>.snap.tmp
 //! followed/
 //! ```
@@ -147,6 +147,12 @@ impl Layout {
         parse(name, SNAPSHOT_SUFFIX)
     }
 
+    /// The name of a segment or a snapshot while it is removed.
+    #[must_use]
+    pub fn removed(path: &Path) -> PathBuf {
+        path.with_added_extension("tmp")
+    }
+
     /// Tells whether a name belongs to a file that a crash left unfinished.
     pub fn is_left_over(name: &str) -> bool {
         name.ends_with(".tmp") || name.ends_with(".prep")
@@ -203,6 +209,8 @@ mod tests {
             assert_eq!(Layout::parse_segment(name), None, "{name}");
         }
         assert!(Layout::is_left_over("00000000000000000001.snap.tmp") && Layout::is_left_over("next.prep"));
+        let removed = Layout::removed(Path::new("00000000000000000001.wal"));
+        assert!(Layout::is_left_over(removed.to_str().expect("text")));
         assert!(!Layout::is_left_over("00000000000000000001.snap"));
     }
 }

@@ -12,6 +12,7 @@
 //! - [`reader`] replays a journal and tells an end from a torn tail from corruption. [`recovery`] repairs the torn tail
 //!   and hands over a journal that can be continued. [`tail`] follows a journal while it is written, and [`follow`] is what its readers see of it.
 //! - [`snapshot`] keeps a whole partition at one lsn. [`retention`] removes what two good snapshots made superfluous.
+//! - [`pausing`] lets whoever encodes, writes or removes a whole partition stand back behind those that serve.
 //! - [`store`] is the seam above: what a partition needs of where it is kept, in files or elsewhere.
 //! - [`backup`] copies a directory at a consistent cut, and restores it to a point in time.
 //!
@@ -45,6 +46,7 @@ pub mod journal;
 pub mod layout;
 pub mod lock;
 pub mod manifest;
+mod pause;
 mod pool_check;
 pub mod pool_codec;
 pub mod reader;
@@ -68,6 +70,7 @@ pub use journal::{Journal, JournalConfig, Preparation, PreparedSegment};
 pub use layout::{DirectoryId, Home, Layout};
 pub use lock::DirectoryLock;
 pub use manifest::Manifest;
+pub use pause::pausing;
 pub use reader::{Ending, Scan, Start, TornTail};
 pub use recovery::{RecoveryReport, open_partition, scan_partition};
 pub use retention::{Hold, HoldReader, Retired};

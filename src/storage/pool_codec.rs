@@ -14,7 +14,7 @@ use crate::domain::bindings::{Bindings, UnlimitedLicense};
 use crate::domain::burn::Burn;
 use crate::domain::camera::CamerasImage;
 use crate::domain::event::OrganizationCreated;
-use crate::domain::event_ids::{self, EventIds, Leaf};
+use crate::domain::event_ids::{self, ENTRY_BYTES, EventIds, Leaf};
 use crate::domain::hash::HashSecret;
 use crate::domain::ids::{KeyId, Lsn, Name, OrgId, OrgNumber, ReservationId, Slot, TransferId};
 use crate::domain::invariants;
@@ -31,7 +31,11 @@ use crate::planted::{self, Bug};
 use super::camera_codec::StoredCameras;
 use super::decode_error::DecodeError;
 use super::event_check::ensure;
+use super::pause::may_pause;
 use super::pool_check;
+
+/// Between so many event ids it may pause.
+const PAUSE_ENTRIES: usize = 256;
 
 /// A pool as it was when it was handed to a snapshot. Cameras and event ids are shared with the pool, not copied.
 #[derive(Clone, Debug)]
@@ -162,6 +166,7 @@ impl<'a> StoredPool<'a> {
     /// The stored form of `image`.
     pub(super) fn of(image: &'a PoolImage) -> Self {
         let (licenses, drawn) = image.licenses.parts();
+        let leaves = image.event_ids.iter().inspect(|_| may_pause());
         let binding = |(slot, license): (Slot, &UnlimitedLicense)| StoredBinding {
             slot: slot.0,
             license: license.clone(),
@@ -183,7 +188,7 @@ impl<'a> StoredPool<'a> {
             licenses: Cow::Borrowed(licenses),
             drawn,
             keys: Cow::Borrowed(&image.keys),
-            event_ids: event_ids::pack(&image.event_ids, image.horizon).into(),
+            event_ids: event_ids::pack(leaves, image.horizon).into(),
             horizon: image.horizon,
             reservations: Cow::Borrowed(image.reservations.known()),
             rates: Cow::Borrowed(&image.rates),
@@ -202,8 +207,9 @@ impl<'a> StoredPool<'a> {
         let network_places = places(&self.networks)?;
         let cameras = self.cameras.restore(self.secret.0, self.networks.len())?;
         let bindings = restore_bindings(self.bindings, cameras.slots())?;
+        let pieces = self.event_ids.chunks(ENTRY_BYTES * PAUSE_ENTRIES).inspect(|_| may_pause());
         let event_ids =
-            EventIds::unpack(&self.event_ids, self.horizon).ok_or(DecodeError("event ids out of order"))?;
+            EventIds::unpack(pieces, self.horizon).ok_or(DecodeError("event ids out of order"))?;
         let reservations = Reservations::from_known(self.reservations.into_owned())
             .ok_or(DecodeError("reservations that hold more than they may"))?;
         let (organization, name, secret, retention_ms) = (self.id, self.name, self.secret, self.retention_ms);

@@ -18,9 +18,9 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::disk::sync_parent;
+use super::disk::discard_file;
 use super::fault::{Fault, Result};
-use super::layout::Home;
+use super::layout::{Home, Layout};
 use super::reader::list_segments;
 use super::snapshot;
 use crate::domain::ids::Lsn;
@@ -159,8 +159,7 @@ fn retire_snapshots<'a>(home: &Home, superfluous: impl Iterator<Item = &'a Lsn>)
     let mut removed = 0;
     for &lsn in superfluous {
         let path = home.layout.snapshot(home.partition, lsn);
-        home.disk.remove(&path).map_err(Fault::io("remove", &path))?;
-        sync_parent(&*home.disk, &path)?;
+        discard_file(&*home.disk, &path, &Layout::removed(&path))?;
         removed += 1;
     }
     Ok(removed)
@@ -170,8 +169,7 @@ fn retire_segments(home: &Home, segments: &[Lsn], base: Lsn) -> Result<usize> {
     let mut removed = 0;
     for pair in segments.windows(2).take_while(|pair| pair[1] <= base.next()) {
         let path = home.layout.segment(home.partition, pair[0]);
-        home.disk.remove(&path).map_err(Fault::io("remove", &path))?;
-        sync_parent(&*home.disk, &path)?;
+        discard_file(&*home.disk, &path, &Layout::removed(&path))?;
         removed += 1;
     }
     Ok(removed)

@@ -234,7 +234,9 @@ impl Disk for SimDisk {
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.step()?;
-        state.inode(path)?;
+        let inode = state.inode(path)?;
+        // What is removed is shortened first, and its name may come back after a power cut.
+        state.files.insert(inode, Inode::default());
         state.change(Change::Remove(path.to_path_buf()));
         Ok(())
     }

@@ -17,6 +17,7 @@ use crate::domain::registry::{ApiKey, Registry, Transfer};
 use super::decode_error::DecodeError;
 use super::event_check::{self, ensure};
 use super::event_codec::{from_named_borrowed, put_named};
+use super::pause::may_pause;
 use super::pool_codec::StoredPool;
 use super::wire;
 
@@ -76,7 +77,10 @@ pub fn decode(bytes: &[u8]) -> Result<DecodedPartition, DecodeError> {
     let numbers: Vec<_> = stored.pools.iter().map(|pool| pool.number).collect();
     let bounded = numbers.last().is_none_or(|last| last.0 < PARTITION_ORGANIZATIONS_MAX);
     ensure(bounded && numbers.is_sorted_by(|a, b| a < b), "the numbers of organizations")?;
-    let restore = |pool: StoredPool<'_>| Ok((pool.number, pool.restore()?));
+    let restore = |pool: StoredPool<'_>| {
+        may_pause();
+        Ok((pool.number, pool.restore()?))
+    };
     let pools: Vec<_> = stored.pools.into_iter().map(restore).collect::<Result<_, DecodeError>>()?;
     let ids: BTreeSet<_> = pools.iter().map(|(_, pool)| &pool.id).collect();
     ensure(ids.len() == pools.len(), "two organizations of one id")?;
@@ -96,6 +100,7 @@ impl Serialize for PoolsToStore<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let mut pools = to.serialize_seq(Some(self.0.len()))?;
         for pool in self.0 {
+            may_pause();
             pools.serialize_element(&StoredPool::of(pool))?;
         }
         pools.end()

@@ -15,7 +15,7 @@ use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use crate::domain::ids::Lsn;
-use crate::storage::disk::{Disk, DiskFile, RealDisk};
+use crate::storage::disk::{Disk, DiskFile, RealDisk, open_to_read};
 use crate::storage::fault::{Fault, Result};
 use crate::storage::layout::Layout;
 
@@ -78,7 +78,7 @@ impl View {
         names.sort_unstable_by_key(|name| parse(name));
         for (place, name) in names.iter().enumerate() {
             let path = dir.join(name);
-            let open = || File::open(&path).map_err(Fault::io("open", &path));
+            let open = || open_to_read(&path).map_err(Fault::io("open", &path));
             let file = if place < held { Some(open()?) } else { None };
             self.files.insert(path, file);
         }
@@ -121,7 +121,7 @@ impl View {
 impl Disk for View {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         let Some(mut file) = self.files.get(path).ok_or(ErrorKind::NotFound)?.as_ref() else {
-            return std::fs::read(path).map_err(overtaken);
+            return RealDisk.read(path).map_err(overtaken);
         };
         let mut bytes = Vec::new();
         file.seek(SeekFrom::Start(0))?;

@@ -63,7 +63,7 @@ struct StopOnPanic(Arc<Partition>);
 pub(crate) fn run(partition: &Arc<Partition>, writer: &Mutex<Writer>) {
     let (mut spare, mut kept) = (Group::default(), Vec::new());
     loop {
-        if !partition.staging.has_work() {
+        if !kept.is_empty() && !partition.staging.has_work() {
             release(&mut kept);
         }
         let Some(mut group) = partition.staging.take(spare) else { break };

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Addr;
+use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
 use crate::domain::ids::{ActorId, KeyId, OrgId, TransferId};
@@ -30,7 +31,6 @@ use super::peers::{
     self, Answering, KeysVersion, Listed, Listing, Message, NodeQuestion, NodeReply, Nodes, Owner, Peers,
     Question, Reply,
 };
-use super::together::together;
 
 /// How long an answer about the API keys, about organizations, or of a node for a page is waited for.
 const KEYS_PATIENCE: Duration = Duration::from_secs(1);
@@ -122,7 +122,7 @@ impl Directory {
             let question = Question::Organizations(listing.clone());
             tokio::time::timeout(KEYS_PATIENCE, self.ask(partition, question))
         };
-        for answer in together(firsts.map(ask).collect::<Vec<_>>()).await {
+        for answer in join_all(firsts.map(ask).collect::<Vec<_>>()).await {
             if let Ok(Ok(Reply::Organizations(listed))) = answer {
                 all.organizations.extend(listed.organizations);
                 all.partitions.extend(listed.partitions);
@@ -150,7 +150,7 @@ impl Directory {
             let answer = self.of_node(|peers| peers.ask_node(&node, peers::encode(&question))).await;
             (node, answer.and_then(|bytes| peers::decode(&bytes)))
         };
-        together(asked.into_iter().map(ask)).await
+        join_all(asked.into_iter().map(ask)).await
     }
 
     /// Has all other nodes carry out a request, side by side; none for one that gave no answer within a second.
@@ -160,7 +160,7 @@ impl Directory {
             let answer = self.of_node(|peers| peers.carry_to(&node, request.to_vec())).await;
             (node, answer)
         };
-        together(others.into_iter().map(carry)).await
+        join_all(others.into_iter().map(carry)).await
     }
 
     async fn of_node(

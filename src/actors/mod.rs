@@ -29,4 +29,3 @@ pub(crate) mod snapshotter;
 pub mod stepped;
 pub(crate) mod supervisor;
 mod tenure;
-pub(crate) mod together;

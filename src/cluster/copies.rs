@@ -10,7 +10,7 @@ use crate::domain::ids::Lsn;
 use crate::storage::snapshot::{self, SnapshotHeader};
 use crate::storage::{Copies, Result, Snapshot};
 
-use super::store::{READ_TRIES_MAX, ReplicatedStore};
+use super::store::ReplicatedStore;
 
 /// How many are kept: if the newest turns out unreadable, there is another.
 const COPIES_KEPT: usize = 2;
@@ -83,22 +83,6 @@ impl Copies for ReplicatedStore {
         }
         self.editions.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), editions);
         Ok(())
-    }
-}
-
-impl ReplicatedStore {
-    /// Keeps an object, and reads it back. A server that lags shows what was there before, for a moment.
-    pub(super) fn keep_object(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        self.remote.put(name, bytes).map_err(self.failed("keep an object of"))?;
-        for tries in 1..=READ_TRIES_MAX {
-            let kept = self.remote.get(name).map_err(self.failed("read an object back from"))?;
-            if kept.as_deref() == Some(bytes) {
-                return Ok(());
-            }
-            self.remote.pause(tries);
-        }
-        let cause = "what was read back is not what was written".to_owned();
-        Err(self.failed("keep an object of")(cause))
     }
 }
 

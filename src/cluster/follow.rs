@@ -62,11 +62,7 @@ impl ReplicatedTail {
             0 => seek::beginning(&*self.remote, self.owned, self.next, until),
             remembered => remembered,
         };
-        match self.read_from((from, until), durable, on_frame) {
-            // It begins too late, before any frame was handed over.
-            Err(Fault::Missing { .. }) if from > 0 => self.read_from((0, until), durable, on_frame),
-            read => read,
-        }
+        seek::read_from(from, |from| self.read_from((from, until), durable, on_frame))
     }
 
     fn read_from(

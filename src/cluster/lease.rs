@@ -11,14 +11,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::limits::PARTITIONS_MAX;
+use crate::domain::limits::{NODE_BYTES_MAX, PARTITIONS_MAX};
 use crate::storage::DirectoryId;
 
 /// The newest format of a table, and of a beat.
 pub const LEASE_FORMAT: u8 = 1;
-
-/// The longest name of a node, in bytes.
-pub const NODE_BYTES_MAX: usize = 64;
 
 /// The longest table or beat that is read, in bytes.
 const BYTES_MAX: usize = 64 << 10;

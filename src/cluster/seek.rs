@@ -4,6 +4,7 @@
 //! whoever finds that it began too late reads everything. A log of few records is not searched.
 
 use crate::domain::ids::Lsn;
+use crate::storage::{Fault, Result};
 
 use super::record::{self, Kind, Owned};
 use super::remote::Remote;
@@ -32,12 +33,20 @@ pub(super) fn beginning(remote: &dyn Remote, owned: Owned, due: Lsn, until: u64)
     begin
 }
 
+/// Reads from there, and everything where that begins too late, which shows before any frame was handed over.
+pub(super) fn read_from<T>(from: u64, mut read: impl FnMut(u64) -> Result<T>) -> Result<T> {
+    match read(from) {
+        Err(Fault::Missing { .. }) if from > 0 => read(0),
+        found => found,
+    }
+}
+
 /// The first group that begins between two sequences, and its first frame.
 fn group_from(
     remote: &dyn Remote,
     owned: Owned,
     (mut from, until): (u64, u64),
-) -> Result<Option<(u64, Lsn)>, String> {
+) -> std::result::Result<Option<(u64, Lsn)>, String> {
     for _ in 0..PASSED_MAX {
         let found = remote.first_from(from)?.filter(|found| found.sequence < until);
         let Some(found) = found else { return Ok(None) };

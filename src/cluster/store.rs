@@ -33,7 +33,7 @@ use super::seek;
 use super::takeover::Takeover;
 
 /// How often what does not show itself at once is asked for.
-pub(super) const READ_TRIES_MAX: u32 = 8;
+const READ_TRIES_MAX: u32 = 8;
 
 /// A partition in a replicated log, for an owner of one epoch.
 #[derive(Debug)]
@@ -114,13 +114,10 @@ impl ReplicatedStore {
     /// Replays what is behind a snapshot; with the sequence from which on it was read.
     fn replay_behind(&self, after: Lsn, until: u64, on_frame: &mut OnFrame<'_>) -> Result<(u64, Replayed)> {
         let from = seek::beginning(&*self.remote, self.owned, after.next(), until);
-        match self.replay(Start::After(after), (from, until), on_frame) {
-            // It begins too late, before any frame was handed over.
-            Err(Fault::Missing { .. }) if from > 0 => {
-                self.replay(Start::After(after), (0, until), on_frame).map(|found| (0, found))
-            }
-            found => found.map(|found| (from, found)),
-        }
+        seek::read_from(from, |from| {
+            let found = self.replay(Start::After(after), (from, until), on_frame)?;
+            Ok((from, found))
+        })
     }
 
     /// The last record that is known of: the owner knows what the log holds at least, and the last record that others tell may be an old one.
@@ -144,6 +141,20 @@ impl ReplicatedStore {
         }
         let cause = format!("it shows records up to {:?}, and {tip:?} is durable", found.last);
         Err(self.failed("read all of")(cause))
+    }
+
+    /// Keeps an object, and reads it back. A server that lags shows what was there before, for a moment.
+    pub(super) fn keep_object(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.remote.put(name, bytes).map_err(self.failed("keep an object of"))?;
+        for tries in 1..=READ_TRIES_MAX {
+            let kept = self.remote.get(name).map_err(self.failed("read an object back from"))?;
+            if kept.as_deref() == Some(bytes) {
+                return Ok(());
+            }
+            self.remote.pause(tries);
+        }
+        let cause = "what was read back is not what was written".to_owned();
+        Err(self.failed("keep an object of")(cause))
     }
 
     pub(super) fn failed(&self, action: &'static str) -> impl FnOnce(String) -> Fault + '_ {

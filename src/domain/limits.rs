@@ -8,6 +8,8 @@ pub const IDEMPOTENCY_BYTES_MAX: usize = 32 << 20;
 pub const IDEMPOTENCY_ANSWER_BYTES_MAX: usize = 1 << 20;
 /// How long such an answer is kept, in milliseconds.
 pub const IDEMPOTENCY_KEEP_MS: u64 = 24 * 60 * 60 * 1_000;
+/// Longest name of a node, in bytes.
+pub const NODE_BYTES_MAX: usize = 64;
 /// How long a request waits for an answer of the node that owns what it is for, in milliseconds.
 pub const CARRIED_WAIT_MS: u64 = 12_000;
 /// Most requests that a node has carried to others at once, and most that it carries out for others.

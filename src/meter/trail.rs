@@ -19,7 +19,7 @@ use crate::actors::engine::Engine;
 use crate::actors::messages::Unavailable;
 use crate::actors::peers::{self, Answering, AuditPart, NodeQuestion, NodeReply, Nodes};
 use crate::domain::ids::{ActorId, Lsn, OrgId};
-use crate::domain::limits::{NODES_ASKED_MAX, PAGE_ROWS_MAX};
+use crate::domain::limits::{NODE_BYTES_MAX, NODES_ASKED_MAX, PAGE_ROWS_MAX};
 use crate::domain::refusal::Invalid;
 use crate::domain::time::Timestamp;
 use crate::storage::audit::{Act, End, Ended, Page};
@@ -34,8 +34,6 @@ const OF_OPERATORS: [&str; 4] =
     ["create_organization", "create_api_key", "revoke_api_key", "reload_settings"];
 /// Below the first frame of a log there is nothing.
 const BEGINNING: Lsn = Lsn(1);
-/// No node has a longer name.
-const NODE_BYTES_MAX: usize = 64;
 /// No log reaches a place of more digits.
 const PLACE_DIGITS_MAX: usize = 19;
 /// What a cursor separates names and places by.
@@ -275,13 +273,10 @@ impl FromStr for AuditCursor {
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let place = |text: &str| {
-            let is_place = (1..=PLACE_DIGITS_MAX).contains(&text.len())
-                && text.bytes().all(|digit| digit.is_ascii_digit());
-            if is_place {
-                text.parse().map(Lsn).map_err(|_| Invalid::AuditCursor)
-            } else {
-                Err(Invalid::AuditCursor)
-            }
+            let is_bounded = (1..=PLACE_DIGITS_MAX).contains(&text.len());
+            let is_place = is_bounded && text.bytes().all(|digit| digit.is_ascii_digit());
+            let place = is_place.then(|| text.parse().ok()).flatten();
+            place.map(Lsn).ok_or(Invalid::AuditCursor)
         };
         if !text.contains(SEPARATOR) {
             return Ok(Self { places: BTreeMap::from([(String::new(), place(text)?)]) });

@@ -298,11 +298,7 @@ impl Shared {
         if look[0].is_none() || Some(look) == database.copied {
             return;
         }
-        let kept = match Self::keep(*kind, followed) {
-            Ok(None) => return,
-            Ok(Some(lsn)) => Ok(lsn),
-            Err(why) => Err(why),
-        };
+        let Some(kept) = Self::keep(*kind, followed).transpose() else { return };
         cluster::copied(kind.name(), kept.is_ok());
         let partition = followed.partition();
         if let Err(why) = &kept {

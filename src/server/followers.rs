@@ -53,8 +53,8 @@ impl Followers {
         match reports::homes(&config.data_dir) {
             Ok(homes) => {
                 for home in &homes {
-                    followers.reports.iter().for_each(|reports| reports.follow(home.into()));
-                    followers.alerting().iter().for_each(|alerting| alerting.follow(home.into()));
+                    followers.follow(Kind::Reports, home.into());
+                    followers.follow(Kind::Alerts, home.into());
                 }
             }
             Err(fault) => {

@@ -61,7 +61,7 @@ fn between_servers(weirs: &Weirs, load: &Load, network: &Network, servers: &[u8]
         network.part(*server, &others);
         load.served(&format!("server {server} was cut off from the other two"));
         network.mend();
-        weirs.servers.wait();
+        weirs.servers.settle();
         weirs.settle();
         load.served("it came back");
     }

@@ -37,7 +37,7 @@ fn any_node_reports_each_debit_once_and_tells_each_alert_once_whatever_is_killed
     weirs.servers.kill(0);
     scene.round(&weirs, "a server was killed");
     weirs.servers.restart(0);
-    weirs.servers.wait();
+    weirs.servers.settle();
     weirs.stop(2);
     scene.round(&weirs, "a node left");
     weirs.spawn(2);

@@ -209,7 +209,7 @@ fn i3_i10_an_owner_goes_on_when_any_server_is_killed_and_nothing_acknowledged_is
         }
         println!("server {server} was killed: 20 groups took {:?}", begun.elapsed());
         servers.restart(server);
-        servers.wait();
+        servers.settle();
     }
     let (_, last) = open(&store(&keeper)).expect("taken over");
     assert!(last >= acknowledged, "{last} is there, {acknowledged} was acknowledged");

@@ -22,7 +22,7 @@ fn r13_r14_i3_i4_a_rolling_restart_of_every_node_and_every_server_loses_nothing_
         for server in (0..rounds().unwrap_or(1)).flat_map(|_| 0..3) {
             weirs.servers.stop(server);
             weirs.servers.restart(server);
-            weirs.servers.wait();
+            weirs.servers.settle();
             assert!(load.served(&format!("server {server} was restarted in order")) < FAILOVER_MAX);
         }
     });

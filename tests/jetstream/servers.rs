@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use async_nats::jetstream::stream::PeerInfo;
+use futures_util::TryStreamExt as _;
 use rustix::process::{Pid, Signal, kill_process};
 use tokenweir::cluster::jetstream::{Access, Identity, Keeper};
 use tokenweir::storage::Fault;
@@ -16,6 +18,8 @@ use crate::network::Network;
 
 /// Much longer than a start takes.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// A leader hears each copy every second.
+const HEARD: Duration = Duration::from_secs(2);
 
 /// When writes are synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,6 +156,33 @@ impl Servers {
             .stderr(log)
             .spawn();
         self.running[server] = Some(child.expect("it starts"));
+    }
+
+    /// Waits until every stream has a leader that has just heard all its copies. A server that was away may be away for seconds more, and when it is back
+    /// others are elected.
+    pub(crate) fn settle(&self) {
+        self.wait();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let begun = clock::start();
+        while !runtime.block_on(self.are_settled()).unwrap_or(false) {
+            assert!(begun.elapsed() < PATIENCE, "the copies of a stream do not hear each other");
+            std::thread::park_timeout(Duration::from_millis(200));
+        }
+    }
+
+    async fn are_settled(&self) -> Result<bool, async_nats::Error> {
+        let Access { servers, .. } = self.access("app");
+        let options = async_nats::ConnectOptions::with_user_and_password("app".into(), "app".into());
+        let context = async_nats::jetstream::new(options.connect(servers).await?);
+        let mut streams = context.streams();
+        while let Some(stream) = streams.try_next().await? {
+            let copies = stream.cluster.unwrap_or_default();
+            let is_heard = |copy: &PeerInfo| copy.current && !copy.offline && copy.active < HEARD;
+            if copies.leader.is_none() || !copies.replicas.iter().all(is_heard) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Waits until the servers have a leader and all of them answer.

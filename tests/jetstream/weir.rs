@@ -39,8 +39,9 @@ const PAUSE: Duration = Duration::from_millis(10);
 const LOOK: Duration = Duration::from_millis(100);
 /// In so long every organization must be served after anything that is done here.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// An organization without an acknowledgement for longer was stopped.
-const STOPPED: Duration = Duration::from_secs(1);
+/// An organization without an acknowledgement for longer waited for an election, which takes four seconds at least. One whose node was connected to the
+/// server that died is served again after two.
+const STOPPED: Duration = Duration::from_secs(3);
 /// What an organization may go without an acknowledgement when a node is killed.
 pub(crate) const FAILOVER_MAX: Duration = Duration::from_secs(5);
 pub(crate) const TOKENS: u64 = 1_000_000_000;
@@ -514,7 +515,8 @@ fn strike(weirs: &mut Weirs, load: &Load) {
         );
         assert!(stopped < ORGANIZATIONS, "those whose streams are led elsewhere go on");
         weirs.servers.restart(server);
-        weirs.servers.wait();
+        weirs.servers.settle();
+        load.served("it came back");
     }
     without_a_majority(weirs, load);
 }

@@ -13,7 +13,7 @@ mod support;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use tokenweir::domain::debit::DebitBatch;
+use tokenweir::domain::batch::DebitBatch;
 use tokenweir::domain::ids::OrgNumber;
 use tokenweir::meter::{Debit, Identity, Timestamp};
 use tokenweir::protocol::org::OrgProcess;

@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use tempfile::TempDir;
-use tokenweir::domain::debit::DebitBatch;
+use tokenweir::domain::batch::DebitBatch;
 use tokenweir::domain::ids::OrgNumber;
 use tokenweir::meter::{Lsn, Timestamp};
 use tokenweir::protocol::org::OrgProcess;

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use tokenweir::domain::debit::DebitBatch;
+use tokenweir::domain::batch::DebitBatch;
 use tokenweir::domain::event::{Change, Event, OrganizationCreated};
 use tokenweir::domain::ids::OrgNumber;
 use tokenweir::domain::license::{License, LicenseStep};

@@ -1,7 +1,8 @@
 //! Rows that an edge made of a message, judged against a pool.
 
+use tokenweir::domain::batch::DebitBatch;
 use tokenweir::domain::command::{CameraSpec, Command};
-use tokenweir::domain::debit::{DebitBatch, Outcome};
+use tokenweir::domain::debit::Outcome;
 use tokenweir::domain::event::OrganizationCreated;
 use tokenweir::domain::ids::{ActorId, CameraId, KeyId, Name, OrgId};
 use tokenweir::domain::invariants;

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use tokio::sync::oneshot;
 
+use crate::domain::batch::DebitBatch;
 use crate::domain::command::Command;
-use crate::domain::debit::{CameraRef, Debit, DebitBatch, Identity, Outcome, UsageKind};
+use crate::domain::debit::{CameraRef, Debit, Identity, Outcome, UsageKind};
 use crate::domain::ids::{Lsn, Slot};
 use crate::domain::pool::Pool;
 use crate::domain::refusal::Refusal;

@@ -15,8 +15,8 @@ use std::time::Duration;
 use actix::{Actor, Addr, AsyncContext as _, Context, Handler, Message};
 use tokio::sync::Notify;
 
+use crate::domain::batch::DebitBatch;
 use crate::domain::command::Command;
-use crate::domain::debit::DebitBatch;
 use crate::domain::ids::Lsn;
 use crate::domain::pool::Pool;
 use crate::domain::refusal::Refusal;
@@ -367,14 +367,14 @@ fn judge<'a>(
     local: &Local,
     now: Timestamp,
 ) -> (Staged<'a>, Lsn) {
-    let used = process.pool().totals.used;
+    let before = process.pool().totals;
     let charges = process.debits(batch, now);
     let mut staged = org.partition.staging.lock_for_now();
     let lsn = staged.charges(org.number, &charges);
     if let Some(lsn) = lsn {
         process.pool_mut().lsn = lsn;
     }
-    let refused = local.counters.count(batch.outcomes(), process.pool().totals.used.minus(used).0);
+    let refused = local.counters.count(batch.outcomes(), (&before, &process.pool().totals));
     if refused > 0 {
         org.refused.fetch_add(refused, Ordering::Relaxed);
     }

@@ -17,8 +17,9 @@ use super::shared::Shared;
 
 const CHUNK: usize = 256;
 
-/// The record of a camera.
+/// The record of a camera: one line of the processor's cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(align(64))]
 pub struct Camera {
     /// Which sequence numbers were charged.
     pub window: SeqWindow,

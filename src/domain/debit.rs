@@ -1,15 +1,9 @@
 //! A debit: what a camera's analysis costs, under an identity by which it is charged at most once (R13).
-//!
-//! Debits travel in a [`DebitBatch`]: rows of fixed size, one arena for text, and the outcomes beside them. Its buffers are
-//! reused, so that a debit on its way allocates nothing.
-
-use std::num::NonZeroU16;
 
 use serde::{Deserialize, Serialize};
 
 use super::hash;
-use super::ids::{Name, ReservationId, Slot};
-use super::limits::{BATCH_DEBITS_MAX, DEBIT_TOKENS_MAX, EVENT_ID_BYTES_MAX, ID_BYTES_MAX};
+use super::ids::{ReservationId, Slot};
 use super::rates::Unit;
 use super::refusal::{Invalid, Refusal};
 use super::time::Timestamp;
@@ -152,17 +146,6 @@ pub enum FirstOutcome {
     Exempt,
 }
 
-/// A batch of debits of one organization, and what became of each.
-#[derive(Clone, Debug, Default)]
-pub struct DebitBatch {
-    rows: Vec<DebitRow>,
-    text: Vec<u8>,
-    /// The networks that rows name.
-    networks: Vec<Span>,
-    outcomes: Vec<Outcome>,
-    reservation: Option<ReservationId>,
-}
-
 /// A place in the text of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
@@ -184,51 +167,6 @@ impl Span {
         text.extend_from_slice(bytes);
         Self { start, len: u8::try_from(bytes.len()).expect("ids are at most 128 bytes") }
     }
-}
-
-/// A debit as a row of a batch.
-#[derive(Clone, Copy, Debug)]
-pub struct DebitRow {
-    pub(crate) camera: RowCamera,
-    pub(crate) identity: RowIdentity,
-    pub(crate) time: Option<Timestamp>,
-    /// Tokens, or so many of the unit.
-    pub(crate) amount: u32,
-    /// None for tokens.
-    pub(crate) unit: Option<Unit>,
-    pub(crate) kind: UsageKind,
-    pub(crate) invalid: Option<Invalid>,
-    /// The place, from 1, of the network that it names.
-    pub(crate) network: Option<NonZeroU16>,
-}
-
-/// What the rows of a batch have in common.
-#[derive(Clone, Copy, Debug)]
-pub struct InCommon<'a> {
-    /// The text that their ids stand in.
-    pub text: &'a [u8],
-    /// What pays them; the pool where there is none.
-    pub reservation: Option<&'a ReservationId>,
-    pub(crate) networks: &'a [Span],
-}
-
-impl<'a> InCommon<'a> {
-    /// The network that is named at this place.
-    pub(crate) fn network(&self, place: NonZeroU16) -> &'a [u8] {
-        self.networks[usize::from(place.get()) - 1].of(self.text)
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum RowCamera {
-    Slot(Slot),
-    Id(Span),
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum RowIdentity {
-    Seq { epoch: u32, seq: u64 },
-    EventId(Span),
 }
 
 /// A debit that was admitted: all that is needed to carry it out, and to journal it.
@@ -318,172 +256,6 @@ pub struct Charges<'a> {
     pub reservation: Option<&'a ReservationId>,
 }
 
-impl DebitBatch {
-    /// An empty batch with room for `debits`.
-    #[must_use]
-    pub fn with_capacity(debits: usize) -> Self {
-        let (rows, outcomes) = (Vec::with_capacity(debits), Vec::with_capacity(debits));
-        Self { rows, outcomes, ..Self::default() }
-    }
-
-    /// Says what pays all its debits: a reservation, or the pool where there is none. [`Self::clear`] leaves it to the pool.
-    pub fn pay_by(&mut self, reservation: Option<ReservationId>) {
-        self.reservation = reservation;
-    }
-
-    /// Adds a debit. A value out of its bounds is judged with the batch: it gets `invalid`, its neighbours
-    /// are not affected.
-    #[inline]
-    pub fn push(&mut self, debit: Debit<'_>) {
-        match check(&debit) {
-            Ok(tokens) => self.push_row(&debit, tokens, None),
-            Err(invalid) => self.push_invalid(invalid),
-        }
-    }
-
-    /// Adds an event that the rate card prices. A value out of its bounds is judged with the batch, as that of a debit is.
-    pub fn push_measured(&mut self, event: Measured<'_>) {
-        let Measured { camera, identity, unit, count, kind, time } = event;
-        let debit = Debit { camera, identity, tokens: count, kind, time };
-        match check(&debit) {
-            Ok(count) => self.push_row(&debit, count, Some(unit)),
-            Err(Invalid::Tokens) => self.push_invalid(Invalid::Quantity),
-            Err(invalid) => self.push_invalid(invalid),
-        }
-    }
-
-    /// Says that the camera of the debit that was added last is in this network: a camera of another one is another one, and is refused
-    /// ([`Refusal::OtherNetwork`]). A debit without a word of it is charged wherever its camera is.
-    pub fn expect_network(&mut self, network: &Name) {
-        let (Some(row), name) = (self.rows.last_mut(), network.as_str().as_bytes()) else { return };
-        if self.networks.last().is_none_or(|last| last.of(&self.text) != name) {
-            self.networks.push(Span::push(&mut self.text, name));
-        }
-        // A batch of more rows than this is refused as a whole.
-        row.network = u16::try_from(self.networks.len()).ok().and_then(NonZeroU16::new);
-    }
-
-    #[inline]
-    fn push_row(&mut self, debit: &Debit<'_>, amount: u32, unit: Option<Unit>) {
-        let camera = match debit.camera {
-            CameraRef::Slot(slot) => RowCamera::Slot(slot),
-            CameraRef::Id(id) => RowCamera::Id(Span::push(&mut self.text, id.as_bytes())),
-        };
-        let identity = match debit.identity {
-            Identity::Seq { epoch, seq } => RowIdentity::Seq { epoch, seq },
-            Identity::EventId(id) => RowIdentity::EventId(Span::push(&mut self.text, id)),
-        };
-        let (time, kind, invalid) = (debit.time, debit.kind, None);
-        self.rows.push(DebitRow { camera, identity, time, amount, unit, kind, invalid, network: None });
-    }
-
-    /// Adds a debit of which it is known already that it is `invalid`: its outcome keeps its place.
-    pub fn push_invalid(&mut self, invalid: Invalid) {
-        let identity = RowIdentity::Seq { epoch: 0, seq: 0 };
-        let camera = RowCamera::Slot(Slot(u32::MAX));
-        let invalid = Some(invalid);
-        self.rows.push(DebitRow {
-            camera,
-            identity,
-            time: None,
-            amount: 0,
-            unit: None,
-            kind: UsageKind::default(),
-            invalid,
-            network: None,
-        });
-    }
-
-    /// Makes room for so many more debits.
-    pub fn reserve(&mut self, debits: usize) {
-        self.rows.reserve(debits);
-    }
-
-    /// Takes back the debits from number `rows` on.
-    pub fn truncate(&mut self, rows: usize) {
-        self.rows.truncate(rows);
-    }
-
-    /// Empties the batch and keeps its buffers.
-    pub fn clear(&mut self) {
-        self.rows.clear();
-        self.text.clear();
-        self.networks.clear();
-        self.outcomes.clear();
-        self.reservation = None;
-    }
-
-    /// How many debits it holds.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.rows.len()
-    }
-
-    /// Whether it holds none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
-    /// What became of each debit, in order; empty until the batch was judged.
-    #[must_use]
-    pub fn outcomes(&self) -> &[Outcome] {
-        &self.outcomes
-    }
-
-    /// The tokens that each debit asks for, in order; 0 for an invalid one, and for one that is to be priced.
-    pub fn tokens(&self) -> impl Iterator<Item = u32> {
-        self.rows.iter().map(|row| if row.unit.is_none() { row.amount } else { 0 })
-    }
-
-    /// Checks the number of debits.
-    ///
-    /// # Errors
-    /// When there are more than a batch may hold.
-    pub fn check_size(&self) -> Result<(), Invalid> {
-        if self.rows.len() <= BATCH_DEBITS_MAX { Ok(()) } else { Err(Invalid::BatchSize) }
-    }
-
-    /// The text that ids of its rows stand in.
-    #[must_use]
-    pub fn text(&self) -> &[u8] {
-        &self.text
-    }
-
-    /// The reservation that pays its debits; the pool does where there is none.
-    #[must_use]
-    pub fn reservation(&self) -> Option<&ReservationId> {
-        self.reservation.as_ref()
-    }
-
-    /// The parts that judging needs: rows and text to read, outcomes to write.
-    pub(crate) fn parts(&mut self) -> (&[DebitRow], InCommon<'_>, &mut Vec<Outcome>) {
-        self.outcomes.clear();
-        let (reservation, networks) = (self.reservation.as_ref(), self.networks.as_slice());
-        let common = InCommon { text: &self.text, reservation, networks };
-        (&self.rows, common, &mut self.outcomes)
-    }
-}
-
-#[inline]
-fn check(debit: &Debit<'_>) -> Result<u32, Invalid> {
-    if let CameraRef::Id(id) = debit.camera
-        && (id.is_empty() || id.len() > ID_BYTES_MAX)
-    {
-        return Err(Invalid::CameraId);
-    }
-    if let Identity::EventId(id) = debit.identity {
-        if id.is_empty() || id.len() > EVENT_ID_BYTES_MAX {
-            return Err(Invalid::EventId);
-        }
-        if debit.time.is_none() {
-            return Err(Invalid::EventIdWithoutTime);
-        }
-    }
-    let tokens = u32::try_from(debit.tokens).ok();
-    tokens.filter(|tokens| (1..=DEBIT_TOKENS_MAX).contains(tokens)).ok_or(Invalid::Tokens)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -496,30 +268,5 @@ mod tests {
         }
         assert_eq!(UsageKind::from_name("x"), Err(Invalid::UsageKind));
         assert_eq!(UsageKind::from_number(4), Err(Invalid::UsageKind));
-    }
-
-    #[test]
-    fn values_out_of_bounds_are_invalid() {
-        let good = Debit {
-            camera: CameraRef::Id("cam"),
-            identity: Identity::Seq { epoch: 0, seq: 0 },
-            tokens: 1,
-            kind: UsageKind::default(),
-            time: None,
-        };
-        assert_eq!(check(&good), Ok(1));
-        let long = "x".repeat(129);
-        for (bad, invalid) in [
-            (Debit { tokens: 0, ..good }, Invalid::Tokens),
-            (Debit { tokens: 1_000_000_001, ..good }, Invalid::Tokens),
-            (Debit { tokens: u64::MAX, ..good }, Invalid::Tokens),
-            (Debit { camera: CameraRef::Id(""), ..good }, Invalid::CameraId),
-            (Debit { camera: CameraRef::Id(&long), ..good }, Invalid::CameraId),
-            (Debit { identity: Identity::EventId(b""), ..good }, Invalid::EventId),
-            (Debit { identity: Identity::EventId(long.as_bytes()), ..good }, Invalid::EventId),
-            (Debit { identity: Identity::EventId(b"e"), ..good }, Invalid::EventIdWithoutTime),
-        ] {
-            assert_eq!(check(&bad), Err(invalid), "{bad:?}");
-        }
     }
 }

@@ -3,12 +3,11 @@
 use crate::planted::{self, Bug};
 
 use super::alerts;
+use super::batch::{DebitRow, InCommon, RowCamera, RowIdentity};
 use super::bindings::UnlimitedLicense;
 use super::camera::{Camera, CameraFlags};
 use super::command::{CameraSpec, Command};
-use super::debit::{
-    self, Charge, ChargeIdentity, DebitRow, FirstOutcome, InCommon, Priced, RowCamera, RowIdentity,
-};
+use super::debit::{self, Charge, ChargeIdentity, FirstOutcome, Priced};
 use super::event::{Cargo, Change};
 use super::hash;
 use super::ids::{ActorId, CameraId, LicenseId, OrgId, ReservationId, Slot, TransferId};
@@ -49,7 +48,7 @@ enum Known {
 ///
 /// # Errors
 /// The first refusal that applies.
-// Called for each debit from one place; as a call of its own, with its result in memory, it takes an eighth longer.
+// Called for each debit; as a call of its own, with its result in memory, it takes an eighth longer.
 #[inline(always)]
 pub fn debit(pool: &Pool, row: &DebitRow, common: InCommon<'_>, now: Timestamp) -> Result<Verdict, Refusal> {
     let InCommon { text, reservation, .. } = common;
@@ -109,8 +108,8 @@ fn is_elsewhere(pool: &Pool, camera: &Camera, network: &[u8]) -> bool {
 
 /// Reads the cameras of rows that are judged next, so that the processor waits for their memory once for all of them and not at
 /// each. With 10,000 cameras that wait was half of judging.
-pub fn read_ahead(pool: &Pool, rows: &[DebitRow]) {
-    let highest = rows.iter().filter_map(|row| match row.camera {
+pub fn read_ahead(pool: &Pool, rows: impl Iterator<Item = DebitRow>) {
+    let highest = rows.filter_map(|row| match row.camera {
         RowCamera::Slot(slot) => Some(pool.cameras.get(slot)?.window.highest),
         RowCamera::Id(_) => None,
     });

@@ -8,6 +8,7 @@
 //! runtime, no clock and no random source.
 
 pub mod alerts;
+pub mod batch;
 pub mod bindings;
 pub mod burn;
 pub mod camera;

@@ -160,7 +160,8 @@ impl Pool {
     }
 
     /// Carries out one admitted debit, paid by `reservation` where there is one. [`Self::close_batch`] follows after the last of a batch.
-    #[inline]
+    // As a call of its own it is given the charge in memory: written there in parts and read as a whole, which the processor waits for.
+    #[inline(always)]
     pub fn apply_charge(&mut self, charge: &Charge, reservation: Option<&ReservationId>, at: Timestamp) {
         let tokens = Tokens::from(charge.tokens);
         let camera = self.cameras.get_mut(charge.slot);

@@ -82,12 +82,12 @@ impl SeqWindow {
         }
     }
 
+    /// The highest so far becomes the first of those below, then all move by what is between it and the new highest.
     #[inline]
     fn advance(&mut self, seq: u64, exempt: bool) {
-        let step = seq - self.highest;
-        self.below = shift(self.below, step) | bit(step);
-        let old_exempt = if self.highest_exempt { bit(step) } else { 0 };
-        self.below_exempt = shift(self.below_exempt, step) | old_exempt;
+        let between = seq - self.highest - 1;
+        self.below = shift(self.below << 1 | 1, between);
+        self.below_exempt = shift(self.below_exempt << 1 | u64::from(self.highest_exempt), between);
         self.highest = seq;
         self.highest_exempt = exempt;
     }

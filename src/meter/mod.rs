@@ -40,11 +40,10 @@ pub use transfers::TransferView;
 pub use crate::actors::messages::{BatchReply, DebitReply, Durability, Unavailable};
 pub use crate::actors::recover::PartitionRecovery;
 pub use crate::domain::alerts::{Alerts, Measure, PreviousSecret, Threshold, Topic, Webhook, WebhookUrl};
+pub use crate::domain::batch::DebitBatch;
 pub use crate::domain::bindings::UnlimitedLicense;
 pub use crate::domain::command::CameraSpec;
-pub use crate::domain::debit::{
-    CameraRef, Debit, DebitBatch, FirstOutcome, Identity, Measured, Outcome, UsageKind,
-};
+pub use crate::domain::debit::{CameraRef, Debit, FirstOutcome, Identity, Measured, Outcome, UsageKind};
 pub use crate::domain::ids::{
     ActorId, AlertId, CameraId, KeyId, LicenseId, Lsn, Name, OrgId, ReservationId, Slot, TransferId,
     WebhookId,

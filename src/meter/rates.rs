@@ -1,7 +1,8 @@
 //! Rate cards of an organization, and what events would cost by them.
 
+use crate::domain::batch::DebitBatch;
 use crate::domain::command::Command;
-use crate::domain::debit::{DebitBatch, Outcome};
+use crate::domain::debit::Outcome;
 use crate::domain::decide::{self, Verdict};
 use crate::domain::pool::Pool;
 use crate::domain::rates::{Price, RateCard};
@@ -69,8 +70,8 @@ impl Organization {
         batch.check_size()?;
         let debits = batch.len();
         let judge = move |pool: &Pool, now: Timestamp| {
-            let (rows, common, _) = batch.parts();
-            rows.iter().map(|row| Estimate::of(decide::debit(pool, row, common, now))).collect()
+            let (rows, _) = batch.parts();
+            rows.iter().map(|row| Estimate::of(decide::debit(pool, &row, rows.common, now))).collect()
         };
         self.ask_of(debits, judge).await
     }

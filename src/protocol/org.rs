@@ -1,7 +1,8 @@
 //! The org process: owns a pool, judges what is asked of it, one thing after the other.
 
+use crate::domain::batch::{DebitBatch, DebitRow, InCommon};
 use crate::domain::command::Command;
-use crate::domain::debit::{Charge, Charges, DebitBatch, Outcome};
+use crate::domain::debit::{Charge, Charges, Outcome};
 use crate::domain::decide::{self, Verdict};
 use crate::domain::event::{Change, Event};
 use crate::domain::ids::TransferId;
@@ -62,31 +63,38 @@ impl OrgProcess {
     pub fn debits<'a>(&'a mut self, batch: &'a mut DebitBatch, clock: Timestamp) -> Charges<'a> {
         let at = self.now_expired(clock);
         self.charges.clear();
-        let mut burned = 0;
-        let (rows, common, outcomes) = batch.parts();
-        for rows in rows.chunks(READ_AHEAD) {
-            decide::read_ahead(&self.pool, rows);
-            for row in rows {
-                outcomes.push(match decide::debit(&self.pool, row, common, at) {
-                    Ok(Verdict::Charge(charge)) => {
-                        self.pool.apply_charge(&charge, common.reservation, at);
-                        self.charges.push(charge);
-                        if charge.exempt {
-                            Outcome::Exempt
-                        } else {
-                            burned += u64::from(charge.tokens);
-                            Outcome::Charged
-                        }
-                    }
-                    Ok(Verdict::Duplicate(first)) => Outcome::Duplicate(first),
-                    Err(refusal) => Outcome::Refused(refusal),
-                });
-            }
-        }
+        let used = self.pool.totals.used;
+        let (rows, outcomes) = batch.parts();
+        outcomes.reserve(rows.plain.len() + rows.others.len());
+        // Compiled for each of the two: of what a plain row does not have nothing is left.
+        self.judge(rows.plain, |row| row.whole(rows.epoch), (rows.common, at), outcomes);
+        self.judge(rows.others, |row| *row, (rows.common, at), outcomes);
         if !self.charges.is_empty() {
-            self.pool.close_batch(at, burned);
+            self.pool.close_batch(at, self.pool.totals.used.minus(used).0);
         }
         Charges { at, charges: &self.charges, text: batch.text(), reservation: batch.reservation() }
+    }
+
+    #[inline]
+    fn judge<R>(
+        &mut self,
+        rows: &[R],
+        row: impl Fn(&R) -> DebitRow,
+        (common, at): (InCommon<'_>, Timestamp),
+        outcomes: &mut Vec<Outcome>,
+    ) {
+        for rows in rows.chunks(READ_AHEAD) {
+            decide::read_ahead(&self.pool, rows.iter().map(&row));
+            outcomes.extend(rows.iter().map(|one| match decide::debit(&self.pool, &row(one), common, at) {
+                Ok(Verdict::Charge(charge)) => {
+                    self.pool.apply_charge(&charge, common.reservation, at);
+                    self.charges.push(charge);
+                    if charge.exempt { Outcome::Exempt } else { Outcome::Charged }
+                }
+                Ok(Verdict::Duplicate(first)) => Outcome::Duplicate(first),
+                Err(refusal) => Outcome::Refused(refusal),
+            }));
+        }
     }
 
     /// Judges and carries out a command; the event is to be journaled, none when nothing changes.

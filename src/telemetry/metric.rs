@@ -4,6 +4,7 @@ use metrics::{Counter, Gauge, Histogram, counter, describe_counter, describe_gau
 use metrics::{Unit, gauge, histogram};
 
 use crate::domain::debit::Outcome;
+use crate::domain::pool::Totals;
 
 use super::clock::Clock;
 
@@ -100,26 +101,26 @@ impl DebitCounters {
         }
     }
 
-    /// Counts the outcomes of a judged batch that charged `tokens`; how many were refused.
-    pub fn count(&self, outcomes: &[Outcome], tokens: u64) -> u64 {
-        let mut tally = [0u64; 4];
-        for outcome in outcomes {
-            tally[match outcome {
-                Outcome::Charged => 0,
-                Outcome::Exempt => 1,
-                Outcome::Duplicate(_) => 2,
-                Outcome::Refused(_) => 3,
-            }] += 1;
-        }
-        for (counter, n) in
-            [&self.charged, &self.exempt, &self.duplicate, &self.refused].into_iter().zip(tally)
-        {
+    /// Counts a judged batch, which brought its pool from the totals `before` to `after`; how many of its debits were refused.
+    pub fn count(&self, outcomes: &[Outcome], (before, after): (&Totals, &Totals)) -> u64 {
+        let charged = after.debits_charged - before.debits_charged;
+        let exempt = after.debits_exempt - before.debits_exempt;
+        let count = |outcomes: usize| u64::try_from(outcomes).unwrap_or(u64::MAX);
+        let others = count(outcomes.len()) - charged - exempt;
+        let is_refused = |outcome: &&Outcome| matches!(outcome, Outcome::Refused(_));
+        let refused = if others > 0 { count(outcomes.iter().filter(is_refused).count()) } else { 0 };
+        for (counter, n) in [
+            (&self.charged, charged),
+            (&self.exempt, exempt),
+            (&self.duplicate, others - refused),
+            (&self.refused, refused),
+            (&self.tokens, after.used.minus(before.used).0),
+        ] {
             if n > 0 {
                 counter.increment(n);
             }
         }
-        self.tokens.increment(tokens);
-        tally[3]
+        refused
     }
 }
 

@@ -3,8 +3,9 @@
 //! What is staged waits for [`World::commit`]; replies and messages leave when what precedes them is durable, as the
 //! actors have it. The [`Ledger`] outlives a crash.
 
+use tokenweir::domain::batch::DebitBatch;
 use tokenweir::domain::command::Command;
-use tokenweir::domain::debit::{DebitBatch, Outcome};
+use tokenweir::domain::debit::Outcome;
 use tokenweir::domain::event::{Change, Event, OrganizationCreated};
 use tokenweir::domain::hash;
 use tokenweir::domain::ids::{Name, OrgId, OrgNumber, ReservationId};

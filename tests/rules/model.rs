@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use tokenweir::domain::batch::DebitBatch;
 use tokenweir::domain::bindings::UnlimitedLicense;
 use tokenweir::domain::command::{CameraSpec, Command};
-use tokenweir::domain::debit::{Debit, DebitBatch, Identity, Measured, UsageKind};
+use tokenweir::domain::debit::{Debit, Identity, Measured, UsageKind};
 use tokenweir::domain::event::Change;
 use tokenweir::domain::ids::OrgId;
 use tokenweir::domain::limits::RESERVATION_MS_MIN;

@@ -1,7 +1,8 @@
 //! The order of refusals is part of the contract: of all that apply to a debit, the first is the answer.
 
+use tokenweir::domain::batch::DebitBatch;
 use tokenweir::domain::command::{CameraSpec, Command};
-use tokenweir::domain::debit::{Debit, DebitBatch, FirstOutcome, Outcome};
+use tokenweir::domain::debit::{Debit, FirstOutcome, Outcome};
 use tokenweir::domain::ids::Name;
 use tokenweir::domain::refusal::{Invalid, Refusal};
 

@@ -2,11 +2,10 @@
 //!
 //! After every step the pool's invariants are checked, so that each test of a rule is a test of them as well.
 
+use tokenweir::domain::batch::DebitBatch;
 use tokenweir::domain::bindings::UnlimitedLicense;
 use tokenweir::domain::command::{CameraSpec, Command};
-use tokenweir::domain::debit::{
-    CameraRef, Charge, Charges, Debit, DebitBatch, Identity, Measured, Outcome, UsageKind,
-};
+use tokenweir::domain::debit::{CameraRef, Charge, Charges, Debit, Identity, Measured, Outcome, UsageKind};
 use tokenweir::domain::event::{Event, OrganizationCreated};
 use tokenweir::domain::ids::{ActorId, CameraId, KeyId, LicenseId, Name, OrgId, ReservationId, TransferId};
 use tokenweir::domain::invariants;

@@ -10,9 +10,10 @@ use tokenweir::cluster::ReplicatedStore;
 use tokenweir::cluster::record::Owned;
 use tokenweir::cluster::sim_log::SimLog;
 use tokenweir::domain::alerts::{AlertsChange, Measure, Threshold};
+use tokenweir::domain::batch::DebitBatch;
 use tokenweir::domain::bindings::UnlimitedLicense;
 use tokenweir::domain::command::{CameraSpec, Command};
-use tokenweir::domain::debit::{CameraRef, Debit, DebitBatch, Identity, Measured, UsageKind};
+use tokenweir::domain::debit::{CameraRef, Debit, Identity, Measured, UsageKind};
 use tokenweir::domain::event::{Change, Event, OrganizationCreated};
 use tokenweir::domain::hash;
 use tokenweir::domain::ids::{

@@ -19,12 +19,13 @@ use crate::target::{Http, HttpPlan, Scene, Target as _, Wire, head, write_body};
 /// Debits of a body.
 pub(crate) const HTTP_BATCH: usize = 500;
 
-/// Connections, each with a thread of its own.
-const CONNECTIONS: u64 = 8;
+/// Connections, each with a thread of its own. A server answers one request of each at a time, and one that waits for the disk needs more of
+/// them than one that does not.
+const CONNECTIONS: u64 = 16;
 /// Requests that a connection has on their way.
 const PIPELINED: usize = 4;
 /// Bodies of a connection, each of other cameras.
-const BODIES: u64 = 2;
+const BODIES: u64 = 1;
 /// The first sequence number: all that a run can reach have as many digits.
 const FIRST_SEQ: u64 = 1_000_000_000;
 

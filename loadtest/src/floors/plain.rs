@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tokenweir::domain::debit::DebitBatch;
+use tokenweir::domain::batch::DebitBatch;
 use tokenweir::domain::event::{Change, Event, OrganizationCreated};
 use tokenweir::domain::ids::OrgNumber;
 use tokenweir::domain::license::{License, LicenseStep};

@@ -5,7 +5,8 @@ use std::future::Future;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::domain::debit::{CameraRef, Debit, DebitBatch, FirstOutcome, Identity, Outcome, UsageKind};
+use crate::domain::batch::DebitBatch;
+use crate::domain::debit::{CameraRef, Debit, FirstOutcome, Identity, Outcome, UsageKind};
 use crate::domain::ids::{CameraId, Name, OrgId, Slot};
 use crate::domain::license::LicenseKey;
 use crate::domain::summary::NewestSeq;

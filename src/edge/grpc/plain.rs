@@ -103,10 +103,10 @@ impl<'a> Plain<'a> {
     }
 }
 
-/// How many numbers end in a packed column. Counted in bytes, so that the compiler can count many at once.
+/// How many numbers end in a packed column. Counted in bytes, which no part overflows, so that the compiler can count many at once.
 fn numbers(column: &[u8]) -> usize {
-    let ends = |part: &[u8]| part.iter().map(|byte| u8::from(*byte < 0x80)).sum::<u8>();
-    column.chunks(255).map(|part| usize::from(ends(part))).sum()
+    let ends = |part: &[u8]| part.iter().fold(0_u8, |ends, byte| ends.wrapping_add(u8::from(*byte < 0x80)));
+    column.chunks(240).map(|part| usize::from(ends(part))).sum()
 }
 
 /// A 32-bit field's value: what its number has beyond is cut off, as protobuf has it.

@@ -1,8 +1,8 @@
 //! `loadtest compare`: ours beside floors and peers, every row measured in one run.
 //!
-//! Every round measures each figure once, one after the other, so that a machine that slows down slows down all of them. A
-//! ratio is the median of the rounds' own ratios. What is measured stands in the probes; what is compared with what, and how
-//! far ahead it has to be, stands in `rows`. Another edge adds probes and rows.
+//! Every round measures each figure once, one after the other, so that a machine that slows down slows down all of them, and each
+//! begins with nothing left to be written. A ratio is the median of the rounds' own ratios. What is measured stands in the probes;
+//! what is compared with what, and how far ahead it has to be, stands in `rows`. Another edge adds probes and rows.
 
 pub(crate) mod grpc_load;
 pub(crate) mod http_load;
@@ -235,6 +235,8 @@ fn measure(
                 return true;
             }
             bar.set_message(probe.name);
+            // What the last load left to be written, a peer's or ours, is not written at the cost of this one.
+            rustix::fs::sync();
             match (probe.measure)(length) {
                 Ok(measured) => {
                     for (name, figure) in measured {

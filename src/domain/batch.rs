@@ -172,7 +172,7 @@ impl DebitBatch {
     }
 
     /// Says that the camera of the debit that was added last is in this network: a camera of another one is another one, and is refused
-    /// ([`Refusal::OtherNetwork`]). A debit without a word of it is charged wherever its camera is.
+    /// ([`Refusal::OtherNetwork`](super::refusal::Refusal::OtherNetwork)). A debit without a word of it is charged wherever its camera is.
     pub fn expect_network(&mut self, network: &Name) {
         if self.rows.is_empty() {
             let last = self.plain.pop().map(|row| row.whole(self.epoch));

@@ -202,19 +202,8 @@ impl DebitBatch {
 
     /// Adds a debit of which it is known already that it is `invalid`: its outcome keeps its place.
     pub fn push_invalid(&mut self, invalid: Invalid) {
-        let identity = RowIdentity::Seq { epoch: 0, seq: 0 };
-        let camera = RowCamera::Slot(Slot(u32::MAX));
-        let invalid = Some(invalid);
-        self.rows.push(DebitRow {
-            camera,
-            identity,
-            time: None,
-            amount: 0,
-            unit: None,
-            kind: UsageKind::default(),
-            invalid,
-            network: None,
-        });
+        let nothing = PlainRow { seq: 0, slot: Slot(u32::MAX), tokens: 0 };
+        self.rows.push(DebitRow { invalid: Some(invalid), ..nothing.whole(0) });
     }
 
     /// Makes room for so many more debits by slot, under sequence numbers of one epoch, of the default kind and without a time.

@@ -24,8 +24,6 @@ pub(crate) const HTTP_BATCH: usize = 500;
 const CONNECTIONS: u64 = 16;
 /// Requests that a connection has on their way.
 const PIPELINED: usize = 4;
-/// Bodies of a connection, each of other cameras.
-const BODIES: u64 = 1;
 /// The first sequence number: all that a run can reach have as many digits.
 const FIRST_SEQ: u64 = 1_000_000_000;
 
@@ -33,8 +31,8 @@ const FIRST_SEQ: u64 = 1_000_000_000;
 #[derive(Clone, Debug)]
 pub(crate) struct Bodies {
     address: String,
-    /// By connection.
-    requests: Vec<Vec<Request>>,
+    /// By connection, each of other cameras.
+    requests: Vec<Request>,
     debits: usize,
 }
 
@@ -54,10 +52,7 @@ impl Bodies {
     }
 
     fn new(debits: usize, address: &str, head: impl Fn(usize) -> Outcome<Vec<u8>>) -> Outcome<Self> {
-        let connection = |connection| {
-            let bodies = (0..BODIES).map(|body| Request::new(connection * BODIES + body, debits, &head));
-            bodies.collect::<Outcome<Vec<_>>>()
-        };
+        let connection = |connection| Request::new(connection, debits, &head);
         let requests = (0..CONNECTIONS).map(connection).collect::<Outcome<Vec<_>>>()?;
         Ok(Self { address: address.to_owned(), requests, debits })
     }
@@ -103,7 +98,7 @@ fn http_rate_from(bodies: &Bodies, seq: &mut u64, length: Duration) -> Outcome<(
         let connections: Vec<_> = wires
             .into_iter()
             .zip(&bodies.requests)
-            .map(|(wire, requests)| scope.spawn(move || pump(wire, requests.clone(), first, length)))
+            .map(|(wire, request)| scope.spawn(move || pump(wire, request.clone(), first, length)))
             .collect();
         let laps = connections.into_iter().map(|connection| connection.join().expect("no panic"));
         laps.collect::<Outcome<Vec<u64>>>()
@@ -113,14 +108,12 @@ fn http_rate_from(bodies: &Bodies, seq: &mut u64, length: Duration) -> Outcome<(
     Ok((per_second(answered, begun.elapsed()), answered))
 }
 
-/// Keeps some requests on their way over one connection; how many came back.
-fn pump(mut wire: Wire, mut requests: Vec<Request>, first: u64, length: Duration) -> Outcome<u64> {
+/// Keeps a request on its way over one connection several times, each with other sequence numbers; how many came back.
+fn pump(mut wire: Wire, mut request: Request, first: u64, length: Duration) -> Outcome<u64> {
     let (begun, mut sent, mut answered) = (clock::start(), 0, 0);
-    let count = requests.len();
     while begun.elapsed() < length || answered < sent {
         while sent - answered < PIPELINED && begun.elapsed() < length {
-            let request = &mut requests[sent % count];
-            request.renumber(first + u64_of(sent / count));
+            request.renumber(first + u64_of(sent));
             wire.write(&request.bytes)?;
             sent += 1;
         }
@@ -141,7 +134,7 @@ pub(super) fn probes(echo: Echo) -> Outcome<Vec<Probe>> {
     let scene = Scene {
         prefix: "http".to_owned(),
         organizations: 1,
-        cameras: CONNECTIONS * BODIES * u64_of(HTTP_BATCH),
+        cameras: CONNECTIONS * u64_of(HTTP_BATCH),
         durability: Durability::Durable,
     };
     let http = Rc::new(Http::new(&HttpPlan::Start(None), &scene)?);

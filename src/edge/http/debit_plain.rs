@@ -69,21 +69,21 @@ impl<'de> Visitor<'de> for PlainBody<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut debits: A) -> Result<(), A::Error> {
-        while debits.next_element_seed(PlainRow { rows: self.rows })?.is_some() {}
+        while debits.next_element_seed(PlainItem { rows: self.rows })?.is_some() {}
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, debit: A) -> Result<(), A::Error> {
-        PlainRow { rows: self.rows }.visit_map(debit)
+        PlainItem { rows: self.rows }.visit_map(debit)
     }
 }
 
 /// One debit.
-struct PlainRow<'a> {
+struct PlainItem<'a> {
     rows: &'a mut Rows,
 }
 
-impl<'de> DeserializeSeed<'de> for PlainRow<'_> {
+impl<'de> DeserializeSeed<'de> for PlainItem<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
@@ -91,7 +91,7 @@ impl<'de> DeserializeSeed<'de> for PlainRow<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for PlainRow<'_> {
+impl<'de> Visitor<'de> for PlainItem<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
